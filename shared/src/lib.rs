@@ -1,0 +1,15 @@
+//! What both programs of the FHIRcast hub share.
+//!
+//! - [`protocol`]: what travels on the wire, parsed and rendered; pure.
+//! - [`session`]: the rules of a session (topic) as a state machine; pure.
+//! - [`store`]: the seam to Redis and to the embedded memory store.
+//! - [`publisher`]: decides and commits an event, on whichever store.
+//! - [`settings`]: one typed tree of settings for both programs.
+//! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
+
+pub mod protocol;
+pub mod publisher;
+pub mod session;
+pub mod settings;
+pub mod store;
+pub mod telemetry;

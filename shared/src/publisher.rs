@@ -1,0 +1,189 @@
+//! Publishing: decide on the session as last seen, commit, and decide again when it has changed.
+//!
+//! A publish that meets no conflict costs one round trip to the store: this process keeps the last
+//! state that it saw of the sessions it serves. A state that is too old costs a conflict, never a
+//! wrong commit; a *rejection* is given only on a state that was read for it.
+//!
+//! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-NOT-02.
+
+use std::{sync::Arc, time::Duration};
+
+use quick_cache::{Weighter, sync::Cache};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{
+    protocol::{
+        Event, TopicKey,
+        sync_error::{Cause, Reason, Severity},
+    },
+    session::{Audience, Rejection, Rules, SessionState, decide},
+    store::{Commit, Committed, LogEntry, Once, Position, Snapshot, Store, StoreError},
+    telemetry::metrics::{METRICS, SyncErrorCause},
+};
+
+/// How often a publish decides anew before it gives up: each round somebody else got through.
+const MAX_CONFLICTS: u32 = 20;
+
+/// Decides and commits events. One for each process, shared by all of its threads.
+pub struct Publisher {
+    store: Arc<dyn Store>,
+    rules: Rules,
+    severity: Severity,
+    sessions: Cache<TopicKey, Known, ByBytes>,
+}
+
+/// A session as this process saw it last.
+#[derive(Clone)]
+struct Known {
+    revision: u64,
+    state: Arc<SessionState>,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<TopicKey, Known> for ByBytes {
+    fn weight(&self, _: &TopicKey, known: &Known) -> u64 {
+        known.state.weight() as u64 + 128
+    }
+}
+
+/// What came of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is in the topic's log.
+    At(Position),
+    /// The same request had been accepted before; it is not broadcast twice (FC-REQ-07).
+    Again,
+}
+
+/// Why an event was not published.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PublishError {
+    /// The session does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The store did not answer; the sender may try again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others got through each time; the sender may try again.
+    #[error("the session changes too fast: try again")]
+    Contended,
+}
+
+/// How many sessions, and how many bytes of them, a process keeps in memory.
+const CACHED_SESSIONS: usize = 20_000;
+const CACHED_BYTES: u64 = 256 << 20;
+
+impl Publisher {
+    /// A publisher for this process.
+    pub fn new(store: Arc<dyn Store>, rules: Rules, severity: Severity) -> Self {
+        Self { store, rules, severity, sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes) }
+    }
+
+    /// Publishes what a subscriber posted. `text` is the request's body, from which `event` was
+    /// read: the same bytes with the same id are the same request.
+    pub async fn publish(&self, event: &Event<'_>, text: &str) -> Result<Published, PublishError> {
+        let hash = Sha256::new().chain_update(&event.id).chain_update([0]).chain_update(text).finalize();
+        let once = Once::Request(hex::encode(&hash[..16]));
+        self.commit(event, Audience::Everyone, once).await
+    }
+
+    /// Tells the others that one subscriber did not follow, once for each cause (FC-NOT-02).
+    pub async fn report(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
+        let message = cause.message(self.severity, &now_iso_8601());
+        let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
+        let published =
+            self.commit(&event, Audience::Except(cause.subscription), Once::Cause(event.id.clone())).await?;
+        if published != Published::Again {
+            METRICS.sync_errors.with(metric_of(cause.reason)).inc();
+        }
+        Ok(published)
+    }
+
+    async fn commit(&self, event: &Event<'_>, audience: Audience, once: Once) -> Result<Published, PublishError> {
+        let topic = event.topic.key();
+        let mut known = self.sessions.get(&topic);
+        let mut is_fresh = false;
+        for _ in 0..MAX_CONFLICTS {
+            let (revision, state) = known.map_or_else(Default::default, |known| (known.revision, known.state));
+            let version_id = Uuid::new_v4().to_string();
+            let change = match decide(&state, event, audience, &version_id, &self.rules) {
+                Ok(change) => change,
+                Err(rejection) if is_fresh => return Err(rejection.into()),
+                Err(_) => {
+                    let (snapshot, is_duplicate) = self.store.session(topic, Some(&once)).await?;
+                    if is_duplicate {
+                        return Ok(Published::Again);
+                    }
+                    known = Some(self.learn(topic, &snapshot)?);
+                    is_fresh = true;
+                    continue;
+                }
+            };
+            let commit = Commit { revision, writes: change.writes, entry: change.entry, once: once.clone() };
+            match self.store.commit(topic, &commit).await? {
+                Committed::At { position, revision } => {
+                    self.remember(topic, Known { revision, state: Arc::new(change.state) });
+                    return Ok(Published::At(position));
+                }
+                Committed::Duplicate => return Ok(Published::Again),
+                Committed::Conflict(snapshot) => {
+                    METRICS.commit_conflicts.inc();
+                    known = Some(self.learn(topic, &snapshot)?);
+                    is_fresh = true;
+                }
+            }
+        }
+        Err(PublishError::Contended)
+    }
+
+    fn learn(&self, topic: TopicKey, snapshot: &Snapshot) -> Result<Known, StoreError> {
+        let state = read_state(snapshot)?;
+        let known = Known { revision: snapshot.revision, state: Arc::new(state) };
+        self.remember(topic, known.clone());
+        Ok(known)
+    }
+
+    fn remember(&self, topic: TopicKey, known: Known) {
+        let is_older = self.sessions.get(&topic).is_some_and(|present| present.revision > known.revision);
+        if !is_older {
+            self.sessions.insert(topic, known);
+        }
+    }
+
+    /// Takes note of an entry that this process has read from the log, so that the next publish
+    /// on that topic meets no conflict. Topics on which nothing was published here are left alone.
+    pub fn observe(&self, topic: TopicKey, entry: &LogEntry) {
+        let Some(known) = self.sessions.get(&topic) else { return };
+        if entry.revision == known.revision + 1 {
+            let state = Arc::new(known.state.evolve(&entry.entry, self.rules.max_open));
+            self.remember(topic, Known { revision: entry.revision, state });
+        } else if entry.revision > known.revision {
+            self.sessions.remove(&topic);
+        }
+    }
+}
+
+/// The state that a snapshot holds.
+pub fn read_state(snapshot: &Snapshot) -> Result<SessionState, StoreError> {
+    SessionState::from_fields(&snapshot.fields).map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))
+}
+
+fn metric_of(reason: Reason) -> SyncErrorCause {
+    match reason {
+        Reason::Refused(_) => SyncErrorCause::Refused,
+        Reason::Undelivered => SyncErrorCause::Undelivered,
+    }
+}
+
+/// How long a sender should wait before it tries again after [`PublishError::Store`] or
+/// [`PublishError::Contended`].
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The present, for the timestamps of the hub's own events.
+pub fn now_iso_8601() -> String {
+    use time::format_description::well_known::Rfc3339;
+    time::OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+}

@@ -1,0 +1,182 @@
+//! What stands in a topic's log.
+//!
+//! An entry is either an event that was accepted, or a change of a subscription that the node
+//! holding its socket must act on: both need the topic's order, so both are in the log.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::protocol::{EventName, SubscriptionId};
+
+/// The version of the entry's form that this program writes, and the newest that it reads.
+pub const FORMAT: u8 = 1;
+
+/// One entry of a topic's log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    #[serde(rename = "v")]
+    format: u8,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EntryKind,
+}
+
+/// What an entry says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// An event for the subscribers.
+    Event(Notice),
+    /// A subscription changed.
+    Subscription(SubscriptionChange),
+}
+
+/// An event as it was accepted, and who it is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Notice {
+    /// The event's `id`.
+    pub id: String,
+    /// The event's name.
+    pub name: EventName,
+    /// Who may be sent it.
+    #[serde(rename = "for", default, skip_serializing_if = "Audience::is_everyone")]
+    pub audience: Audience,
+    /// The notification as the subscribers of this event see it.
+    pub message: Box<RawValue>,
+}
+
+/// Whom an event concerns, before any filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Audience {
+    /// Every subscription of the topic.
+    #[default]
+    Everyone,
+    /// All but one: a SyncError about that one (FC-NOT-02).
+    Except(SubscriptionId),
+    /// One alone: an open context that is sent again to a late joiner (FC-SUB-08).
+    Only(SubscriptionId),
+}
+
+impl Audience {
+    /// Is the event for all of the topic?
+    pub fn is_everyone(&self) -> bool {
+        *self == Self::Everyone
+    }
+
+    /// Does it hold this subscription?
+    pub fn includes(&self, id: &SubscriptionId) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Except(left_out) => left_out != id,
+            Self::Only(target) => target == id,
+        }
+    }
+}
+
+/// A change that concerns the node that holds the subscription's socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SubscriptionChange {
+    /// It was subscribed again: read it anew and confirm (FC-SUB-04).
+    Renewed {
+        /// Which subscription.
+        id: SubscriptionId,
+    },
+    /// Another connection has taken over (FC-WSC-04): the one before it is to close.
+    Replaced {
+        /// Which subscription.
+        id: SubscriptionId,
+        /// The connection that holds it from now on.
+        connection: String,
+    },
+    /// It has ended: tell the subscriber and close (FC-SUB-09).
+    Ended {
+        /// Which subscription.
+        id: SubscriptionId,
+        /// The `hub.reason` of the denial.
+        reason: String,
+    },
+}
+
+impl Entry {
+    /// An entry for an event.
+    pub fn event(notice: Notice) -> Self {
+        Self { format: FORMAT, kind: EntryKind::Event(notice) }
+    }
+
+    /// An entry for a change of a subscription.
+    pub fn subscription(change: SubscriptionChange) -> Self {
+        Self { format: FORMAT, kind: EntryKind::Subscription(change) }
+    }
+
+    /// The event, if the entry is one.
+    pub fn as_event(&self) -> Option<&Notice> {
+        match &self.kind {
+            EntryKind::Event(notice) => Some(notice),
+            EntryKind::Subscription(_) => None,
+        }
+    }
+
+    /// The entry as the store keeps it.
+    pub fn to_json(&self) -> String {
+        // Strings, ids and JSON that has been parsed before: it always serializes.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote, here or in an older version.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Head {
+            v: u8,
+        }
+        let head: Head = serde_json::from_str(text).map_err(|error| format!("a log entry cannot be read: {error}"))?;
+        if head.v > FORMAT {
+            return Err(format!("a log entry has format {}, this program reads up to {FORMAT}: upgrade it", head.v));
+        }
+        #[derive(Deserialize)]
+        struct Body {
+            event: Option<Notice>,
+            subscription: Option<SubscriptionChange>,
+        }
+        let body: Body = serde_json::from_str(text).map_err(|error| format!("a log entry cannot be read: {error}"))?;
+        match (body.event, body.subscription) {
+            (Some(notice), None) => Ok(Self::event(notice)),
+            (None, Some(change)) => Ok(Self::subscription(change)),
+            _ => Err("a log entry is neither event nor subscription".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn notice(audience: Audience) -> Entry {
+        let message = RawValue::from_string(r#"{"id": "i","n":1.10}"#.into()).unwrap();
+        Entry::event(Notice { id: "i".into(), name: "Patient-open".parse().unwrap(), audience, message })
+    }
+
+    #[test]
+    fn an_entry_survives_the_store_byte_for_byte() {
+        let id = SubscriptionId::random(1);
+        for audience in [Audience::Everyone, Audience::Except(id), Audience::Only(id)] {
+            let text = notice(audience).to_json();
+            let read = Entry::from_json(&text).unwrap();
+            assert_eq!(read.to_json(), text, "FC-TRN-05");
+            assert_eq!(read.as_event().unwrap().audience, audience);
+            assert_eq!(read.as_event().unwrap().message.get(), r#"{"id": "i","n":1.10}"#, "FC-TRN-05");
+        }
+        let change = Entry::subscription(SubscriptionChange::Ended { id, reason: "unsubscribed".into() });
+        assert_eq!(Entry::from_json(&change.to_json()).unwrap().to_json(), change.to_json());
+    }
+
+    #[test]
+    fn an_unknown_newer_format_is_a_clear_error() {
+        let text = notice(Audience::Everyone).to_json().replacen("\"v\":1", "\"v\":9", 1);
+        assert!(Entry::from_json(&text).unwrap_err().contains("format 9"));
+        assert!(Entry::from_json("nonsense").is_err());
+        assert!(Entry::from_json(r#"{"v":1}"#).is_err());
+    }
+}

@@ -1,0 +1,99 @@
+//! What settings say about each other: a contradiction refuses to start, and names both.
+
+use std::fmt::Display;
+
+use super::mistakes::Mistake;
+use super::{AuthMode, Settings};
+
+impl Settings {
+    /// Whether other machines can reach the hub without authentication or without TLS. It starts like that only when
+    /// `insecure` is set.
+    pub fn is_exposed(&self) -> bool {
+        let is_local = self.listen.ip().to_canonical().is_loopback();
+        !is_local && (self.auth.mode == AuthMode::Off || self.tls.cert.is_none())
+    }
+}
+
+/// The contradictions in `settings`. Those that name a setting with a mistake of its own are left out: its default
+/// stands in its place, and says nothing. So are all when the file could not be read.
+pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<Mistake> {
+    let is_mistaken = |name: &&str| {
+        mistakes.iter().any(|mistake| match mistake {
+            Mistake::Value { setting, .. } => setting == name,
+            Mistake::File { .. } => true,
+            _ => false,
+        })
+    };
+    let mut found = Contradictions(Vec::new());
+    found.in_order(settings);
+    found.in_listeners(settings);
+    found.in_tls(settings);
+    found.0.retain(|contradiction| match contradiction {
+        Mistake::Contradiction { settings, .. } => !settings.iter().any(is_mistaken),
+        _ => true,
+    });
+    found.0
+}
+
+struct Contradictions(Vec<Mistake>);
+
+impl Contradictions {
+    fn in_order(&mut self, settings: &Settings) {
+        let Settings { lease, limits, retry, .. } = settings;
+        self.not_above(&["lease.default_secs", "lease.max_secs"], lease.default_secs, lease.max_secs);
+        self.not_above(&["lease.max_secs", "limits.session_secs"], lease.max_secs, limits.session_secs);
+        self.not_above(&["retry.initial_secs", "retry.max_secs"], retry.initial_secs, retry.max_secs);
+        self.not_above(&["retry.give_up_secs", "limits.log_secs"], retry.give_up_secs, limits.log_secs);
+        if limits.unsent_bytes / 2 < limits.body_bytes {
+            self.add(
+                &["limits.unsent_bytes", "limits.body_bytes"],
+                format!(
+                    "{} is less than twice {}, so that one large event could close a socket",
+                    limits.unsent_bytes, limits.body_bytes
+                ),
+            );
+        }
+    }
+
+    fn in_listeners(&mut self, settings: &Settings) {
+        let Settings { listen, admin_listen, .. } = settings;
+        if listen == admin_listen && listen.port() != 0 {
+            self.add(&["listen", "admin_listen"], format!("both are {listen}, and only one can have it"));
+        }
+        if !settings.is_exposed() || settings.insecure {
+            return;
+        }
+        let advice = "bind to a loopback address, or set insecure = true if it is protected otherwise";
+        if settings.auth.mode == AuthMode::Off {
+            self.add(
+                &["listen", "auth.mode"],
+                format!("{listen} is open to other machines while authentication is \"off\": {advice}"),
+            );
+        }
+        if settings.tls.cert.is_none() {
+            self.add(
+                &["listen", "tls.cert"],
+                format!("{listen} is open to other machines without TLS: {advice}"),
+            );
+        }
+    }
+
+    fn in_tls(&mut self, settings: &Settings) {
+        let reason = match (&settings.tls.cert, &settings.tls.key) {
+            (Some(_), None) => "there is a certificate without its key",
+            (None, Some(_)) => "there is a key without its certificate",
+            _ => return,
+        };
+        self.add(&["tls.cert", "tls.key"], reason.to_owned());
+    }
+
+    fn not_above<T: PartialOrd + Display>(&mut self, settings: &'static [&'static str], lower: T, upper: T) {
+        if lower > upper {
+            self.add(settings, format!("{lower} is more than {upper}"));
+        }
+    }
+
+    fn add(&mut self, settings: &'static [&'static str], reason: String) {
+        self.0.push(Mistake::Contradiction { settings, reason });
+    }
+}

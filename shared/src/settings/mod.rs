@@ -1,0 +1,310 @@
+//! One typed tree of settings for both programs.
+//!
+//! Each setting comes from the last of these that names it: its default, the TOML file (`--config FILE`), the
+//! environment (`FHIRCAST_LEASE__MAX_SECS` for `lease.max_secs`), the flags ([`Flags`]). [`Settings::load`] reports
+//! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
+//! [`Settings::to_toml`] shows the result with secrets hidden.
+//!
+//! - `tree`: how settings are declared and visited · `values`: types and checks of single values
+//! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
+//! - `checks`: what settings say about each other · `print`: the result as TOML
+//!
+//! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
+
+mod checks;
+mod environment;
+mod flags;
+mod load;
+mod mistakes;
+mod print;
+mod tree;
+mod values;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use url::Url;
+
+pub use flags::Flags;
+pub use mistakes::{Mistake, Mistakes};
+pub use values::{AuthMode, LogFormat, RedisUrl};
+
+use crate::protocol::sync_error::Severity;
+use tree::settings;
+use values::{at_least, base_paths, between, fraction, log_level, origins, public_url, seconds};
+
+/// Which defaults a program starts from; everything else works the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defaults {
+    /// A node beside others.
+    Standard,
+    /// One process that needs nothing else: callbacks to this machine over http are allowed, and Redis is refused.
+    Embedded,
+}
+
+settings! {
+    /// Everything that can be set.
+    pub struct Settings {
+        /// Address and port that the hub serves.
+        listen: SocketAddr = loopback(8080);
+        /// The hub's URL as its clients see it, from which the URLs in its answers are made; absent: made from the
+        /// listener.
+        public_url: Option<Url> = None, public_url;
+        /// Paths at which the hub is served.
+        base_paths: Vec<String> = texts(["/api/hub", "/fhircast/STU3", "/fhircast/STU2"]), base_paths;
+        /// Address and port that serve health and metrics.
+        admin_listen: SocketAddr = loopback(9100);
+        /// Whether the hub may be reached from other machines without authentication or TLS.
+        insecure: bool = false;
+        /// Threads that serve requests and sockets; default: one for each core.
+        threads: usize = cores(), between(1, 256);
+        /// Seconds that a program takes to let go of its work when it is asked to stop.
+        drain_secs: u64 = 10, at_least(0);
+        /// Seconds within which a subscriber must answer a notification.
+        ack_timeout_secs: u64 = 10, at_least(1);
+        /// Seconds for which a subscriber whose socket dropped may come back without subscribing again.
+        reconnect_grace_secs: u64 = 30, at_least(0);
+
+        groups {
+            /// The store that the nodes share.
+            redis: Redis;
+            /// Who may do what.
+            auth: Auth;
+            /// Where callbacks may go.
+            callbacks: Callbacks;
+            /// The hub's own certificate.
+            tls: Tls;
+            /// How long subscriptions live.
+            lease: Lease;
+            /// A bound on everything that could grow.
+            limits: Limits;
+            /// How failed callbacks are tried again.
+            retry: Retry;
+            /// What the hub reports when a subscriber did not follow.
+            syncerror: SyncError;
+            /// Browsers that may use the hub.
+            cors: Cors;
+            /// What the programs write about themselves.
+            log: Log;
+        }
+    }
+}
+
+settings! {
+    /// The store that the nodes share.
+    pub struct Redis {
+        /// URL of Redis (redis:// or, with TLS, rediss://); absent: everything is kept in this process's memory.
+        url: Option<RedisUrl> = None;
+        /// Number of parts that topics are spread over; every node must say the same, for as long as the data lives.
+        partitions: u16 = 256, between(1, 4096);
+        /// Milliseconds after which a call to Redis has failed.
+        timeout_ms: u64 = 2000, at_least(1);
+        /// Milliseconds after which an attempt to connect to Redis has failed.
+        connect_timeout_ms: u64 = 2000, at_least(1);
+    }
+}
+
+settings! {
+    /// Who may do what.
+    pub struct Auth {
+        /// How the hub knows who is asking; only "off" so far.
+        mode: AuthMode = AuthMode::Off;
+    }
+}
+
+settings! {
+    /// Where callbacks may go.
+    pub struct Callbacks {
+        /// Whether a callback may be http instead of https.
+        allow_http: bool = false;
+        /// Networks that callbacks may go to although they are private or loopback.
+        allowed_networks: Vec<IpNet> = Vec::new();
+        /// PEM file of certificate authorities that are trusted for callbacks besides the system's.
+        ca_file: Option<PathBuf> = None;
+    }
+}
+
+settings! {
+    /// The hub's own certificate.
+    pub struct Tls {
+        /// PEM file of the hub's certificate chain; with tls.key: the hub speaks HTTPS and WSS.
+        cert: Option<PathBuf> = None;
+        /// PEM file of the certificate's private key.
+        key: Option<PathBuf> = None;
+    }
+}
+
+settings! {
+    /// How long subscriptions live.
+    pub struct Lease {
+        /// Seconds of a subscription that asks for no lease.
+        default_secs: u64 = 7200, at_least(1);
+        /// Seconds of a subscription at most, whatever it asks for.
+        max_secs: u64 = 86_400, at_least(1);
+    }
+}
+
+settings! {
+    /// A bound on everything that could grow.
+    pub struct Limits {
+        /// Bytes of a request's body.
+        body_bytes: usize = 4_194_304, at_least(1);
+        /// Brackets within brackets in JSON.
+        json_depth: usize = 128, at_least(1);
+        /// Bytes of a message that a subscriber sends on its socket.
+        frame_bytes: usize = 65_536, at_least(1);
+        /// Notifications that a socket may leave unanswered before it is closed.
+        unanswered: usize = 1000, at_least(1);
+        /// Bytes that may wait for a slow socket before it is closed.
+        unsent_bytes: usize = 16_777_216, at_least(1);
+        /// Contexts open at once in a topic.
+        open_contexts: usize = 64, at_least(1);
+        /// Subscriptions of a topic.
+        subscriptions_per_topic: usize = 4000, at_least(1);
+        /// Event names in one subscription.
+        events_per_subscription: usize = 100, at_least(1);
+        /// Callback requests in flight at once from one worker.
+        deliveries: usize = 256, at_least(1);
+        /// Callback requests in flight at once from one worker to one host.
+        deliveries_per_host: usize = 32, at_least(1);
+        /// Bytes of a callback's answer that are read.
+        callback_body_bytes: usize = 65_536, at_least(1);
+        /// Seconds for which a topic's log keeps an event.
+        log_secs: u64 = 3600, at_least(1);
+        /// Events that a topic's log keeps at most.
+        log_entries: usize = 20_000, at_least(1);
+        /// Seconds after its last event or subscription for which a topic is kept.
+        session_secs: u64 = 86_400, at_least(1);
+        /// Publishes that one hub works on at once.
+        in_flight_publishes: usize = 1024, at_least(1);
+    }
+}
+
+settings! {
+    /// How failed callbacks are tried again.
+    pub struct Retry {
+        /// Seconds before the second attempt; each wait after that is twice as long.
+        initial_secs: f64 = 1.0, seconds;
+        /// Seconds between two attempts at most.
+        max_secs: f64 = 30.0, seconds;
+        /// Part of a wait, from 0 to 1, by which chance makes it longer or shorter.
+        jitter: f64 = 0.2, fraction;
+        /// Attempts after which an event is given up.
+        max_attempts: u32 = 10, at_least(1);
+        /// Seconds after which an event is given up.
+        give_up_secs: u64 = 300, at_least(1);
+        /// Seconds for which a worker's claim on a subscription holds before another may take it.
+        claim_secs: u64 = 6, at_least(2);
+    }
+}
+
+settings! {
+    /// What the hub reports when a subscriber did not follow (FC-NOT-03).
+    pub struct SyncError {
+        /// Severity of the hub's SyncErrors: "warning" (FHIRcast 3.0) or "error" (2.1).
+        severity: Severity = Severity::Warning;
+    }
+}
+
+settings! {
+    /// Browsers that may use the hub (FC-TRN-07).
+    pub struct Cors {
+        /// Origins (scheme, host and port alone, no slash after them) whose pages may call the hub.
+        allowed_origins: Vec<String> = Vec::new(), origins;
+    }
+}
+
+settings! {
+    /// What the programs write about themselves.
+    pub struct Log {
+        /// Form of log lines: "pretty" or "json".
+        format: LogFormat = LogFormat::Pretty;
+        /// Least important level that is logged, or a list of target=level.
+        level: String = "info".to_owned(), log_level;
+    }
+}
+
+impl Settings {
+    /// The settings of a program for which nothing was set.
+    pub fn new(defaults: Defaults) -> Self {
+        let mut settings = Self::default();
+        if defaults == Defaults::Embedded {
+            settings.callbacks.allow_http = true;
+            settings.callbacks.allowed_networks = loopback_networks();
+        }
+        settings
+    }
+
+    /// `drain_secs` as a duration.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_secs)
+    }
+
+    /// `ack_timeout_secs` as a duration.
+    pub fn ack_timeout(&self) -> Duration {
+        Duration::from_secs(self.ack_timeout_secs)
+    }
+
+    /// `reconnect_grace_secs` as a duration.
+    pub fn reconnect_grace(&self) -> Duration {
+        Duration::from_secs(self.reconnect_grace_secs)
+    }
+}
+
+impl Redis {
+    /// `redis.timeout_ms` as a duration.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+
+    /// `redis.connect_timeout_ms` as a duration.
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+}
+
+impl Limits {
+    /// `limits.log_secs` as a duration.
+    pub fn log_age(&self) -> Duration {
+        Duration::from_secs(self.log_secs)
+    }
+
+    /// `limits.session_secs` as a duration.
+    pub fn session_age(&self) -> Duration {
+        Duration::from_secs(self.session_secs)
+    }
+}
+
+impl Retry {
+    /// `retry.give_up_secs` as a duration.
+    pub fn give_up(&self) -> Duration {
+        Duration::from_secs(self.give_up_secs)
+    }
+
+    /// `retry.claim_secs` as a duration.
+    pub fn claim(&self) -> Duration {
+        Duration::from_secs(self.claim_secs)
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn loopback_networks() -> Vec<IpNet> {
+    vec![
+        Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+        Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+    ]
+}
+
+fn texts<const N: usize>(texts: [&str; N]) -> Vec<String> {
+    texts.map(str::to_owned).to_vec()
+}
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, |cores| cores.get().min(256))
+}

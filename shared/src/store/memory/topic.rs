@@ -1,0 +1,166 @@
+//! One topic: its session, its log, its bell, and what has been committed lately.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use tokio::sync::broadcast;
+
+use super::{
+    super::{BELL_CAPACITY, Commit, Committed, LogEntry, LogPage, Once, Position, Retention, Rung, Snapshot},
+    end_of, millis,
+};
+use crate::{
+    protocol::SubscriptionId,
+    session::{Entry, Fields},
+};
+
+/// What is kept of a topic.
+#[derive(Default)]
+pub(super) struct TopicState {
+    revision: u64,
+    fields: Fields,
+    head: Position,
+    log: VecDeque<Arc<LogEntry>>,
+    /// What has been committed, and until when it is remembered.
+    committed: HashMap<String, u64>,
+    bell: Option<broadcast::Sender<Rung>>,
+    /// When it was last written to.
+    touched: u64,
+    /// The WebSocket subscriptions that read it.
+    pub sockets: HashSet<SubscriptionId>,
+    /// The webhook subscriptions that read it, or ask to.
+    pub webhooks: HashSet<SubscriptionId>,
+}
+
+impl TopicState {
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { revision: self.revision, head: self.head, fields: self.fields.clone() }
+    }
+
+    pub fn head(&self) -> Position {
+        self.head
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub fn touch(&mut self, now: u64) {
+        self.touched = now;
+    }
+
+    /// Has the same been committed before?
+    pub fn remembers(&self, once: &Once, now: u64) -> bool {
+        self.committed.get(&name_of(once)).is_some_and(|until| *until > now)
+    }
+
+    #[cfg(test)]
+    pub fn remembered(&self) -> usize {
+        self.committed.len()
+    }
+
+    /// Writes a change, unless it has been written before or was decided on another revision.
+    pub fn commit(&mut self, commit: &Commit, now: u64, retention: &Retention) -> Committed {
+        if self.remembers(&commit.once, now) {
+            return Committed::Duplicate;
+        }
+        if self.revision != commit.revision {
+            return Committed::Conflict(self.snapshot());
+        }
+        for (field, value) in &commit.writes {
+            match value {
+                Some(value) => self.fields.insert(field.clone(), value.clone()),
+                None => self.fields.remove(field),
+            };
+        }
+        self.revision += 1;
+        let kept = match commit.once {
+            Once::Request(_) => retention.resend,
+            Once::Cause(_) => retention.log,
+        };
+        self.committed.insert(name_of(&commit.once), end_of(kept, now));
+        let position = self.append(commit.entry.clone(), now, retention);
+        Committed::At { position, revision: self.revision }
+    }
+
+    /// Puts an entry at the end of the log and rings the bell with it.
+    pub fn append(&mut self, entry: Entry, now: u64, retention: &Retention) -> Position {
+        let position = following(self.head, now);
+        let entry = Arc::new(LogEntry { position, previous: self.head, revision: self.revision, entry });
+        self.head = position;
+        self.log.push_back(entry.clone());
+        self.touch(now);
+        self.trim(now, retention);
+        if let Some(bell) = &self.bell {
+            // Nobody may be listening.
+            let _ = bell.send(Rung::Entry(entry));
+        }
+        position
+    }
+
+    fn trim(&mut self, now: u64, retention: &Retention) {
+        let oldest = now.saturating_sub(millis(retention.log));
+        while self.log.len() > retention.log_entries || self.log.front().is_some_and(|e| e.position.millis < oldest) {
+            self.log.pop_front();
+        }
+    }
+
+    /// At most `limit` entries after a position.
+    pub fn entries(&self, after: Position, limit: usize) -> impl Iterator<Item = &Arc<LogEntry>> {
+        let start = self.log.partition_point(|entry| entry.position <= after);
+        self.log.range(start..).take(limit)
+    }
+
+    pub fn page(&self, after: Position, limit: usize) -> LogPage {
+        LogPage { entries: self.entries(after, limit).cloned().collect(), head: self.head }
+    }
+
+    pub fn listen(&mut self) -> broadcast::Receiver<Rung> {
+        self.bell.get_or_insert_with(|| broadcast::channel(BELL_CAPACITY).0).subscribe()
+    }
+
+    /// Throws away what nobody will ask for. `false` when that is all of it.
+    pub fn is_kept(&mut self, now: u64, retention: &Retention) -> bool {
+        self.committed.retain(|_, until| *until > now);
+        self.trim(now, retention);
+        if self.bell.as_ref().is_some_and(|bell| bell.receiver_count() == 0) {
+            self.bell = None;
+        }
+        let has_readers = self.bell.is_some() || !self.sockets.is_empty() || !self.webhooks.is_empty();
+        has_readers || end_of(retention.session.max(retention.log), self.touched) > now
+    }
+}
+
+/// A request and a cause of the same name are two things.
+fn name_of(once: &Once) -> String {
+    match once {
+        Once::Request(name) => format!("request:{name}"),
+        Once::Cause(name) => format!("cause:{name}"),
+    }
+}
+
+/// The position of an entry that is appended now, even if the clock has gone back.
+fn following(head: Position, now: u64) -> Position {
+    if now > head.millis {
+        Position { millis: now, sequence: 0 }
+    } else {
+        Position { millis: head.millis, sequence: head.sequence + 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_grow_within_a_millisecond_and_when_the_clock_goes_back() {
+        let at = |millis, sequence| Position { millis, sequence };
+        assert_eq!(following(Position::START, 7), at(7, 0));
+        assert_eq!(following(at(7, 0), 7), at(7, 1));
+        assert_eq!(following(at(7, 1), 6), at(7, 2));
+        assert_eq!(following(at(7, 2), 8), at(8, 0));
+        assert!(following(Position::START, 0) > Position::START, "the start is before every entry");
+    }
+}

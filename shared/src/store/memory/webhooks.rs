@@ -1,0 +1,203 @@
+//! Webhook subscriptions: what is in force, what waits to be verified, and which claim holds each.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{
+    super::{
+        Activated, Activation, Address, Claim, Progress, Release, Subscribed, WebhookRequest,
+    },
+    end_of,
+    state::{Leased, State},
+};
+use crate::protocol::{TopicKey, webhook::Mode};
+
+/// A webhook subscription.
+pub(super) struct Webhook {
+    address: Address,
+    /// What has been verified and is in force. Nothing until the first activation.
+    pub verified: Option<Leased>,
+    /// What waits to be verified.
+    request: Option<WebhookRequest>,
+    /// When that was asked.
+    requested_at: u64,
+    progress: Progress,
+    /// The claim that holds it, or did until its time ran out.
+    token: Option<String>,
+}
+
+impl Webhook {
+    /// Does it count as one of its topic's subscriptions?
+    fn is_living(&self, now: u64) -> bool {
+        self.is_in_force(now) || self.request.as_ref().is_some_and(|request| request.mode == Mode::Subscribe)
+    }
+
+    fn is_in_force(&self, now: u64) -> bool {
+        self.verified.as_ref().is_some_and(|leased| !leased.is_over(now))
+    }
+}
+
+impl State {
+    pub fn request_webhook(&mut self, request: &WebhookRequest, limit: usize, now: u64) -> Subscribed {
+        let address = request.subscription.address();
+        let (is_living, is_in_force) = self
+            .webhook(address)
+            .map_or((false, false), |webhook| (webhook.is_living(now), webhook.is_in_force(now)));
+        match request.mode {
+            Mode::Unsubscribe if !is_in_force => return Subscribed::Unknown,
+            Mode::Subscribe if !is_living && self.living_webhooks(address.topic, now) >= limit => {
+                return Subscribed::TooMany;
+            }
+            Mode::Subscribe | Mode::Unsubscribe => {}
+        }
+        self.topic(address.topic, now).webhooks.insert(address.id);
+        let webhook = self.webhooks.entry(address.id).or_insert_with(|| Webhook {
+            address,
+            verified: None,
+            request: None,
+            requested_at: now,
+            progress: Progress::default(),
+            token: None,
+        });
+        webhook.request = Some(request.clone());
+        webhook.requested_at = now;
+        let is_held = webhook.token.is_some() && self.due.time_of(address).is_some_and(|time| time > now);
+        if !is_held {
+            self.make_due(address, now, now);
+        }
+        Subscribed::Accepted
+    }
+
+    fn living_webhooks(&self, topic: TopicKey, now: u64) -> usize {
+        let ids = self.topics.get(&topic).into_iter().flat_map(|state| &state.webhooks);
+        ids.filter_map(|id| self.webhooks.get(id)).filter(|webhook| webhook.is_living(now)).count()
+    }
+
+    /// Makes the webhooks of a topic due that are not.
+    pub fn make_webhooks_due(&mut self, topic: TopicKey, now: u64) {
+        let ids = self.topics.get(&topic).into_iter().flat_map(|state| &state.webhooks);
+        let mut has_rung = false;
+        for id in ids {
+            let address = Address { id: *id, topic };
+            let is_verified = self.webhooks.get(id).is_some_and(|webhook| webhook.verified.is_some());
+            if is_verified && self.due.time_of(address).is_none() {
+                self.due.put(address, now);
+                if !has_rung {
+                    self.due.ring(topic);
+                    has_rung = true;
+                }
+            }
+        }
+    }
+
+    fn make_due(&mut self, address: Address, time: u64, now: u64) {
+        self.due.put(address, time);
+        if time <= now {
+            self.due.ring(address.topic);
+        }
+    }
+
+    pub fn claim(&mut self, address: Address, hold: Duration, max_entries: usize, now: u64) -> Option<Claim> {
+        self.due.time_of(address).filter(|time| *time <= now)?;
+        let webhook = self.webhook(address)?;
+        let token = Uuid::new_v4().to_string();
+        webhook.token = Some(token.clone());
+        let (request, progress) = (webhook.request.clone(), webhook.progress.clone());
+        let subscription = webhook.verified.as_ref().map(|leased| leased.subscription.clone());
+        let lease = webhook.verified.as_ref().map_or(Duration::ZERO, |leased| leased.remaining(now));
+        let topic = self.topics.get(&address.topic).filter(|_| !lease.is_zero());
+        let entries =
+            topic.map(|topic| topic.entries(progress.cursor, max_entries).cloned().collect()).unwrap_or_default();
+        self.due.put(address, end_of(hold, now));
+        Some(Claim { address, token, subscription, lease, request, progress, entries, now })
+    }
+
+    pub fn activate_webhook(
+        &mut self,
+        address: Address,
+        token: &str,
+        request: &WebhookRequest,
+        activation: &Activation,
+        now: u64,
+    ) -> Activated {
+        let Some(webhook) = self.claimed(address, token) else { return Activated::Lost };
+        let cursor = if webhook.verified.is_some() {
+            webhook.progress.cursor
+        } else {
+            match self.begin(address.topic, activation, now) {
+                Ok(cursor) => cursor,
+                Err(snapshot) => return Activated::Conflict(snapshot),
+            }
+        };
+        if let Some(webhook) = self.webhook(address) {
+            webhook.verified = Some(Leased::new(request.subscription.clone(), now));
+            webhook.progress.cursor = cursor;
+            webhook.request.take_if(|pending| pending.nonce == request.nonce);
+        }
+        Activated::From(cursor)
+    }
+
+    pub fn settle(
+        &mut self,
+        claim: &Claim,
+        progress: &Progress,
+        answered: Option<&str>,
+        release: Release,
+        now: u64,
+    ) -> bool {
+        let address = claim.address;
+        let head = self.head(address.topic);
+        let Some(webhook) = self.claimed(address, &claim.token) else { return false };
+        webhook.progress = progress.clone();
+        webhook.request.take_if(|pending| Some(pending.nonce.as_str()) == answered);
+        let has_request = webhook.request.is_some();
+        let is_verified = webhook.verified.is_some();
+        if !matches!(release, Release::Hold(_)) {
+            webhook.token = None;
+        }
+        match release {
+            Release::Hold(hold) => self.make_due(address, end_of(hold, now), now),
+            Release::After(_) | Release::Idle if has_request => self.make_due(address, now, now),
+            Release::After(pause) => self.make_due(address, end_of(pause, now), now),
+            Release::Idle if !is_verified => {
+                self.end_webhook(address);
+            }
+            Release::Idle if head > progress.cursor => self.make_due(address, now, now),
+            Release::Idle => self.due.remove(address),
+        }
+        true
+    }
+
+    /// `false` when there is none.
+    pub fn end_webhook(&mut self, address: Address) -> bool {
+        if self.webhook(address).is_none() {
+            return false;
+        }
+        self.due.remove(address);
+        self.webhooks.remove(&address.id);
+        if let Some(topic) = self.topics.get_mut(&address.topic) {
+            topic.webhooks.remove(&address.id);
+        }
+        true
+    }
+
+    /// Those whose lease ended before this time, or that were asked for before it and never
+    /// verified.
+    pub fn webhooks_over_before(&self, time: u64) -> Vec<Address> {
+        let is_over = |webhook: &&Webhook| {
+            let is_asked_for = webhook.request.is_some() && webhook.requested_at > time;
+            !webhook.is_in_force(time) && !is_asked_for
+        };
+        self.webhooks.values().filter(is_over).map(|webhook| webhook.address).collect()
+    }
+
+    fn webhook(&mut self, address: Address) -> Option<&mut Webhook> {
+        self.webhooks.get_mut(&address.id).filter(|webhook| webhook.address == address)
+    }
+
+    /// The webhook that this claim holds.
+    fn claimed(&mut self, address: Address, token: &str) -> Option<&mut Webhook> {
+        self.webhook(address).filter(|webhook| webhook.token.as_deref() == Some(token))
+    }
+}

@@ -1,0 +1,274 @@
+//! The seam between the hub and where its state lives.
+//!
+//! [`redis`] is the real one, for any number of nodes; [`memory`] serves the embedded hub, in one
+//! process. Both keep the same things for a topic: its session (fields and a revision), its log,
+//! its subscriptions, and the due set of its webhooks. One contract and one model test run
+//! against both. No rule of the protocol is in a store: it compares revisions, keeps order, and
+//! fences those who come too late.
+//!
+//! What every store promises:
+//!
+//! - A [`Store::commit`] happens whole or not at all, and only on the revision that was expected.
+//!   What it returned as committed is read by every later reader, in the one order of the topic.
+//! - An entry names its predecessor: who sees it knows whether it has missed one.
+//! - A bell may be lost, the log is not: after [`Rung::Interrupted`], read the log.
+//! - Times are the store's clock, never a node's.
+//! - Who holds a subscription (a connection, a claim) is the only one who can move its cursor.
+
+pub mod memory;
+mod position;
+pub mod redis;
+mod subscription;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+
+pub use position::{NotAPosition, Position};
+pub use subscription::{
+    Activated, Activation, Address, Attached, Channel, Claim, Connection, CursorMove, Holder, Progress, Release,
+    Subscribed, Subscription, WebhookRequest,
+};
+
+use crate::{
+    protocol::{SubscriptionId, TopicKey},
+    session::{Entry, Fields},
+    settings::Limits,
+};
+
+/// Why a store did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or not in time. What was asked may have happened or not.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// It holds something that this program cannot read.
+    #[error("the store holds what cannot be read: {0}")]
+    Corrupt(String),
+    /// It is not set up as the settings say.
+    #[error("the store does not fit the settings: {0}")]
+    Misconfigured(String),
+}
+
+/// What a store answers.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// How long an entry stays in a topic's log.
+    pub log: Duration,
+    /// The most entries that a topic's log holds, roughly.
+    pub log_entries: usize,
+    /// How long a session stays that nobody touches.
+    pub session: Duration,
+    /// How long a request is recognised when it is sent again (FC-REQ-07).
+    pub resend: Duration,
+}
+
+/// How long a request is recognised when it is sent again (FC-REQ-07).
+const RESEND: Duration = Duration::from_secs(5);
+
+impl From<&Limits> for Retention {
+    fn from(limits: &Limits) -> Self {
+        Self { log: limits.log_age(), log_entries: limits.log_entries, session: limits.session_age(), resend: RESEND }
+    }
+}
+
+/// A session as it was at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// How many changes it has seen.
+    pub revision: u64,
+    /// The last entry of the log.
+    pub head: Position,
+    /// The fields of the session.
+    pub fields: Fields,
+}
+
+/// What is to be written, all or nothing.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The revision that it was decided on.
+    pub revision: u64,
+    /// The fields to write, or to delete.
+    pub writes: Vec<(String, Option<String>)>,
+    /// What is appended to the log.
+    pub entry: Entry,
+    /// What makes this commit the same as another.
+    pub once: Once,
+}
+
+/// What makes a commit the same as another: it happens once while the store remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Once {
+    /// A client's request, remembered for [`Retention::resend`].
+    Request(String),
+    /// Something that several processes notice, remembered for [`Retention::log`].
+    Cause(String),
+}
+
+/// What came of a commit.
+#[derive(Debug, Clone)]
+pub enum Committed {
+    /// It is in the log.
+    At {
+        /// Where.
+        position: Position,
+        /// The session's revision from now on.
+        revision: u64,
+    },
+    /// The session has changed: decide again with this.
+    Conflict(Snapshot),
+    /// The same has been committed before.
+    Duplicate,
+}
+
+/// An entry in its place.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    /// Where it is.
+    pub position: Position,
+    /// The entry before it.
+    pub previous: Position,
+    /// The revision of the session after it.
+    pub revision: u64,
+    /// What it says.
+    pub entry: Entry,
+}
+
+/// A part of a log.
+#[derive(Debug, Clone)]
+pub struct LogPage {
+    /// The entries after the position that was asked for, in order, up to the limit.
+    pub entries: Vec<Arc<LogEntry>>,
+    /// The last entry that the log had when it was read, or later.
+    pub head: Position,
+}
+
+/// A topic's bell rang.
+#[derive(Debug, Clone)]
+pub enum Rung {
+    /// With this entry.
+    Entry(Arc<LogEntry>),
+    /// Bells may have been missed: read the log.
+    Interrupted,
+}
+
+/// Hears the bell of one topic, until it is dropped.
+pub struct Listener {
+    receiver: broadcast::Receiver<Rung>,
+    _registration: Box<dyn Send + Sync>,
+}
+
+impl Listener {
+    fn new(receiver: broadcast::Receiver<Rung>, registration: impl Send + Sync + 'static) -> Self {
+        Self { receiver, _registration: Box::new(registration) }
+    }
+
+    /// Waits for the bell. A store that has gone away rings no more.
+    pub async fn next(&mut self) -> Rung {
+        match self.receiver.recv().await {
+            Ok(rung) => rung,
+            Err(broadcast::error::RecvError::Lagged(_)) => Rung::Interrupted,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Hears when something becomes due in any of the partitions that [`Store::watch_due`] named.
+pub struct DueListener {
+    receiver: broadcast::Receiver<u16>,
+}
+
+impl DueListener {
+    /// Waits. `None`: bells may have been missed, look at all partitions.
+    pub async fn next(&mut self) -> Option<u16> {
+        match self.receiver.recv().await {
+            Ok(partition) => Some(partition),
+            Err(broadcast::error::RecvError::Lagged(_)) => None,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Where the hub's state lives. See the module's page for what every implementation promises.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The number of partitions, the same for every process.
+    fn partitions(&self) -> u16;
+
+    /// Does it answer?
+    async fn ping(&self) -> Result<()>;
+
+    /// The session as it is now, and whether `once` has been committed. A topic never seen has
+    /// revision 0 and no fields.
+    async fn session(&self, topic: TopicKey, once: Option<&Once>) -> Result<(Snapshot, bool)>;
+
+    /// Writes a change, appends its entry, makes the topic's webhooks due, and rings the bell.
+    async fn commit(&self, topic: TopicKey, commit: &Commit) -> Result<Committed>;
+
+    /// At most `limit` entries after a position.
+    async fn log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage>;
+
+    /// Listens to a topic's bell. What was committed after this returns rings, or is followed by
+    /// [`Rung::Interrupted`].
+    async fn listen(&self, topic: TopicKey) -> Result<Listener>;
+
+    /// Writes a new WebSocket subscription, unless its topic has `limit` of them.
+    async fn subscribe_websocket(&self, subscription: &Subscription, limit: usize) -> Result<Subscribed>;
+
+    /// Replaces events, lease and name of a WebSocket subscription (FC-SUB-04), and tells the
+    /// node that holds its socket. Unknown when there is none of that id in that topic.
+    async fn renew_websocket(&self, subscription: &Subscription) -> Result<Subscribed>;
+
+    /// A subscription that has not ended, with what remains of its lease.
+    async fn subscription(&self, id: SubscriptionId) -> Result<Option<(Subscription, Duration)>>;
+
+    /// Takes a WebSocket subscription for a connection, and tells the connection that had it.
+    /// `None` when it is unknown, has ended, or its reconnect grace is over.
+    async fn attach(&self, address: Address, connection: &Connection) -> Result<Option<Attached>>;
+
+    /// Starts the reading of a subscription that has never been read, or (for a webhook that is
+    /// subscribed again) puts new terms into force and leaves the cursor where it is.
+    async fn activate(&self, address: Address, activation: &Activation) -> Result<Activated>;
+
+    /// Moves the cursors of connected sockets forward. Who lost its subscription moves nothing.
+    async fn save_cursors(&self, moves: &[CursorMove]) -> Result<()>;
+
+    /// Lets go of a subscription: it may be taken again within `grace`.
+    async fn detach(&self, address: Address, connection: &Connection, grace: Duration) -> Result<()>;
+
+    /// Ends a subscription and tells the node that holds its socket. `false` when there is none.
+    async fn end(&self, address: Address, reason: &str) -> Result<bool>;
+
+    /// Notes a webhook subscriber's request and makes it due. Unknown when it would end what
+    /// does not exist; too many when the topic has `limit` of them.
+    async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed>;
+
+    /// What is due now in these partitions, at most `limit` each, longest due first.
+    async fn due(&self, partitions: &[u16], limit: usize) -> Result<Vec<Address>>;
+
+    /// Takes a due subscription for `hold`. `None` when it is not due, held, or gone.
+    async fn claim(&self, address: Address, hold: Duration, max_entries: usize) -> Result<Option<Claim>>;
+
+    /// Saves the progress of a claim and keeps it or gives it back. `answered` is the nonce of
+    /// the request that is done with, if any. `false` when the claim is void.
+    async fn settle(&self, claim: &Claim, progress: &Progress, answered: Option<&str>, release: Release) -> Result<bool>;
+
+    /// Hears when something becomes due.
+    fn due_listener(&self) -> DueListener;
+
+    /// Names the partitions whose bells [`due_listener`](Self::due_listener) hears.
+    async fn watch_due(&self, partitions: &[u16]) -> Result<()>;
+
+    /// Says that a worker is alive for `ttl`, and returns all that are, sorted.
+    async fn register_worker(&self, id: &str, ttl: Duration) -> Result<Vec<String>>;
+
+    /// The store's clock, in milliseconds since 1970.
+    async fn now(&self) -> Result<u64>;
+}
+
+/// What each store hands to the listeners of one topic before it counts as lagging.
+const BELL_CAPACITY: usize = 256;

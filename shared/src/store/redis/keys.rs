@@ -1,0 +1,95 @@
+//! The names of keys and channels. Everything of a topic has the hash tag of its partition, so
+//! that one script can touch it on Redis Cluster; none holds a raw topic, since topics are tickets.
+
+use crate::{
+    protocol::{SubscriptionId, TopicKey},
+    store::{Address, Once},
+};
+
+/// The number of partitions that this Redis was first used with.
+pub const PARTITIONS: &str = "fhircast:partitions";
+/// The workers that are alive, by when they must say so again.
+pub const WORKERS: &str = "fhircast:workers";
+
+/// The keys of one topic.
+#[derive(Clone, Copy)]
+pub struct TopicKeys {
+    partition: u16,
+    topic: TopicKey,
+}
+
+impl TopicKeys {
+    pub fn new(topic: TopicKey, partitions: u16) -> Self {
+        Self { partition: topic.partition(partitions), topic }
+    }
+
+    fn named(&self, kind: &str) -> String {
+        format!("fhircast:{{{}}}:{kind}:{}", self.partition, self.topic)
+    }
+
+    /// Hash: the session's fields, `.revision` and `.head`.
+    pub fn session(&self) -> String {
+        self.named("session")
+    }
+
+    /// Stream: `p` the entry before, `r` the revision, `e` the entry.
+    pub fn log(&self) -> String {
+        self.named("log")
+    }
+
+    /// Channel: each entry as it is committed.
+    pub fn bell(&self) -> String {
+        self.named("bell")
+    }
+
+    /// Sorted set: WebSocket subscriptions by the end of their lease.
+    pub fn sockets(&self) -> String {
+        self.named("sockets")
+    }
+
+    /// Sorted set: webhook subscriptions by the end of their lease.
+    pub fn webhooks(&self) -> String {
+        self.named("webhooks")
+    }
+
+    /// String: it exists while a commit is remembered.
+    pub fn once(&self, once: &Once) -> String {
+        match once {
+            Once::Request(hash) => format!("{}:request:{hash}", self.named("once")),
+            Once::Cause(id) => format!("{}:cause:{id}", self.named("once")),
+        }
+    }
+
+    pub fn due(&self) -> String {
+        due(self.partition)
+    }
+
+    pub fn due_bell(&self) -> String {
+        due_bell(self.partition)
+    }
+
+    pub fn partition(&self) -> u16 {
+        self.partition
+    }
+}
+
+/// Hash: a subscription.
+pub fn subscription(id: SubscriptionId) -> String {
+    format!("fhircast:{{{}}}:subscription:{id}", id.partition())
+}
+
+/// Sorted set: webhook subscriptions (`id topic`) by when they next need a worker.
+pub fn due(partition: u16) -> String {
+    format!("fhircast:{{{partition}}}:due")
+}
+
+/// Channel: the partition's number, when something has become due in it.
+pub fn due_bell(partition: u16) -> String {
+    format!("fhircast:{{{partition}}}:due-bell")
+}
+
+/// Reads a member of the due set.
+pub fn address(member: &str) -> Option<Address> {
+    let (id, topic) = member.split_once(' ')?;
+    Some(Address { id: id.parse().ok()?, topic: topic.parse().ok()? })
+}

@@ -1,0 +1,30 @@
+-- Notes a webhook subscriber's request, to be verified by a worker.
+--
+-- KEYS 1 subscription  2 webhooks of the topic  3 due set  4 bell of the due set
+-- ARGV 1 id  2 topic  3 partition  4 mode  5 request  6 nonce  7 limit
+-- Returns 'accepted', 'unknown' or 'too many'.
+
+local now = now_ms()
+if ARGV[4] == 'unsubscribe' then
+  if lease_left(KEYS[1], now) == 0 then
+    return 'unknown'
+  end
+elseif redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', integer(now - AFTERLIFE))
+  if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[7]) then
+    return 'too many'
+  end
+  redis.call('ZADD', KEYS[2], integer(now), ARGV[1])
+  keep(KEYS[2], AFTERLIFE)
+end
+redis.call('HSET', KEYS[1], 'channel', 'webhook', 'topic', ARGV[2], 'request', ARGV[5], 'nonce', ARGV[6])
+keep(KEYS[1], AFTERLIFE)
+
+-- Not while a worker holds it: it sees the request when it gives the claim back.
+local member = ARGV[1] .. ' ' .. ARGV[2]
+local score = tonumber(redis.call('ZSCORE', KEYS[3], member) or '0')
+if not (redis.call('HEXISTS', KEYS[1], 'claim') == 1 and score > now) then
+  redis.call('ZADD', KEYS[3], integer(now), member)
+  redis.call('PUBLISH', KEYS[4], ARGV[3])
+end
+return 'accepted'

@@ -1,0 +1,196 @@
+//! Subscriptions as the stores keep them: a filter and a cursor over a topic's log.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{LogEntry, Position, Snapshot};
+use crate::{
+    protocol::{
+        SubscriptionId, Topic, TopicKey,
+        subscription_request::{Callback, Secret, Terms},
+        webhook::Mode,
+    },
+    session::Entry,
+};
+
+/// A subscription: who is told what, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The session that it follows.
+    pub topic: Topic,
+    /// How it is told.
+    pub channel: Channel,
+    /// What it asked for.
+    pub terms: Terms,
+}
+
+/// The way in which a subscriber is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// Over the socket that connects to the subscription's endpoint.
+    Websocket,
+    /// By requests to its callback.
+    Webhook {
+        /// Where to.
+        callback: Callback,
+        /// What signs them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret: Option<Secret>,
+    },
+}
+
+impl Subscription {
+    /// Where the stores find it.
+    pub fn address(&self) -> Address {
+        Address { id: self.id, topic: self.topic.key() }
+    }
+}
+
+/// Where the stores find a subscription and the log that it reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// The subscription.
+    pub id: SubscriptionId,
+    /// Its topic.
+    pub topic: TopicKey,
+}
+
+/// One connection of a socket to a node: the fence against the connection before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The node that holds the socket.
+    pub node: String,
+    /// Unique among all connections ever.
+    pub id: String,
+}
+
+/// What came of a request to subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscribed {
+    /// It stands, or for a webhook: it is being verified.
+    Accepted,
+    /// The subscription that the request names does not exist.
+    Unknown,
+    /// The topic has as many subscriptions as it may.
+    TooMany,
+}
+
+/// A subscription that a connection has just taken.
+#[derive(Debug, Clone)]
+pub struct Attached {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// What remains of its lease.
+    pub lease: Duration,
+    /// Where reading goes on, or the session as it is if the subscription has never been read:
+    /// then it is to be activated.
+    pub cursor: Result<Position, Snapshot>,
+}
+
+/// The first reading of a subscription: the entries that only it is sent, and the place in the
+/// log from which it reads, set in one step.
+#[derive(Debug, Clone)]
+pub struct Activation {
+    /// Who holds the subscription.
+    pub holder: Holder,
+    /// The revision of the session that `entries` were made from.
+    pub revision: u64,
+    /// The open contexts that the subscriber is sent first (FC-SUB-08).
+    pub entries: Vec<Entry>,
+}
+
+/// Who may move a subscription: anybody else is too late.
+#[derive(Debug, Clone)]
+pub enum Holder {
+    /// The socket that is connected.
+    Connection(Connection),
+    /// The worker that has claimed it, with what it has verified.
+    Claim {
+        /// The claim.
+        token: String,
+        /// The request that was verified.
+        request: WebhookRequest,
+    },
+}
+
+/// What came of an activation.
+#[derive(Debug, Clone)]
+pub enum Activated {
+    /// Reading starts behind this position.
+    From(Position),
+    /// The session has changed: decide again with this.
+    Conflict(Snapshot),
+    /// Somebody else holds the subscription, or it has ended.
+    Lost,
+}
+
+/// How far a socket's subscriber has come.
+#[derive(Debug, Clone)]
+pub struct CursorMove {
+    /// Which subscription.
+    pub address: Address,
+    /// The connection that says so.
+    pub connection: Connection,
+    /// The last entry that need not be sent again.
+    pub cursor: Position,
+}
+
+/// A request of a webhook subscriber that waits for its verification (FC-WHK-02).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookRequest {
+    /// Tells this request from one that overtakes it.
+    pub nonce: String,
+    /// To begin, or to end.
+    pub mode: Mode,
+    /// The subscription as it shall be, or the one that shall end.
+    pub subscription: Subscription,
+}
+
+/// A webhook subscription that one worker holds for a while, with what there is to do.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Where it is.
+    pub address: Address,
+    /// The fence: whoever claims next makes this one void.
+    pub token: String,
+    /// The subscription as verified, if it has been.
+    pub subscription: Option<Subscription>,
+    /// What remains of the lease; zero when it has ended.
+    pub lease: Duration,
+    /// The request to verify before anything else.
+    pub request: Option<WebhookRequest>,
+    /// How far it has come.
+    pub progress: Progress,
+    /// What comes after the cursor, as far as one claim reads.
+    pub entries: Vec<Arc<LogEntry>>,
+    /// The store's clock at the claim, in milliseconds since 1970.
+    pub now: u64,
+}
+
+/// How far a webhook subscription has come, and what stands in its way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The last entry that is done with: delivered, given up, or not for this subscriber.
+    pub cursor: Position,
+    /// How often the entry after it has been tried.
+    pub attempts: u32,
+    /// No further try before this time, in milliseconds since 1970 by the store's clock.
+    pub retry_at: u64,
+    /// The last entry that a SyncError has been sent for.
+    pub reported: Position,
+}
+
+/// What a worker does with its claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Keep it for this long from now.
+    Hold(Duration),
+    /// Give it back; it is due again after this time, or at once if a request has come in.
+    After(Duration),
+    /// Give it back; it is due again when there is something to do.
+    Idle,
+}

@@ -1,0 +1,123 @@
+//! The listener for health and metrics, the same in both programs: `GET /healthz` (the process lives), `/readyz`
+//! (200 or 503, with a line for each part) and `/metrics` (Prometheus's text format).
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::http::header::{CacheControl, CacheDirective};
+use actix_web::web::{Data, get};
+use actix_web::{App, HttpResponse, HttpResponseBuilder, HttpServer};
+
+use super::{Readiness, metrics};
+
+/// Seconds for which a stop waits for a scrape that is under way.
+const STOP_SECS: u64 = 1;
+
+/// Starts to listen at `address` (`admin_listen`); the address that it became is answered, for port 0. The server
+/// runs while it is polled (spawn it), leaves signals alone, and stops by its handle.
+pub fn start(address: SocketAddr, readiness: Readiness) -> io::Result<(SocketAddr, Server)> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("admin_listen: {address}: {error}"));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(Data::new(readiness.clone()))
+            .route("/healthz", get().to(healthz))
+            .route("/readyz", get().to(readyz))
+            .route("/metrics", get().to(serve_metrics))
+    })
+    .workers(1)
+    .disable_signals()
+    .shutdown_timeout(STOP_SECS)
+    .client_request_timeout(Duration::from_secs(5))
+    .bind(address)
+    .map_err(named)?;
+    let bound = server.addrs().first().copied().unwrap_or(address);
+    Ok((bound, server.run()))
+}
+
+async fn healthz() -> HttpResponse {
+    text(HttpResponse::Ok()).body("ok\n")
+}
+
+async fn readyz(readiness: Data<Readiness>) -> HttpResponse {
+    let (ready, lines) = readiness.report();
+    let answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    text(answer).body(lines)
+}
+
+async fn serve_metrics() -> HttpResponse {
+    match metrics::render() {
+        Ok(page) => HttpResponse::Ok().content_type(prometheus::TEXT_FORMAT).body(page),
+        Err(error) => text(HttpResponse::InternalServerError()).body(format!("{error}\n")),
+    }
+}
+
+fn text(mut answer: HttpResponseBuilder) -> HttpResponseBuilder {
+    answer
+        .content_type("text/plain; charset=utf-8")
+        .insert_header(CacheControl(vec![CacheDirective::NoStore]));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn fetch(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    fn any_port() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    #[actix_rt::test]
+    async fn health_and_readiness_and_metrics_are_served() {
+        let readiness = Readiness::new(["redis"]);
+        let (address, server) = start(any_port(), readiness.clone()).unwrap();
+        let handle = server.handle();
+        let running = actix_rt::spawn(server);
+
+        let answer = fetch(address, "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+        let answer = fetch(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nredis: starting\n"), "{answer}");
+
+        readiness.set("redis", true, "ok");
+        let answer = fetch(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nredis: ok\n"), "{answer}");
+
+        let answer = fetch(address, "/metrics").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("text/plain; version=0.0.4"), "{answer}");
+        assert!(answer.contains("fhircast_build_info{"), "{answer}");
+
+        let answer = fetch(address, "/api/hub").await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+
+        handle.stop(true).await;
+        running.await.unwrap().unwrap();
+    }
+
+    #[actix_rt::test]
+    async fn an_address_that_is_taken_is_an_error_that_names_the_setting() {
+        let (address, _server) = start(any_port(), Readiness::new([])).unwrap();
+        let error = start(address, Readiness::new([])).err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(error.to_string().starts_with("admin_listen: 127."), "{error}");
+    }
+}

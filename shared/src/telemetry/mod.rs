@@ -1,0 +1,11 @@
+//! What the programs tell their operators: log lines, metrics, and whether they are healthy and ready.
+//!
+//! Nothing here names a topic, a subscriber or a secret: labels come from fixed sets, and what goes into a log line
+//! is its writer's care.
+
+pub mod admin;
+pub mod logging;
+pub mod metrics;
+mod readiness;
+
+pub use readiness::Readiness;

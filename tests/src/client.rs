@@ -1,0 +1,168 @@
+//! An app's asking side: subscribe, publish, read the current context (FC-SUB-01, FC-REQ-01, FC-CTX-01), well formed or not.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Method, RequestBuilder};
+use url::form_urlencoded;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// An app, as the hub sees one.
+#[derive(Clone)]
+pub struct App {
+    http: reqwest::Client,
+    hub_url: String,
+}
+
+/// What the hub answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: String,
+}
+
+impl Answer {
+    /// The body as JSON.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("the answer is not JSON: {self:?}"))
+    }
+
+    /// A header's value; empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// This answer if its status is `status`, else an error that shows it.
+    pub fn expect_status(self, status: u16) -> Result<Answer> {
+        if self.status != status {
+            bail!("expected {status}, the hub answered {} {:?}", self.status, self.body);
+        }
+        Ok(self)
+    }
+}
+
+impl App {
+    /// An app that uses the hub at `hub_url`.
+    pub fn new(hub_url: &str) -> Result<App> {
+        App::with(hub_url, reqwest::Client::builder())
+    }
+
+    /// An app that trusts the certificate authority in this PEM file.
+    pub fn trusting(hub_url: &str, ca: &Path) -> Result<App> {
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(ca)?)?;
+        App::with(hub_url, reqwest::Client::builder().add_root_certificate(ca))
+    }
+
+    fn with(hub_url: &str, builder: reqwest::ClientBuilder) -> Result<App> {
+        let http = builder.no_proxy().timeout(REQUEST_TIMEOUT).build()?;
+        Ok(App { http, hub_url: hub_url.trim_end_matches('/').to_owned() })
+    }
+
+    /// Subscribes by WebSocket and answers with `hub.channel.endpoint`; anything but 202 is an error.
+    /// `extra` are further form parameters, such as `subscriber.name`.
+    pub async fn subscribe_websocket(
+        &self,
+        topic: &str,
+        events: &str,
+        extra: &[(&str, &str)],
+    ) -> Result<String> {
+        let mut form = vec![
+            ("hub.channel.type", "websocket"),
+            ("hub.mode", "subscribe"),
+            ("hub.topic", topic),
+            ("hub.events", events),
+        ];
+        form.extend(extra);
+        let answer = self.post_form(&form).await?.expect_status(202)?;
+        let endpoint = answer.json()?["hub.channel.endpoint"].as_str().map(str::to_owned);
+        endpoint.with_context(|| format!("no hub.channel.endpoint in {}", answer.body))
+    }
+
+    /// Subscribes by webhook; `extra` are further form parameters, such as `hub.secret`.
+    pub async fn subscribe_webhook(
+        &self,
+        topic: &str,
+        events: &str,
+        callback: &str,
+        extra: &[(&str, &str)],
+    ) -> Result<Answer> {
+        let mut form = vec![
+            ("hub.channel.type", "webhook"),
+            ("hub.mode", "subscribe"),
+            ("hub.topic", topic),
+            ("hub.events", events),
+            ("hub.callback", callback),
+        ];
+        form.extend(extra);
+        self.post_form(&form).await
+    }
+
+    /// Ends a WebSocket subscription.
+    pub async fn unsubscribe_websocket(&self, topic: &str, endpoint: &str) -> Result<Answer> {
+        self.post_form(&[
+            ("hub.channel.type", "websocket"),
+            ("hub.mode", "unsubscribe"),
+            ("hub.topic", topic),
+            ("hub.channel.endpoint", endpoint),
+        ])
+        .await
+    }
+
+    /// Ends a webhook subscription.
+    pub async fn unsubscribe_webhook(&self, topic: &str, callback: &str) -> Result<Answer> {
+        self.post_form(&[
+            ("hub.channel.type", "webhook"),
+            ("hub.mode", "unsubscribe"),
+            ("hub.topic", topic),
+            ("hub.callback", callback),
+        ])
+        .await
+    }
+
+    /// Publishes an event, to `hub.url` itself.
+    pub async fn publish(&self, event: &str) -> Result<Answer> {
+        self.post("", "application/json", event.as_bytes()).await
+    }
+
+    /// Reads the current context of a topic.
+    pub async fn current_context(&self, topic: &str) -> Result<Answer> {
+        let topic: String = form_urlencoded::byte_serialize(topic.as_bytes()).collect();
+        self.get(&format!("/{}", topic.replace('+', "%20"))).await
+    }
+
+    /// POSTs a form to `hub.url`, as it is given.
+    pub async fn post_form(&self, form: &[(&str, &str)]) -> Result<Answer> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        self.post("", "application/x-www-form-urlencoded", body.as_bytes()).await
+    }
+
+    /// POSTs anything to `hub.url` followed by `path`.
+    pub async fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Answer> {
+        let request = self.request(Method::POST, path);
+        self.send(request.header(CONTENT_TYPE, content_type).body(body.to_vec())).await
+    }
+
+    /// GETs `hub.url` followed by `path`.
+    pub async fn get(&self, path: &str) -> Result<Answer> {
+        self.send(self.request(Method::GET, path)).await
+    }
+
+    /// A request to `hub.url` followed by `path`, to be finished by the caller and given to [`App::send`].
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.hub_url))
+    }
+
+    /// Sends a request and reads the answer to its end.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Answer> {
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.text().await? })
+    }
+}
