@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The hub (gateway): it takes API calls, holds WebSockets, and keeps nothing that matters.
+//!
+//! - [`server`]: builds and runs the whole; what `main` and tests start.
+//! - `route`: which path is what, at every base path.
+//! - `api`: subscribe, publish, Get Current Context, the well-known document, and their errors.
+//! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
+//! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
+//! - `drain`: letting go of everything when the process is asked to stop.
+//!
+//! Any node serves any request: sessions, logs and subscriptions are in the store.
+
+mod api;
+mod drain;
+pub mod embedded;
+mod node;
+mod relay;
+mod route;
+pub mod server;
+mod socket;
+mod tls;
+
+pub use server::{Hub, start};

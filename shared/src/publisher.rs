@@ -6,7 +6,10 @@
 //!
 //! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-NOT-02.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
@@ -24,6 +27,10 @@ use crate::{
 
 /// How often a publish decides anew before it gives up: each round somebody else got through.
 const MAX_CONFLICTS: u32 = 20;
+
+/// How long a SyncError is tried while the store is away, and the longest pause between two tries.
+const REPORT_FOR: Duration = Duration::from_secs(300);
+const MAX_REPORT_PAUSE: Duration = Duration::from_secs(4);
 
 /// Decides and commits events. One for each process, shared by all of its threads.
 pub struct Publisher {
@@ -79,7 +86,12 @@ const CACHED_BYTES: u64 = 256 << 20;
 impl Publisher {
     /// A publisher for this process.
     pub fn new(store: Arc<dyn Store>, rules: Rules, severity: Severity) -> Self {
-        Self { store, rules, severity, sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes) }
+        Self {
+            store,
+            rules,
+            severity,
+            sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes),
+        }
     }
 
     /// Publishes what a subscriber posted. `text` is the request's body, from which `event` was
@@ -102,12 +114,36 @@ impl Publisher {
         Ok(published)
     }
 
-    async fn commit(&self, event: &Event<'_>, audience: Audience, once: Once) -> Result<Published, PublishError> {
+    /// Like [`report`](Self::report), and tries again while the store is away: whoever noticed
+    /// the cause may be the only one who did.
+    pub async fn report_surely(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
+        let since = Instant::now();
+        let mut pause = Duration::from_millis(250);
+        loop {
+            match self.report(cause).await {
+                Err(PublishError::Store(StoreError::Unavailable(_)) | PublishError::Contended)
+                    if since.elapsed() < REPORT_FOR =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(MAX_REPORT_PAUSE);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        event: &Event<'_>,
+        audience: Audience,
+        once: Once,
+    ) -> Result<Published, PublishError> {
         let topic = event.topic.key();
         let mut known = self.sessions.get(&topic);
         let mut is_fresh = false;
         for _ in 0..MAX_CONFLICTS {
-            let (revision, state) = known.map_or_else(Default::default, |known| (known.revision, known.state));
+            let (revision, state) =
+                known.map_or_else(Default::default, |known| (known.revision, known.state));
             let version_id = Uuid::new_v4().to_string();
             let change = match decide(&state, event, audience, &version_id, &self.rules) {
                 Ok(change) => change,
@@ -168,7 +204,8 @@ impl Publisher {
 
 /// The state that a snapshot holds.
 pub fn read_state(snapshot: &Snapshot) -> Result<SessionState, StoreError> {
-    SessionState::from_fields(&snapshot.fields).map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))
+    SessionState::from_fields(&snapshot.fields)
+        .map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))
 }
 
 fn metric_of(reason: Reason) -> SyncErrorCause {

@@ -188,7 +188,7 @@ impl<I: Id> Subscriber<I> {
             let mut resume_at = None;
             for (index, id) in connection.iter().enumerate() {
                 let Some(&before) = place.get(id) else {
-                    if false && resume_at.is_some() {
+                    if resume_at.is_some_and(|at| at < sequence.len()) {
                         // It went back, and then left out events on its way to new ones.
                         findings.out_of_order.push(Finding { who: self.name.clone(), id: id.clone() });
                     }
@@ -198,9 +198,9 @@ impl<I: Id> Subscriber<I> {
                     continue;
                 };
                 let reasoned = match self.repeats {
-                    Repeats::OnRetry => true,
+                    Repeats::OnRetry => index > 0 && connection[index - 1] == *id,
                     Repeats::OnResume if index == 0 => number > 0,
-                    Repeats::OnResume => resume_at.is_some() || before > 0,
+                    Repeats::OnResume => resume_at == Some(before),
                 };
                 if reasoned {
                     findings.repeated += 1;

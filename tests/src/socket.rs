@@ -215,7 +215,7 @@ impl Listener {
         let mut connection = 0;
         self.seen.send_modify(|seen| {
             connection = seen.connections;
-            seen.connections = 1;
+            seen.connections += 1;
         });
         self.task = Some(tokio::spawn(listen(socket, connection, self.seen.clone(), self.answers.clone())));
         Ok(())
@@ -299,6 +299,7 @@ mod tests {
     use super::*;
     use crate::wait::PATIENCE;
     use tokio::net::TcpListener;
+    use tokio::time::timeout;
 
     type Server = WebSocketStream<TcpStream>;
 
@@ -330,7 +331,7 @@ mod tests {
         server.send(Message::text(json!({"hub.mode": "subscribe"}).to_string())).await.unwrap();
         for (id, status) in [("good", "200"), ("bad", "409")] {
             notify(&mut server, id).await;
-            let answer = server.next().await.unwrap().unwrap();
+            let answer = timeout(PATIENCE, server.next()).await.unwrap().unwrap().unwrap();
             let answer: Value = serde_json::from_str(answer.to_text().unwrap()).unwrap();
             assert_eq!(answer, json!({"id": id, "status": status}));
         }
@@ -373,7 +374,8 @@ mod tests {
         let (listener, endpoint) = endpoint().await;
         let (mut subscriber, mut server) = connected(&listener, &endpoint).await;
         subscriber.drop_connection().await;
-        assert!(!matches!(server.next().await, Some(Ok(Message::Close(_)))));
+        let end = timeout(PATIENCE, server.next()).await.unwrap();
+        assert!(!matches!(end, Some(Ok(Message::Close(_)))), "{end:?}");
     }
 
     #[tokio::test]

@@ -49,7 +49,7 @@ pub async fn until<T, R>(
     let waited = tokio::time::timeout(
         timeout,
         receiver.wait_for(|value| {
-            let _ = find(value);
+            found = find(value);
             found.is_some()
         }),
     )

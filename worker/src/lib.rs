@@ -1,1 +1,135 @@
-//! Placeholder.
+//! Delivers notifications to webhook subscribers.
+//!
+//! A worker claims subscriptions that are due, and speaks to their callbacks: it verifies intent,
+//! posts notifications, and tells the others when one of them does not follow.
+//!
+//! What it promises:
+//!
+//! - At least once, in order (FC-WHK-06, FC-WHK-07): one subscription has at most one request in
+//!   flight, and its cursor moves only behind what was answered, refused or given up. A worker
+//!   that dies holds nothing: its claim ends by itself, and another worker goes on.
+//! - Two subscriptions never wait for each other, except for a bound on the requests in flight in
+//!   all and to one host.
+//! - An event that does not arrive in time is reported in time (FC-WHK-04), whatever its
+//!   subscriber does meanwhile.
+//! - No request leaves that the address policy forbids, and none without verified TLS unless http
+//!   is allowed (FC-SEC-02, FC-TRN-01).
+//!
+//! What it relies on: the store's due set and the fence of its claims, and the store's clock.
+//!
+//! The rooms: `claims` is the loop that takes what is due, `delivery` and `verification` what is
+//! done with one claim. `plan`, `outcome`, `retry`, `rendezvous` and `address_policy` are the
+//! rules, pure; `http_client` makes the requests, `hosts` bounds them.
+
+pub mod address_policy;
+mod claims;
+mod deliverer;
+mod delivery;
+mod hosts;
+pub mod http_client;
+pub mod outcome;
+pub mod plan;
+pub mod rendezvous;
+pub mod retry;
+mod verification;
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use shared::{
+    protocol::webhook::Mode,
+    publisher::Publisher,
+    settings::Settings,
+    store::{Store, StoreError},
+};
+
+pub use self::verification::LEASE_EXPIRED;
+use self::{
+    deliverer::{Deliverer, Rules},
+    http_client::{Setup, SetupError},
+};
+
+/// A worker that has not begun yet; it may be sent to the thread that it shall run on.
+pub struct Worker {
+    store: Arc<dyn Store>,
+    publisher: Arc<Publisher>,
+    setup: Arc<Setup>,
+    rules: Rules,
+    deliveries: usize,
+    deliveries_per_host: usize,
+    drain: Duration,
+}
+
+/// What came of one claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The subscriber confirmed its request, and it is done.
+    Verified(Mode),
+    /// The subscriber did not confirm it, and it is dropped.
+    NotVerified(Mode),
+    /// All that the claim brought is done with.
+    Delivered(Tally),
+    /// Something waits for this long: for its next try, or for its host.
+    Waiting {
+        /// What was done before.
+        tally: Tally,
+        /// When the subscription is due again.
+        pause: Duration,
+    },
+    /// The subscription has ended: its lease is over, or the subscriber said that it is gone.
+    Ended,
+    /// Another worker has taken over.
+    Lost,
+}
+
+/// How many events became what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The subscriber has them.
+    pub delivered: usize,
+    /// The subscriber refused them.
+    pub refused: usize,
+    /// They were tried too often or for too long.
+    pub given_up: usize,
+    /// The other subscribers were told of them.
+    pub reported: usize,
+}
+
+impl Worker {
+    /// A worker on this store. Reads `callbacks.ca_file`.
+    pub fn new(store: Arc<dyn Store>, publisher: Arc<Publisher>, settings: &Settings) -> Result<Self, SetupError> {
+        Ok(Self {
+            store,
+            publisher,
+            setup: Arc::new(Setup::new(settings)?),
+            rules: Rules::new(settings),
+            deliveries: settings.limits.deliveries,
+            deliveries_per_host: settings.limits.deliveries_per_host,
+            drain: settings.drain(),
+        })
+    }
+
+    /// Works until `stop` is over; then finishes what is in flight, for `drain_secs` at most, and
+    /// gives everything back.
+    ///
+    /// Runs on the thread that it is called on, which must be actix's (a `System` or an
+    /// `Arbiter`): `arbiter.spawn_fn(move || { actix_rt::spawn(worker.run_until_stopped(stop)); })`.
+    pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) {
+        claims::run(Rc::new(self.deliverer()), self.deliveries, self.drain, stop).await;
+    }
+
+    /// Claims what is due now, does what there is to do, and says what came of it: empty when
+    /// nothing is due. For those who want to see each step; [`Self::run_until_stopped`] loops.
+    pub async fn step(&self) -> Result<Vec<Outcome>, StoreError> {
+        let deliverer = self.deliverer();
+        let partitions: Vec<u16> = (0..self.store.partitions()).collect();
+        let due = self.store.due(&partitions, self.deliveries).await?;
+        let served = due.into_iter().take(self.deliveries).map(|address| deliverer.serve(address));
+        let outcomes = futures_util::future::try_join_all(served).await?;
+        Ok(outcomes.into_iter().flatten().collect())
+    }
+
+    fn deliverer(&self) -> Deliverer {
+        let (store, publisher, setup) = (self.store.clone(), self.publisher.clone(), self.setup.clone());
+        Deliverer::new(store, publisher, setup, self.deliveries_per_host, self.rules)
+    }
+}

@@ -32,10 +32,12 @@ impl Frame {
             return Self::Broken;
         }
         match serde_json::from_str::<Members>(text) {
-            Ok(Members { id: Some(Value::String(id)), status }) => match status.map_or(Some(200), |status| status_code(&status)) {
-                Some(status) => Self::Answer { id, status },
-                None => Self::Other,
-            },
+            Ok(Members { id: Some(Value::String(id)), status }) => {
+                match status.map_or(Some(200), |status| status_code(&status)) {
+                    Some(status) => Self::Answer { id, status },
+                    None => Self::Other,
+                }
+            }
             Ok(_) => Self::Other,
             Err(_) => Self::Broken,
         }

@@ -55,7 +55,10 @@ mod tests {
             webhook_support: false,
             fhircast_version: "2.1.0-ballot",
             get_current_support: true,
-            capabilities: Capabilities { supports_get_current_context: true, supports_non_current_context_updates: false },
+            capabilities: Capabilities {
+                supports_get_current_context: true,
+                supports_non_current_context_updates: false,
+            },
             fhir_version: "R4",
         };
         assert_eq!(

@@ -2,6 +2,8 @@
 //! (FC-WSC-01, FC-SUB-10). Over a socket they are JSON; a webhook gets them as a query
 //! (see [`super::webhook`]).
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{EventFilter, Topic};
@@ -32,9 +34,15 @@ struct Denial<'a> {
     reason: &'a str,
 }
 
-/// The confirmation as a text frame; `lease_secs` is what remains of the lease.
-pub fn confirmation(topic: &Topic, events: &EventFilter, lease_secs: u64) -> String {
-    to_json(&Confirmation { mode: "subscribe", topic: topic.as_str(), events: events.to_string(), lease_seconds: lease_secs })
+/// The confirmation as a text frame, with what remains of the lease in seconds, rounded up.
+pub fn confirmation(topic: &Topic, events: &EventFilter, lease: Duration) -> String {
+    let lease_seconds = lease.as_secs() + u64::from(lease.subsec_nanos() > 0);
+    to_json(&Confirmation {
+        mode: "subscribe",
+        topic: topic.as_str(),
+        events: events.to_string(),
+        lease_seconds,
+    })
 }
 
 /// The denial as a text frame.
@@ -57,7 +65,7 @@ mod tests {
         let topic: Topic = "t".parse().unwrap();
         let events = EventFilter::parse("Patient-open,Patient-close", 10).unwrap();
         assert_eq!(
-            confirmation(&topic, &events, 60),
+            confirmation(&topic, &events, Duration::from_millis(59_001)),
             r#"{"hub.mode":"subscribe","hub.topic":"t","hub.events":"Patient-open,Patient-close","hub.lease_seconds":60}"#,
             "FC-WSC-01"
         );

@@ -34,8 +34,9 @@ impl<'a> ContextElement<'a> {
         if !raw.starts_with('{') {
             return Err(Invalid::value(format!("event.context[{index}]"), "must be a JSON object"));
         }
-        let head: ElementHead<'_> = json::parse(raw)
-            .map_err(|_| Invalid::value(format!("event.context[{index}]"), "repeats key, resource or reference"))?;
+        let head: ElementHead<'_> = json::parse(raw).map_err(|_| {
+            Invalid::value(format!("event.context[{index}]"), "repeats key, resource or reference")
+        })?;
         Ok(Self {
             key: head.key.and_then(|key| serde_json::from_str(key.get()).ok()),
             resource: head.resource.and_then(Anchor::of_resource),
@@ -108,7 +109,8 @@ impl Anchor {
         let literal = non_empty_string(head.reference);
         let mut segments = literal.iter().flat_map(|literal| literal.rsplit('/'));
         let (id, from_path) = (segments.next(), segments.next());
-        let (id, from_path) = (id.filter(|id| !id.is_empty()).map(str::to_owned), from_path.map(str::to_owned));
+        let (id, from_path) =
+            (id.filter(|id| !id.is_empty()).map(str::to_owned), from_path.map(str::to_owned));
         let resource_type = non_empty_string(head.resource_type).or(from_path)?;
         Some(Self { resource_type, id, identifiers: head.identifier.map(identifiers).unwrap_or_default() })
     }
@@ -166,7 +168,10 @@ mod tests {
         assert!(element(r#"{"resource":{"status":"x"}}"#).resource.is_none(), "FC-EVT-05");
         assert!(element(r#"{"key":7,"resource":"Patient"}"#).key.is_none(), "FC-EVT-05");
         for raw in ["1", "[]", "\"x\"", "null"] {
-            assert!(ContextElement::read(3, raw).unwrap_err().to_string().starts_with("event.context[3]"), "FC-EVT-05");
+            assert!(
+                ContextElement::read(3, raw).unwrap_err().to_string().starts_with("event.context[3]"),
+                "FC-EVT-05"
+            );
         }
     }
 
@@ -174,7 +179,11 @@ mod tests {
     fn references_are_read_by_their_end_or_by_type_and_identifier() {
         let reference = |raw: &str| element(&format!(r#"{{"reference":{raw}}}"#)).reference;
         let literal = reference(r#"{"reference":"https://ehr.example/fhir/Patient/1"}"#).unwrap();
-        assert_eq!((literal.resource_type.as_str(), literal.id.as_deref()), ("Patient", Some("1")), "FC-EVT-07");
+        assert_eq!(
+            (literal.resource_type.as_str(), literal.id.as_deref()),
+            ("Patient", Some("1")),
+            "FC-EVT-07"
+        );
         let logical = reference(r#"{"type":"Patient","identifier":{"system":"s","value":"v"}}"#).unwrap();
         assert!(logical.is_identified() && logical.id.is_none(), "FC-EVT-07");
         assert!(reference(r#"{"reference":"Patient"}"#).is_none());
@@ -183,8 +192,10 @@ mod tests {
 
     #[test]
     fn ids_decide_where_both_have_one_and_identifiers_where_not() {
-        let by_id = resource(r#"{"resourceType":"Patient","id":"1","identifier":[{"system":"s","value":"v"}]}"#);
-        let other_id = resource(r#"{"resourceType":"Patient","id":"2","identifier":[{"system":"s","value":"v"}]}"#);
+        let by_id =
+            resource(r#"{"resourceType":"Patient","id":"1","identifier":[{"system":"s","value":"v"}]}"#);
+        let other_id =
+            resource(r#"{"resourceType":"Patient","id":"2","identifier":[{"system":"s","value":"v"}]}"#);
         let no_id = resource(r#"{"resourceType":"Patient","identifier":[{"system":"s","value":"v"}]}"#);
         let other_type = resource(r#"{"resourceType":"Encounter","id":"1"}"#);
         assert!(by_id.is_same(&by_id) && by_id.is_same(&no_id) && no_id.is_same(&other_id));

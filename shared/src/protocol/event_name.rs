@@ -92,7 +92,8 @@ fn classify(name: &str) -> Option<EventKind<'_>> {
         let action = Action::parse(action)?;
         return is_resource_type(resource).then_some(EventKind::Anchored { resource, action });
     }
-    let is_label = |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let is_label =
+        |label: &str| !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     (name.contains('.') && name.split('.').all(is_label)).then_some(EventKind::Proprietary)
 }
 
@@ -168,7 +169,10 @@ mod tests {
         for (name, kind) in [
             ("Patient-open", EventKind::Anchored { resource: "Patient", action: Action::Open }),
             ("patient-CLOSE", EventKind::Anchored { resource: "patient", action: Action::Close }),
-            ("DiagnosticReport-update", EventKind::Anchored { resource: "DiagnosticReport", action: Action::Update }),
+            (
+                "DiagnosticReport-update",
+                EventKind::Anchored { resource: "DiagnosticReport", action: Action::Update },
+            ),
             ("ImagingStudy-select", EventKind::Anchored { resource: "ImagingStudy", action: Action::Select }),
             ("SyncError", EventKind::SyncError),
             ("heartbeat", EventKind::Heartbeat),
@@ -184,7 +188,20 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         let long = format!("org.{}", "x".repeat(200));
-        for name in ["", "Patient", "Patient-opened", "-open", "Patient-", "a-b-open", "org.example-x.y", ".a", "a..b", "org example.x", "Pat1ent-open", &long] {
+        for name in [
+            "",
+            "Patient",
+            "Patient-opened",
+            "-open",
+            "Patient-",
+            "a-b-open",
+            "org.example-x.y",
+            ".a",
+            "a..b",
+            "org example.x",
+            "Pat1ent-open",
+            &long,
+        ] {
             assert!(name.parse::<EventName>().is_err(), "FC-EVT-03: {name}");
         }
     }

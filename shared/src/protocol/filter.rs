@@ -7,7 +7,10 @@ use std::{fmt, hash};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EventName, Invalid, event_name::{EventKind, is_resource_type}};
+use super::{
+    EventName, Invalid,
+    event_name::{EventKind, is_resource_type},
+};
 
 /// What a subscriber wants to hear of: a non-empty set of names and wildcards.
 ///
@@ -39,7 +42,10 @@ impl EventFilter {
                 patterns.push(pattern.to_owned());
             }
             if patterns.len() > max_patterns {
-                return Err(Invalid::value("hub.events", format!("must not name more than {max_patterns} events")));
+                return Err(Invalid::value(
+                    "hub.events",
+                    format!("must not name more than {max_patterns} events"),
+                ));
             }
         }
         normal.sort_unstable();

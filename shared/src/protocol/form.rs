@@ -41,7 +41,10 @@ impl<'a> Form<'a> {
     }
 
     /// A positive decimal integer, if the parameter is there at all (FC-SUB-05).
-    pub fn positive<T: FromStr + PartialOrd + From<u8>>(&self, name: &'static str) -> Result<Option<T>, Invalid> {
+    pub fn positive<T: FromStr + PartialOrd + From<u8>>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<T>, Invalid> {
         let Some((_, value)) = self.0.iter().find(|(key, _)| key == name) else { return Ok(None) };
         let problem = || Invalid::value(name, "must be a positive decimal integer");
         if value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -90,7 +93,11 @@ mod tests {
         assert_eq!(number("n=3600").unwrap(), Some(3600), "FC-SUB-05");
         assert_eq!(number("m=1").unwrap(), None, "FC-SUB-05");
         for body in ["n=0", "n=-1", "n=1.5", "n=+5", "n=", "n=1e3", "n=99999999999999999999999"] {
-            assert_eq!(number(body).unwrap_err().to_string(), "n must be a positive decimal integer", "FC-SUB-05");
+            assert_eq!(
+                number(body).unwrap_err().to_string(),
+                "n must be a positive decimal integer",
+                "FC-SUB-05"
+            );
         }
     }
 

@@ -91,7 +91,12 @@ impl<'a> Members<'a> {
     }
 
     /// The value of a member that must be there and be of type `T`.
-    pub fn required<T: DeserializeOwned>(&self, path: &'static str, name: &str, must_be: &'static str) -> Result<T, Invalid> {
+    pub fn required<T: DeserializeOwned>(
+        &self,
+        path: &'static str,
+        name: &str,
+        must_be: &'static str,
+    ) -> Result<T, Invalid> {
         let value = self.get(name).ok_or(Invalid::missing(path))?;
         serde_json::from_str(value).map_err(|_| Invalid::value(path, must_be))
     }

@@ -146,11 +146,15 @@ impl std::fmt::Debug for Secret {
 impl SubscriptionRequest {
     /// Reads a form.
     pub fn read(form: &Form<'_>, limits: &RequestLimits) -> Result<Self, Invalid> {
-        let channel = one_of(form, "hub.channel.type", ["websocket", "webhook"], "must be websocket or webhook")?;
-        let mode = one_of(form, "hub.mode", ["subscribe", "unsubscribe"], "must be subscribe or unsubscribe")?;
+        let channel =
+            one_of(form, "hub.channel.type", ["websocket", "webhook"], "must be websocket or webhook")?;
+        let mode =
+            one_of(form, "hub.mode", ["subscribe", "unsubscribe"], "must be subscribe or unsubscribe")?;
         let topic: Topic = form.required("hub.topic")?.parse()?;
         Ok(match (channel, mode) {
-            ("websocket", "subscribe") => Self::SubscribeWebsocket { topic, terms: terms(form, limits)?, endpoint: endpoint(form) },
+            ("websocket", "subscribe") => {
+                Self::SubscribeWebsocket { topic, terms: terms(form, limits)?, endpoint: endpoint(form) }
+            }
             ("websocket", _) => {
                 let endpoint = endpoint(form).ok_or(Invalid::missing("hub.channel.endpoint"))?;
                 Self::UnsubscribeWebsocket { topic, endpoint }
@@ -179,7 +183,10 @@ fn terms(form: &Form<'_>, limits: &RequestLimits) -> Result<Terms, Invalid> {
     let asked: Option<u64> = form.positive("hub.lease_seconds")?;
     let lease_secs = asked.unwrap_or(limits.default_lease_secs).min(limits.max_lease_secs);
     let subscriber_name = form.get("subscriber.name").map(str::to_owned);
-    if subscriber_name.as_ref().is_some_and(|name| name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control)) {
+    if subscriber_name
+        .as_ref()
+        .is_some_and(|name| name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control))
+    {
         return Err(Invalid::value("subscriber.name", "must be printable and not longer than 256 bytes"));
     }
     Ok(Terms { events, lease_secs, subscriber_name })
@@ -199,7 +206,9 @@ fn callback(form: &Form<'_>, limits: &RequestLimits) -> Result<Callback, Invalid
 
 fn secret(form: &Form<'_>) -> Result<Option<Secret>, Invalid> {
     match form.get("hub.secret") {
-        Some(secret) if secret.len() > MAX_SECRET_BYTES => Err(Invalid::value("hub.secret", "must be shorter than 200 bytes")),
+        Some(secret) if secret.len() > MAX_SECRET_BYTES => {
+            Err(Invalid::value("hub.secret", "must be shorter than 200 bytes"))
+        }
         secret => Ok(secret.map(|secret| Secret(secret.to_owned()))),
     }
 }
@@ -211,17 +220,25 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: RequestLimits = RequestLimits { max_events: 100, allow_http: false, default_lease_secs: 7200, max_lease_secs: 86_400 };
-    const WEBSOCKET: &str = "hub.channel.type=websocket&hub.mode=subscribe&hub.topic=t&hub.events=Patient-open";
+    const LIMITS: RequestLimits = RequestLimits {
+        max_events: 100,
+        allow_http: false,
+        default_lease_secs: 7200,
+        max_lease_secs: 86_400,
+    };
+    const WEBSOCKET: &str =
+        "hub.channel.type=websocket&hub.mode=subscribe&hub.topic=t&hub.events=Patient-open";
     const WEBHOOK: &str = "hub.channel.type=webhook&hub.mode=subscribe&hub.topic=t&hub.events=Patient-open&hub.callback=https://app.example/cb?x=1";
 
     fn read(body: &str) -> Result<SubscriptionRequest, String> {
-        SubscriptionRequest::read(&Form::read(body.as_bytes()).unwrap(), &LIMITS).map_err(|invalid| invalid.to_string())
+        SubscriptionRequest::read(&Form::read(body.as_bytes()).unwrap(), &LIMITS)
+            .map_err(|invalid| invalid.to_string())
     }
 
     fn terms_of(body: &str) -> Terms {
         match read(body).unwrap() {
-            SubscriptionRequest::SubscribeWebsocket { terms, .. } | SubscriptionRequest::SubscribeWebhook { terms, .. } => terms,
+            SubscriptionRequest::SubscribeWebsocket { terms, .. }
+            | SubscriptionRequest::SubscribeWebhook { terms, .. } => terms,
             other => panic!("{other:?}"),
         }
     }
@@ -235,7 +252,10 @@ mod tests {
             ("hub.channel.type=websocket&hub.mode=Subscribe", "hub.mode must be subscribe or unsubscribe"),
             ("hub.channel.type=websocket&hub.mode=subscribe", "hub.topic is missing"),
             ("hub.channel.type=websocket&hub.mode=subscribe&hub.topic=t", "hub.events is missing"),
-            ("hub.channel.type=websocket&hub.mode=unsubscribe&hub.topic=t", "hub.channel.endpoint is missing"),
+            (
+                "hub.channel.type=websocket&hub.mode=unsubscribe&hub.topic=t",
+                "hub.channel.endpoint is missing",
+            ),
             ("hub.channel.type=webhook&hub.mode=subscribe&hub.topic=t", "hub.callback is missing"),
         ] {
             assert_eq!(read(body).unwrap_err(), expected, "FC-SUB-01: {body}");
@@ -245,7 +265,13 @@ mod tests {
     #[test]
     fn callbacks_are_https_urls_without_user_and_fragment_and_secrets_are_short() {
         assert!(read(WEBHOOK).is_ok(), "FC-WHK-01");
-        for callback in ["http://app.example/", "ftp://app.example/", "/cb", "https://u:p@app.example/", "https://app.example/%23x#y"] {
+        for callback in [
+            "http://app.example/",
+            "ftp://app.example/",
+            "/cb",
+            "https://u:p@app.example/",
+            "https://app.example/%23x#y",
+        ] {
             let body = WEBHOOK.replace("https://app.example/cb?x=1", callback);
             assert!(read(&body).unwrap_err().starts_with("hub.callback must"), "FC-WHK-01: {callback}");
         }
@@ -258,22 +284,35 @@ mod tests {
     fn leases_are_bounded_and_have_a_default() {
         assert_eq!(terms_of(WEBSOCKET).lease_secs, 7200, "FC-SUB-05");
         assert_eq!(terms_of(&format!("{WEBSOCKET}&hub.lease_seconds=10")).lease_secs, 10, "FC-SUB-05");
-        assert_eq!(terms_of(&format!("{WEBSOCKET}&hub.lease_seconds=999999999")).lease_secs, 86_400, "FC-SUB-05");
+        assert_eq!(
+            terms_of(&format!("{WEBSOCKET}&hub.lease_seconds=999999999")).lease_secs,
+            86_400,
+            "FC-SUB-05"
+        );
         assert!(read(&format!("{WEBSOCKET}&hub.lease_seconds=0")).is_err(), "FC-SUB-05");
     }
 
     #[test]
     fn an_endpoint_is_read_from_either_parameter_and_any_spelling_of_its_url() {
         let id = SubscriptionId::random(3);
-        for url in [format!("wss://hub.example/api/hub/ws/{id}"), format!("ws://x/{id}/?a=b"), id.to_string()] {
+        for url in [format!("wss://hub.example/api/hub/ws/{id}"), format!("ws://x/{id}/?a=b"), id.to_string()]
+        {
             for parameter in ["hub.channel.endpoint", "endpoint"] {
-                let body = format!("hub.channel.type=websocket&hub.mode=unsubscribe&hub.topic=t&{parameter}={}", url.replace('?', "%3F"));
-                let SubscriptionRequest::UnsubscribeWebsocket { endpoint, .. } = read(&body).unwrap() else { panic!("{body}") };
+                let body = format!(
+                    "hub.channel.type=websocket&hub.mode=unsubscribe&hub.topic=t&{parameter}={}",
+                    url.replace('?', "%3F")
+                );
+                let SubscriptionRequest::UnsubscribeWebsocket { endpoint, .. } = read(&body).unwrap() else {
+                    panic!("{body}")
+                };
                 assert_eq!(endpoint, Endpoint::Known(id), "FC-SUB-09: {body}");
             }
         }
         let body = "hub.channel.type=websocket&hub.mode=unsubscribe&hub.topic=t&endpoint=wss://x/never";
-        assert!(matches!(read(body).unwrap(), SubscriptionRequest::UnsubscribeWebsocket { endpoint: Endpoint::Unknown, .. }));
+        assert!(matches!(
+            read(body).unwrap(),
+            SubscriptionRequest::UnsubscribeWebsocket { endpoint: Endpoint::Unknown, .. }
+        ));
     }
 
     #[test]

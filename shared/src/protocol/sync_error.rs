@@ -62,8 +62,12 @@ impl Cause<'_> {
     pub fn message(&self, severity: Severity, timestamp: &str) -> String {
         let subscriber = self.subscriber_name.unwrap_or("an unnamed subscriber");
         let diagnostics = match self.reason {
-            Reason::Refused(status) => format!("{subscriber} refused {} with status {status}", self.event_name),
-            Reason::Undelivered => format!("{} could not be delivered to {subscriber} in time", self.event_name),
+            Reason::Refused(status) => {
+                format!("{subscriber} refused {} with status {status}", self.event_name)
+            }
+            Reason::Undelivered => {
+                format!("{} could not be delivered to {subscriber} in time", self.event_name)
+            }
         };
         let coding = |system: &str, code: &str| json!({"system": format!("https://fhircast.hl7.org/events/syncerror/{system}"), "code": code});
         json!({
@@ -120,10 +124,27 @@ mod tests {
         assert_eq!(issue["severity"], "warning", "FC-NOT-03");
         assert_eq!(issue["code"], "processing", "FC-NOT-03");
         assert_eq!(issue["diagnostics"], "Acme refused Patient-open with status 409", "FC-NOT-03");
-        let codes: Vec<(&str, &str)> = issue["details"]["coding"].as_array().unwrap().iter()
-            .map(|coding| (coding["system"].as_str().unwrap().rsplit('/').next().unwrap(), coding["code"].as_str().unwrap()))
+        let codes: Vec<(&str, &str)> = issue["details"]["coding"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|coding| {
+                (
+                    coding["system"].as_str().unwrap().rsplit('/').next().unwrap(),
+                    coding["code"].as_str().unwrap(),
+                )
+            })
             .collect();
-        assert_eq!(codes, [("eventid", "e1"), ("eventname", "Patient-open"), ("subscriber", "Acme"), ("subscribername", "Acme")], "FC-NOT-03");
+        assert_eq!(
+            codes,
+            [
+                ("eventid", "e1"),
+                ("eventname", "Patient-open"),
+                ("subscriber", "Acme"),
+                ("subscribername", "Acme")
+            ],
+            "FC-NOT-03"
+        );
 
         let first = cause.event_id_of_sync_error();
         cause.reason = Reason::Undelivered;

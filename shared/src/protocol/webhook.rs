@@ -5,7 +5,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use url::Url;
 
-use super::{EventFilter, Topic, subscription_request::{Callback, Secret}};
+use super::{
+    EventFilter, Topic,
+    subscription_request::{Callback, Secret},
+};
 
 /// The header that carries [`signature`].
 pub const SIGNATURE_HEADER: &str = "X-Hub-Signature";
@@ -38,23 +41,29 @@ pub fn verification_url(
     challenge: &str,
     lease_secs: u64,
 ) -> Url {
-    with_query(callback, &[
-        ("hub.mode", mode.as_str()),
-        ("hub.topic", topic.as_str()),
-        ("hub.events", &events.to_string()),
-        ("hub.challenge", challenge),
-        ("hub.lease_seconds", &lease_secs.to_string()),
-    ])
+    with_query(
+        callback,
+        &[
+            ("hub.mode", mode.as_str()),
+            ("hub.topic", topic.as_str()),
+            ("hub.events", &events.to_string()),
+            ("hub.challenge", challenge),
+            ("hub.lease_seconds", &lease_secs.to_string()),
+        ],
+    )
 }
 
 /// The URL that tells the subscriber that its subscription is denied or has ended.
 pub fn denial_url(callback: &Callback, topic: &Topic, events: &EventFilter, reason: &str) -> Url {
-    with_query(callback, &[
-        ("hub.mode", "denied"),
-        ("hub.topic", topic.as_str()),
-        ("hub.events", &events.to_string()),
-        ("hub.reason", reason),
-    ])
+    with_query(
+        callback,
+        &[
+            ("hub.mode", "denied"),
+            ("hub.topic", topic.as_str()),
+            ("hub.events", &events.to_string()),
+            ("hub.reason", reason),
+        ],
+    )
 }
 
 fn with_query(callback: &Callback, parameters: &[(&str, &str)]) -> Url {
@@ -100,8 +109,17 @@ mod tests {
 
     #[test]
     fn a_denial_says_why() {
-        let url = denial_url(&callback("https://app.example/cb"), &"t".parse().unwrap(), &EventFilter::parse("*", 9).unwrap(), "lease expired");
-        assert_eq!(url.query().unwrap(), "hub.mode=denied&hub.topic=t&hub.events=*&hub.reason=lease+expired", "FC-WHK-05");
+        let url = denial_url(
+            &callback("https://app.example/cb"),
+            &"t".parse().unwrap(),
+            &EventFilter::parse("*", 9).unwrap(),
+            "lease expired",
+        );
+        assert_eq!(
+            url.query().unwrap(),
+            "hub.mode=denied&hub.topic=t&hub.events=*&hub.reason=lease+expired",
+            "FC-WHK-05"
+        );
     }
 
     #[test]

@@ -34,7 +34,14 @@ mod tests {
     #[test]
     fn the_current_context_is_as_it_was_opened() {
         let text = r#"{"timestamp":"T","id":"i","event":{"hub.topic":"t","hub.event":"Patient-open","context":[ {"key":"patient","resource":{"resourceType":"Patient","id":"1","weight":1.10}}]}}"#;
-        let change = decide(&SessionState::default(), &Event::read(text).unwrap(), Audience::Everyone, "v1", &Rules { max_open: 9 }).unwrap();
+        let change = decide(
+            &SessionState::default(),
+            &Event::read(text).unwrap(),
+            Audience::Everyone,
+            "v1",
+            &Rules { max_open: 9 },
+        )
+        .unwrap();
         assert_eq!(
             change.state.current_context(),
             r#"{"context.type":"Patient","context.versionId":"v1","context":[ {"key":"patient","resource":{"resourceType":"Patient","id":"1","weight":1.10}}]}"#,
@@ -44,6 +51,10 @@ mod tests {
 
     #[test]
     fn no_current_context_is_an_empty_one() {
-        assert_eq!(SessionState::default().current_context(), r#"{"context.type":"","context":[]}"#, "FC-CTX-03");
+        assert_eq!(
+            SessionState::default().current_context(),
+            r#"{"context.type":"","context":[]}"#,
+            "FC-CTX-03"
+        );
     }
 }

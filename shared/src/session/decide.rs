@@ -90,16 +90,31 @@ mod tests {
     const RULES: Rules = Rules { max_open: 3 };
 
     fn message(name: &str, context: &str, version: Option<&str>) -> String {
-        let version = version.map(|version| format!(r#""context.versionId":"{version}","#)).unwrap_or_default();
-        format!(r#"{{"timestamp":"2026-01-01T00:00:00Z","id":"i","event":{{"hub.topic":"t","hub.event":"{name}",{version}"context":[{context}]}}}}"#)
+        let version =
+            version.map(|version| format!(r#""context.versionId":"{version}","#)).unwrap_or_default();
+        format!(
+            r#"{{"timestamp":"2026-01-01T00:00:00Z","id":"i","event":{{"hub.topic":"t","hub.event":"{name}",{version}"context":[{context}]}}}}"#
+        )
     }
 
     fn resource(kind: &str, id: &str) -> String {
         format!(r#"{{"key":"k","resource":{{"resourceType":"{kind}","id":"{id}"}}}}"#)
     }
 
-    fn try_step(state: &SessionState, name: &str, context: &str, named: Option<&str>, version: &str) -> Result<Change, Rejection> {
-        decide(state, &Event::read(&message(name, context, named)).unwrap(), Audience::Everyone, version, &RULES)
+    fn try_step(
+        state: &SessionState,
+        name: &str,
+        context: &str,
+        named: Option<&str>,
+        version: &str,
+    ) -> Result<Change, Rejection> {
+        decide(
+            state,
+            &Event::read(&message(name, context, named)).unwrap(),
+            Audience::Everyone,
+            version,
+            &RULES,
+        )
     }
 
     fn step(state: &SessionState, name: &str, context: &str, version: &str) -> SessionState {
@@ -127,7 +142,12 @@ mod tests {
 
     #[test]
     fn reopening_makes_an_open_context_current_once() {
-        let state = open(&open(&open(&SessionState::default(), "Patient", "1", "v1"), "Patient", "2", "v2"), "Patient", "1", "v3");
+        let state = open(
+            &open(&open(&SessionState::default(), "Patient", "1", "v1"), "Patient", "2", "v2"),
+            "Patient",
+            "1",
+            "v3",
+        );
         assert_eq!(current(&state), Some(("1", "v3")), "FC-CNT-10");
         let order: Vec<_> = state.opens().map(|open| open.anchor.id.clone().unwrap()).collect();
         assert_eq!(order, ["2", "1"], "FC-CNT-10");
@@ -146,7 +166,9 @@ mod tests {
     fn an_update_needs_the_present_version_and_gives_a_new_one() {
         let state = open(&SessionState::default(), "DiagnosticReport", "1", "v1");
         let reference = r#"{"key":"report","reference":{"reference":"DiagnosticReport/1"}}"#;
-        let update = |context: &str, named, version| try_step(&state, "DiagnosticReport-update", context, named, version);
+        let update = |context: &str, named, version| {
+            try_step(&state, "DiagnosticReport-update", context, named, version)
+        };
         assert_eq!(update(reference, None, "v2").unwrap_err(), Rejection::VersionMissing, "FC-CNT-02");
         assert_eq!(update(reference, Some("v0"), "v2").unwrap_err(), Rejection::StaleVersion, "FC-CNT-02");
         let unknown = reference.replace("/1", "/2");
@@ -154,21 +176,30 @@ mod tests {
         let change = update(reference, Some("v1"), "v2").unwrap();
         assert_eq!(current(&change.state), Some(("1", "v2")));
         let sent = change.entry.as_event().unwrap().message.get();
-        assert!(sent.contains(r#""context.versionId":"v2","context.priorVersionId":"v1""#), "FC-CNT-04: {sent}");
+        assert!(
+            sent.contains(r#""context.versionId":"v2","context.priorVersionId":"v1""#),
+            "FC-CNT-04: {sent}"
+        );
         assert_eq!(change.writes.len(), 1, "one context changed, one field is written");
     }
 
     #[test]
     fn a_select_needs_its_anchor_open_and_changes_nothing() {
         let state = open(&SessionState::default(), "DiagnosticReport", "1", "v1");
-        let select = |id: &str| try_step(&state, "DiagnosticReport-select", &resource("DiagnosticReport", id), None, "v2");
+        let select = |id: &str| {
+            try_step(&state, "DiagnosticReport-select", &resource("DiagnosticReport", id), None, "v2")
+        };
         assert_eq!(select("2").unwrap_err(), Rejection::NotOpen, "FC-CNT-06");
         assert!(select("1").unwrap().writes.is_empty(), "FC-CNT-06");
     }
 
     #[test]
     fn a_heartbeat_from_outside_is_refused() {
-        assert_eq!(try_step(&SessionState::default(), "Heartbeat", "", None, "-").unwrap_err(), Rejection::HeartbeatIsTheHubs, "FC-REQ-03");
+        assert_eq!(
+            try_step(&SessionState::default(), "Heartbeat", "", None, "-").unwrap_err(),
+            Rejection::HeartbeatIsTheHubs,
+            "FC-REQ-03"
+        );
     }
 
     #[test]
@@ -183,7 +214,8 @@ mod tests {
     #[test]
     fn the_fields_of_a_change_carry_the_store_from_state_to_state() {
         let first = open(&open(&SessionState::default(), "Patient", "1", "v1"), "ImagingStudy", "2", "v2");
-        let change = try_step(&first, "ImagingStudy-close", &resource("ImagingStudy", "2"), None, "-").unwrap();
+        let change =
+            try_step(&first, "ImagingStudy-close", &resource("ImagingStudy", "2"), None, "-").unwrap();
         let mut fields = first.to_fields();
         for (field, value) in change.writes {
             match value {
@@ -197,9 +229,13 @@ mod tests {
 
     #[test]
     fn one_resource_is_found_by_id_or_identifier() {
-        let by_identifier = r#"{"key":"k","resource":{"resourceType":"Patient","identifier":[{"system":"s","value":"v"}]}}"#;
+        let by_identifier =
+            r#"{"key":"k","resource":{"resourceType":"Patient","identifier":[{"system":"s","value":"v"}]}}"#;
         let state = step(&SessionState::default(), "Patient-open", by_identifier, "v1");
-        let anchor: Anchor = serde_json::from_str(r#"{"resourceType":"Patient","id":"9","identifier":[{"system":"s","value":"v"}]}"#).unwrap();
+        let anchor: Anchor = serde_json::from_str(
+            r#"{"resourceType":"Patient","id":"9","identifier":[{"system":"s","value":"v"}]}"#,
+        )
+        .unwrap();
         assert!(state.find(&anchor).is_some());
     }
 }

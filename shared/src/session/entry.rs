@@ -83,11 +83,11 @@ pub enum SubscriptionChange {
         /// Which subscription.
         id: SubscriptionId,
     },
-    /// Another connection has taken over (FC-WSC-04): the one before it is to close.
+    /// Another connection has taken over (FC-WSC-04): this one is to close.
     Replaced {
         /// Which subscription.
         id: SubscriptionId,
-        /// The connection that holds it from now on.
+        /// The connection that held it until now.
         connection: String,
     },
     /// It has ended: tell the subscriber and close (FC-SUB-09).
@@ -97,6 +97,15 @@ pub enum SubscriptionChange {
         /// The `hub.reason` of the denial.
         reason: String,
     },
+}
+
+impl SubscriptionChange {
+    /// Which subscription changed.
+    pub fn id(&self) -> &SubscriptionId {
+        match self {
+            Self::Renewed { id } | Self::Replaced { id, .. } | Self::Ended { id, .. } => id,
+        }
+    }
 }
 
 impl Entry {
@@ -130,16 +139,21 @@ impl Entry {
         struct Head {
             v: u8,
         }
-        let head: Head = serde_json::from_str(text).map_err(|error| format!("a log entry cannot be read: {error}"))?;
+        let head: Head =
+            serde_json::from_str(text).map_err(|error| format!("a log entry cannot be read: {error}"))?;
         if head.v > FORMAT {
-            return Err(format!("a log entry has format {}, this program reads up to {FORMAT}: upgrade it", head.v));
+            return Err(format!(
+                "a log entry has format {}, this program reads up to {FORMAT}: upgrade it",
+                head.v
+            ));
         }
         #[derive(Deserialize)]
         struct Body {
             event: Option<Notice>,
             subscription: Option<SubscriptionChange>,
         }
-        let body: Body = serde_json::from_str(text).map_err(|error| format!("a log entry cannot be read: {error}"))?;
+        let body: Body =
+            serde_json::from_str(text).map_err(|error| format!("a log entry cannot be read: {error}"))?;
         match (body.event, body.subscription) {
             (Some(notice), None) => Ok(Self::event(notice)),
             (None, Some(change)) => Ok(Self::subscription(change)),

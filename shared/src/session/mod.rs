@@ -20,4 +20,4 @@ mod view;
 pub use decide::{Change, Rejection, Rules, decide};
 pub use entry::{Audience, Entry, EntryKind, Notice, SubscriptionChange};
 pub use state::{Fields, OpenContext, SessionState, Unreadable};
-pub use view::{View, render, view};
+pub use view::{View, render, view, view_by};

@@ -92,11 +92,21 @@ impl SessionState {
             }
             EventKind::HomeOpen => self.current = None,
             EventKind::UserLogout => *self = Self::default(),
-            EventKind::SyncError | EventKind::Heartbeat | EventKind::UserHibernate | EventKind::Proprietary => {}
+            EventKind::SyncError
+            | EventKind::Heartbeat
+            | EventKind::UserHibernate
+            | EventKind::Proprietary => {}
         }
     }
 
-    fn apply_anchored(&mut self, action: Action, anchor: &Anchor, event: &Event<'_>, message: &RawValue, max_open: usize) {
+    fn apply_anchored(
+        &mut self,
+        action: Action,
+        anchor: &Anchor,
+        event: &Event<'_>,
+        message: &RawValue,
+        max_open: usize,
+    ) {
         match action {
             Action::Open => {
                 let ordinal = self.opens.last().map_or(1, |last| last.ordinal + 1);

@@ -22,7 +22,13 @@ pub enum View {
 /// What this subscription sees of the entry, if anything.
 pub fn view(entry: &Entry, subscription: &SubscriptionId, events: &EventFilter) -> Option<View> {
     let notice = entry.as_event()?;
-    (notice.audience.includes(subscription) && events.matches(&notice.name)).then_some(View::Source)
+    if notice.audience.includes(subscription) { view_by(notice, events) } else { None }
+}
+
+/// What a subscription of the notice's audience sees of it with this filter: the part of [`view`]
+/// that is the same for all who asked for the same.
+pub fn view_by(notice: &Notice, events: &EventFilter) -> Option<View> {
+    events.matches(&notice.name).then_some(View::Source)
 }
 
 /// The notification, ready to be sent. `None` for an entry that is no event.
@@ -67,8 +73,17 @@ mod tests {
     use crate::session::{Rules, decide};
 
     fn accepted(state: &SessionState, name: &str, context: &str, id: &str) -> (SessionState, Entry) {
-        let text = format!(r#"{{"timestamp":"T","id":"{id}","event":{{"hub.topic":"t","hub.event":"{name}","context":[{context}]}}}}"#);
-        let change = decide(state, &Event::read(&text).unwrap(), Audience::Everyone, &format!("v-{id}"), &Rules { max_open: 9 }).unwrap();
+        let text = format!(
+            r#"{{"timestamp":"T","id":"{id}","event":{{"hub.topic":"t","hub.event":"{name}","context":[{context}]}}}}"#
+        );
+        let change = decide(
+            state,
+            &Event::read(&text).unwrap(),
+            Audience::Everyone,
+            &format!("v-{id}"),
+            &Rules { max_open: 9 },
+        )
+        .unwrap();
         (change.state, change.entry)
     }
 
@@ -100,14 +115,25 @@ mod tests {
         let state = open(&open(&state, "ImagingStudy", "3"), "Patient", "4");
         let me = SubscriptionId::random(1);
         let sent = |events: &str| -> Vec<String> {
-            state.opens_for(me, &filter(events)).iter().map(|entry| entry.as_event().unwrap().id.clone()).collect()
+            state
+                .opens_for(me, &filter(events))
+                .iter()
+                .map(|entry| entry.as_event().unwrap().id.clone())
+                .collect()
         };
         assert_eq!(sent("*"), ["open-3", "open-4"], "FC-SUB-08");
         assert_eq!(sent("Patient-open"), ["open-4"], "FC-SUB-08");
         assert!(sent("Patient-close,syncerror").is_empty(), "FC-SUB-08");
         let entry = &state.opens_for(me, &filter("Patient-open"))[0];
         let message = render(entry, View::Source).unwrap();
-        assert!(message.contains(r#""timestamp":"T""#) && message.contains(r#""context.versionId":"v-open-4""#), "FC-SUB-08, FC-CNT-01: {message}");
-        assert_eq!(view(entry, &SubscriptionId::random(1), &filter("*")), None, "sent to the one that joined");
+        assert!(
+            message.contains(r#""timestamp":"T""#) && message.contains(r#""context.versionId":"v-open-4""#),
+            "FC-SUB-08, FC-CNT-01: {message}"
+        );
+        assert_eq!(
+            view(entry, &SubscriptionId::random(1), &filter("*")),
+            None,
+            "sent to the one that joined"
+        );
     }
 }

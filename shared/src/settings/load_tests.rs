@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clap::Parser;
 
 use super::*;
-use crate::settings::{LogFormat, Severity};
+use crate::protocol::sync_error::Severity;
+use crate::settings::LogFormat;
 
 /// A settings file that goes away again.
 struct File(PathBuf);

@@ -50,8 +50,8 @@ settings! {
     pub struct Settings {
         /// Address and port that the hub serves.
         listen: SocketAddr = loopback(8080);
-        /// The hub's URL as its clients see it, from which the URLs in its answers are made; absent: made from the
-        /// listener.
+        /// The hub's URL as its clients see it, from which the URLs in its answers are made; absent: made from
+        /// the host that a request names.
         public_url: Option<Url> = None, public_url;
         /// Paths at which the hub is served.
         base_paths: Vec<String> = texts(["/api/hub", "/fhircast/STU3", "/fhircast/STU2"]), base_paths;
@@ -67,6 +67,8 @@ settings! {
         ack_timeout_secs: u64 = 10, at_least(1);
         /// Seconds for which a subscriber whose socket dropped may come back without subscribing again.
         reconnect_grace_secs: u64 = 30, at_least(0);
+        /// Seconds between two pings on an idle socket; a peer that misses two in a row is dropped.
+        ping_secs: u64 = 20, at_least(1);
 
         groups {
             /// The store that the nodes share.
@@ -223,7 +225,7 @@ settings! {
         /// Form of log lines: "pretty" or "json".
         format: LogFormat = LogFormat::Pretty;
         /// Least important level that is logged, or a list of target=level.
-        level: String = "info".to_owned(), log_level;
+        level: String = "info,actix_server=warn".to_owned(), log_level;
     }
 }
 
@@ -251,6 +253,11 @@ impl Settings {
     /// `reconnect_grace_secs` as a duration.
     pub fn reconnect_grace(&self) -> Duration {
         Duration::from_secs(self.reconnect_grace_secs)
+    }
+
+    /// `ping_secs` as a duration.
+    pub fn ping(&self) -> Duration {
+        Duration::from_secs(self.ping_secs)
     }
 }
 

@@ -75,7 +75,7 @@ leaf! {
     Vec<ipnet::IpNet>: List, "a list of networks, such as 10.0.0.0/8";
     super::values::AuthMode: Text, "a mode";
     super::values::LogFormat: Text, "a format";
-    super::values::Severity: Text, "a severity";
+    crate::protocol::sync_error::Severity: Text, "a severity";
 }
 
 impl Leaf for super::values::RedisUrl {

@@ -27,8 +27,8 @@ use tokio::sync::broadcast;
 
 pub use position::{NotAPosition, Position};
 pub use subscription::{
-    Activated, Activation, Address, Attached, Channel, Claim, Connection, CursorMove, Holder, Progress, Release,
-    Subscribed, Subscription, WebhookRequest,
+    Activated, Activation, Address, Attached, Channel, Claim, Connection, CursorMove, Holder, Progress,
+    Release, Subscribed, Subscription, WebhookRequest,
 };
 
 use crate::{
@@ -72,7 +72,12 @@ const RESEND: Duration = Duration::from_secs(5);
 
 impl From<&Limits> for Retention {
     fn from(limits: &Limits) -> Self {
-        Self { log: limits.log_age(), log_entries: limits.log_entries, session: limits.session_age(), resend: RESEND }
+        Self {
+            log: limits.log_age(),
+            log_entries: limits.log_entries,
+            session: limits.session_age(),
+            resend: RESEND,
+        }
     }
 }
 
@@ -255,7 +260,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Saves the progress of a claim and keeps it or gives it back. `answered` is the nonce of
     /// the request that is done with, if any. `false` when the claim is void.
-    async fn settle(&self, claim: &Claim, progress: &Progress, answered: Option<&str>, release: Release) -> Result<bool>;
+    async fn settle(
+        &self,
+        claim: &Claim,
+        progress: &Progress,
+        answered: Option<&str>,
+        release: Release,
+    ) -> Result<bool>;
 
     /// Hears when something becomes due.
     fn due_listener(&self) -> DueListener;

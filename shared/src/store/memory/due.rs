@@ -48,11 +48,8 @@ impl DueSet {
     /// What is due in these partitions, at most `limit` each, longest due first.
     pub fn first(&self, partitions: &[u16], limit: usize, now: u64) -> Vec<Address> {
         let orders = partitions.iter().filter_map(|partition| self.order.get(partition));
-        let mut due: Vec<_> = orders
-            .flat_map(|order| order.iter().take_while(|((time, _), _)| *time <= now).take(limit))
-            .collect();
-        due.sort_by_key(|((time, _), _)| *time);
-        due.into_iter().map(|((_, id), topic)| Address { id: *id, topic: *topic }).collect()
+        let due = orders.flat_map(|order| order.iter().take_while(|((time, _), _)| *time <= now).take(limit));
+        due.map(|((_, id), topic)| Address { id: *id, topic: *topic }).collect()
     }
 
     /// Tells that something of this topic is due.

@@ -21,9 +21,9 @@ use async_trait::async_trait;
 
 use self::state::State;
 use super::{
-    Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, DueListener, Holder,
-    Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot, Store, Subscribed, Subscription,
-    WebhookRequest,
+    Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, DueListener,
+    Holder, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot, Store,
+    Subscribed, Subscription, WebhookRequest,
 };
 use crate::protocol::{SubscriptionId, TopicKey};
 
@@ -116,7 +116,9 @@ impl Store for MemoryStore {
     async fn activate(&self, address: Address, activation: &Activation) -> Result<Activated> {
         self.write(|state, now| match &activation.holder {
             Holder::Connection(connection) => state.activate_websocket(address, connection, activation, now),
-            Holder::Claim { token, request } => state.activate_webhook(address, token, request, activation, now),
+            Holder::Claim { token, request } => {
+                state.activate_webhook(address, token, request, activation, now)
+            }
         })
     }
 

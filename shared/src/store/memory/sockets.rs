@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    super::{Activated, Activation, Address, Attached, Connection, CursorMove, Position, Subscribed, Subscription},
+    super::{
+        Activated, Activation, Address, Attached, Connection, CursorMove, Position, Subscribed, Subscription,
+    },
     end_of,
     state::{Leased, State},
 };
@@ -36,7 +38,7 @@ impl State {
     pub fn subscribe_websocket(&mut self, subscription: &Subscription, limit: usize, now: u64) -> Subscribed {
         let Address { id, topic } = subscription.address();
         let readers = self.topics.get(&topic).into_iter().flat_map(|state| &state.sockets);
-        let living = readers.filter_map(|id| self.sockets.get(id)).filter(|socket| !socket.lease.is_over(now));
+        let living = readers.filter_map(|id| self.sockets.get(id)).filter(|socket| !socket.is_over(now));
         if living.count() >= limit {
             return Subscribed::TooMany;
         }
@@ -65,8 +67,8 @@ impl State {
         socket.grace_end = None;
         let (subscription, lease, cursor) =
             (socket.lease.subscription.clone(), socket.lease.remaining(now), socket.cursor);
-        if before.is_some_and(|before| before != *connection) {
-            let change = SubscriptionChange::Replaced { id: address.id, connection: connection.id.clone() };
+        if let Some(before) = before.filter(|before| before != connection) {
+            let change = SubscriptionChange::Replaced { id: address.id, connection: before.id };
             self.tell(address.topic, change, now);
         }
         let cursor = cursor.ok_or_else(|| self.session(address.topic, None, now).0);
@@ -119,7 +121,11 @@ impl State {
     pub fn end_websocket(&mut self, address: Address, reason: &str, now: u64) -> bool {
         let Some(socket) = self.socket(address) else { return false };
         if socket.holder.is_some() {
-            self.tell(address.topic, SubscriptionChange::Ended { id: address.id, reason: reason.to_owned() }, now);
+            self.tell(
+                address.topic,
+                SubscriptionChange::Ended { id: address.id, reason: reason.to_owned() },
+                now,
+            );
         }
         self.remove_socket(address);
         true

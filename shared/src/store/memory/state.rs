@@ -67,7 +67,12 @@ impl State {
     }
 
     /// Appends the first entries of a subscription: it reads from behind the returned position.
-    pub fn begin(&mut self, topic: TopicKey, activation: &Activation, now: u64) -> Result<Position, Snapshot> {
+    pub fn begin(
+        &mut self,
+        topic: TopicKey,
+        activation: &Activation,
+        now: u64,
+    ) -> Result<Position, Snapshot> {
         let retention = self.retention;
         let state = self.topic(topic, now);
         if state.revision() != activation.revision {
@@ -177,7 +182,10 @@ mod tests {
 
     fn is_empty(state: &State) -> bool {
         let State { topics, sockets, webhooks, .. } = state;
-        topics.is_empty() && sockets.is_empty() && webhooks.is_empty() && state.due.first(&[0], 9, u64::MAX).is_empty()
+        topics.is_empty()
+            && sockets.is_empty()
+            && webhooks.is_empty()
+            && state.due.first(&[0], 9, u64::MAX).is_empty()
     }
 
     #[test]
@@ -231,7 +239,8 @@ mod tests {
     fn a_webhook_that_is_never_verified_goes() {
         let mut state = State::new(1, RETENTION);
         let channel: Channel =
-            serde_json::from_value(serde_json::json!({"webhook": {"callback": "https://app.example"}})).unwrap();
+            serde_json::from_value(serde_json::json!({"webhook": {"callback": "https://app.example"}}))
+                .unwrap();
         let subscription = subscription(SubscriptionId::random(0), channel);
         let address: Address = subscription.address();
         let request = WebhookRequest { nonce: "n".into(), mode: Mode::Subscribe, subscription };

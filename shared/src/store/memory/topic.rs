@@ -102,7 +102,9 @@ impl TopicState {
 
     fn trim(&mut self, now: u64, retention: &Retention) {
         let oldest = now.saturating_sub(millis(retention.log));
-        while self.log.len() > retention.log_entries || self.log.front().is_some_and(|e| e.position.millis < oldest) {
+        while self.log.len() > retention.log_entries
+            || self.log.front().is_some_and(|e| e.position.millis < oldest)
+        {
             self.log.pop_front();
         }
     }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    super::{
-        Activated, Activation, Address, Claim, Progress, Release, Subscribed, WebhookRequest,
-    },
+    super::{Activated, Activation, Address, Claim, Progress, Release, Subscribed, WebhookRequest},
     end_of,
     state::{Leased, State},
 };
@@ -107,8 +105,9 @@ impl State {
         let subscription = webhook.verified.as_ref().map(|leased| leased.subscription.clone());
         let lease = webhook.verified.as_ref().map_or(Duration::ZERO, |leased| leased.remaining(now));
         let topic = self.topics.get(&address.topic).filter(|_| !lease.is_zero());
-        let entries =
-            topic.map(|topic| topic.entries(progress.cursor, max_entries).cloned().collect()).unwrap_or_default();
+        let entries = topic
+            .map(|topic| topic.entries(progress.cursor, max_entries).cloned().collect())
+            .unwrap_or_default();
         self.due.put(address, end_of(hold, now));
         Some(Claim { address, token, subscription, lease, request, progress, entries, now })
     }
@@ -122,17 +121,18 @@ impl State {
         now: u64,
     ) -> Activated {
         let Some(webhook) = self.claimed(address, token) else { return Activated::Lost };
-        let cursor = if webhook.verified.is_some() {
-            webhook.progress.cursor
+        let progress = if webhook.verified.is_some() {
+            webhook.progress.clone()
         } else {
             match self.begin(address.topic, activation, now) {
-                Ok(cursor) => cursor,
+                Ok(cursor) => Progress { cursor, ..Progress::default() },
                 Err(snapshot) => return Activated::Conflict(snapshot),
             }
         };
+        let cursor = progress.cursor;
         if let Some(webhook) = self.webhook(address) {
             webhook.verified = Some(Leased::new(request.subscription.clone(), now));
-            webhook.progress.cursor = cursor;
+            webhook.progress = progress;
             webhook.request.take_if(|pending| pending.nonce == request.nonce);
         }
         Activated::From(cursor)

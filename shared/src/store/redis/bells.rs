@@ -57,7 +57,8 @@ impl Bells {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
         let (due, _) = broadcast::channel(BELL_CAPACITY);
         let topics = Arc::new(Topics::default());
-        let ringer = Ringer { client, topics: topics.clone(), due: due.clone(), watched: HashSet::new(), timeout };
+        let ringer =
+            Ringer { client, topics: topics.clone(), due: due.clone(), watched: HashSet::new(), timeout };
         tokio::spawn(ringer.run(waiting));
         Self { topics, requests, due, timeout }
     }
@@ -68,8 +69,11 @@ impl Bells {
             let mut topics = self.topics.lock();
             topics.entry(channel.clone()).or_insert_with(|| broadcast::channel(BELL_CAPACITY).0).subscribe()
         };
-        let registration =
-            Registration { channel: channel.clone(), topics: self.topics.clone(), requests: self.requests.clone() };
+        let registration = Registration {
+            channel: channel.clone(),
+            topics: self.topics.clone(),
+            requests: self.requests.clone(),
+        };
         let listener = Listener::new(receiver, registration);
         let (done, is_done) = oneshot::channel();
         let asked = self.requests.send_timeout(Request::Subscribe { channel, done }, self.timeout).await;
@@ -105,7 +109,8 @@ impl Drop for Registration {
         if topics.get(&self.channel).is_some_and(|sender| sender.receiver_count() == 0) {
             topics.remove(&self.channel);
             // When the queue is full the channel stays subscribed until the next message on it.
-            let _ = self.requests.try_send(Request::Unsubscribe { channel: std::mem::take(&mut self.channel) });
+            let _ =
+                self.requests.try_send(Request::Unsubscribe { channel: std::mem::take(&mut self.channel) });
         }
     }
 }
@@ -124,7 +129,9 @@ impl Ringer {
         while !waiting.is_closed() {
             match self.serve(&mut waiting).await {
                 Ok(()) => pause = Duration::from_millis(50),
-                Err(error) => tracing::warn!(%error, "the bells' connection to Redis has failed; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, "the bells' connection to Redis has failed; trying again")
+                }
             }
             let jitter = rand::rng().random_range(0.8..1.2);
             tokio::time::sleep(pause.mul_f64(jitter)).await;
@@ -218,7 +225,9 @@ impl Ringer {
             }
             Request::WatchDue { partitions } => {
                 let wanted: HashSet<u16> = partitions.into_iter().collect();
-                let names = |partitions: Vec<&u16>| -> Vec<String> { partitions.into_iter().map(|p| keys::due_bell(*p)).collect() };
+                let names = |partitions: Vec<&u16>| -> Vec<String> {
+                    partitions.into_iter().map(|p| keys::due_bell(*p)).collect()
+                };
                 let new = names(wanted.difference(&self.watched).collect());
                 let old = names(self.watched.difference(&wanted).collect());
                 self.watched = wanted;
@@ -231,7 +240,9 @@ impl Ringer {
     async fn ring(&self, message: &Msg, sink: &mut PubSubSink) -> Result<(), RedisError> {
         let channel = message.get_channel_name();
         if channel.ends_with(":due-bell") {
-            if let Some(partition) = std::str::from_utf8(message.get_payload_bytes()).ok().and_then(|text| text.parse().ok()) {
+            if let Some(partition) =
+                std::str::from_utf8(message.get_payload_bytes()).ok().and_then(|text| text.parse().ok())
+            {
                 let _ = self.due.send(partition);
             }
             return Ok(());

@@ -44,12 +44,18 @@ impl Connections {
             .create_timeout(Some(connect_timeout))
             .recycle_timeout(Some(timeout))
             .build()
-            .map_err(|error| RedisError::from((redis::ErrorKind::Client, "the pool cannot be built", error.to_string())))?;
+            .map_err(|error| {
+                RedisError::from((redis::ErrorKind::Client, "the pool cannot be built", error.to_string()))
+            })?;
         Ok(Self { hot: client.get_connection_manager_lazy(hot)?, bulk, timeout })
     }
 
     /// Makes a call on the multiplexed connection.
-    pub async fn call<T, F>(&self, operation: &'static str, ask: impl Fn(ConnectionManager) -> F) -> Result<T, StoreError>
+    pub async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        ask: impl Fn(ConnectionManager) -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, RedisError>>,
     {
@@ -63,7 +69,10 @@ impl Connections {
             }
         };
         let answer = tokio::time::timeout(self.timeout, twice).await;
-        unavailable(operation, answer.map_err(|_| "no answer in time".to_owned()).and_then(|answer| answer.map_err(text)))
+        unavailable(
+            operation,
+            answer.map_err(|_| "no answer in time".to_owned()).and_then(|answer| answer.map_err(text)),
+        )
     }
 
     /// Takes a connection for a long answer.

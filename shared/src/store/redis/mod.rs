@@ -27,9 +27,9 @@ use self::{
     scripts::Scripts,
 };
 use super::{
-    Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, DueListener, Holder,
-    Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot, Store, StoreError, Subscribed,
-    Subscription, WebhookRequest,
+    Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, DueListener,
+    Holder, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot, Store,
+    StoreError, Subscribed, Subscription, WebhookRequest,
 };
 use crate::{
     protocol::{SubscriptionId, TopicKey, webhook::Mode},
@@ -51,8 +51,10 @@ impl RedisStore {
     ///
     /// Must be called where tokio runs; the connections live on that runtime.
     pub async fn connect(settings: &RedisSettings, retention: Retention) -> Result<Arc<Self>> {
-        let url = settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
-        let misconfigured = |error: redis::RedisError| StoreError::Misconfigured(format!("redis.url: {error}"));
+        let url =
+            settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
+        let misconfigured =
+            |error: redis::RedisError| StoreError::Misconfigured(format!("redis.url: {error}"));
         let client = Client::open(url.expose().as_str()).map_err(misconfigured)?;
         let connections = Connections::new(&client, settings).map_err(misconfigured)?;
         let scripts = Scripts::new();
@@ -66,8 +68,14 @@ impl RedisStore {
         TopicKeys::new(topic, self.partitions)
     }
 
-    async fn invoke<T: redis::FromRedisValue>(&self, operation: &'static str, script: &ScriptInvocation<'_>) -> Result<T> {
-        self.connections.call(operation, |mut connection| async move { script.invoke_async(&mut connection).await }).await
+    async fn invoke<T: redis::FromRedisValue>(
+        &self,
+        operation: &'static str,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T> {
+        self.connections
+            .call(operation, |mut connection| async move { script.invoke_async(&mut connection).await })
+            .await
     }
 
     /// The arguments with which every script begins that may append.
@@ -194,7 +202,11 @@ impl Store for RedisStore {
         script.key(keys::subscription(id)).key(keys.sockets());
         script.key(keys.session()).key(keys.log()).key(keys.bell());
         self.with_retention(&mut script);
-        script.arg(id.to_string()).arg(topic.to_string()).arg(record(subscription)?).arg(lease_millis(subscription));
+        script
+            .arg(id.to_string())
+            .arg(topic.to_string())
+            .arg(record(subscription)?)
+            .arg(lease_millis(subscription));
         script.arg(Entry::subscription(SubscriptionChange::Renewed { id }).to_json());
         subscribed(&self.invoke::<String>("renew_websocket", &script).await?)
     }
@@ -221,20 +233,23 @@ impl Store for RedisStore {
         script.key(keys.session()).key(keys.log()).key(keys.bell());
         self.with_retention(&mut script);
         script.arg(id.to_string()).arg(&connection.node).arg(&connection.id);
-        let replaced = SubscriptionChange::Replaced { id, connection: connection.id.clone() };
+        // The script knows which connection that is, and puts it in the place of the "?".
+        let replaced = SubscriptionChange::Replaced { id, connection: "?".into() };
         script.arg(Entry::subscription(replaced).to_json());
         let answer: Value = self.invoke("attach", &script).await?;
         if answer == Value::Nil {
             return Ok(None);
         }
         let mut reply = Reply::new(answer)?;
-        let subscription: Subscription = reply.json()?.ok_or_else(|| corrupt("a subscription without a record"))?;
+        let subscription: Subscription =
+            reply.json()?.ok_or_else(|| corrupt("a subscription without a record"))?;
         if subscription.topic.key() != topic {
             return Ok(None);
         }
         let lease = Duration::from_millis(reply.parsed()?);
         let cursor = reply.text()?;
-        let cursor = if cursor.is_empty() { Err(reply.snapshot()?) } else { Ok(cursor.parse().map_err(corrupt)?) };
+        let cursor =
+            if cursor.is_empty() { Err(reply.snapshot()?) } else { Ok(cursor.parse().map_err(corrupt)?) };
         Ok(Some(Attached { subscription, lease, cursor }))
     }
 
@@ -251,7 +266,10 @@ impl Store for RedisStore {
             }
             Holder::Claim { token, request } => {
                 script.arg("claim").arg(token).arg(activation.revision);
-                script.arg(record(&request.subscription)?).arg(lease_millis(&request.subscription)).arg(&request.nonce);
+                script
+                    .arg(record(&request.subscription)?)
+                    .arg(lease_millis(&request.subscription))
+                    .arg(&request.nonce);
             }
         }
         for entry in &activation.entries {
@@ -328,7 +346,8 @@ impl Store for RedisStore {
             return Ok(Vec::new());
         }
         let mut connection = self.connections.bulk("due").await?;
-        let members: Vec<Vec<String>> = unavailable("due", all.query_async(&mut connection).await.map_err(text))?;
+        let members: Vec<Vec<String>> =
+            unavailable("due", all.query_async(&mut connection).await.map_err(text))?;
         Ok(members.iter().flatten().filter_map(|member| keys::address(member)).collect())
     }
 
@@ -357,7 +376,13 @@ impl Store for RedisStore {
         Ok(Some(Claim { address, token, subscription, lease, request, progress, entries, now }))
     }
 
-    async fn settle(&self, claim: &Claim, progress: &Progress, answered: Option<&str>, release: Release) -> Result<bool> {
+    async fn settle(
+        &self,
+        claim: &Claim,
+        progress: &Progress,
+        answered: Option<&str>,
+        release: Release,
+    ) -> Result<bool> {
         let keys = self.topic(claim.address.topic);
         let mut script = self.scripts.settle.prepare_invoke();
         script.key(keys.due()).key(keys::subscription(claim.address.id)).key(keys.session());
@@ -390,7 +415,9 @@ impl Store for RedisStore {
     }
 
     async fn now(&self) -> Result<u64> {
-        let ask = |mut connection| async move { redis::cmd("TIME").query_async::<(u64, u64)>(&mut connection).await };
+        let ask = |mut connection| async move {
+            redis::cmd("TIME").query_async::<(u64, u64)>(&mut connection).await
+        };
         let (seconds, micros) = self.connections.call("now", ask).await?;
         Ok(seconds * 1000 + micros / 1000)
     }

@@ -1,11 +1,7 @@
 //! What is checked before the first request: a Redis that is not what the hub needs is refused
 //! at the start, not found out when it forgets something.
 
-use super::{
-    connection::Connections,
-    keys,
-    scripts::Scripts,
-};
+use super::{connection::Connections, keys, scripts::Scripts};
 use crate::store::{Result, StoreError};
 
 /// The oldest Redis that has what the scripts use.
@@ -14,15 +10,20 @@ const MIN_MAJOR_VERSION: u32 = 7;
 /// Checks version, eviction policy and the number of partitions, and says what AOF promises.
 pub async fn check(connections: &Connections, partitions: u16) -> Result<()> {
     let info = |section: &'static str| async move {
-        let ask = |mut connection| async move { redis::cmd("INFO").arg(section).query_async::<String>(&mut connection).await };
+        let ask = |mut connection| async move {
+            redis::cmd("INFO").arg(section).query_async::<String>(&mut connection).await
+        };
         connections.call("info", ask).await
     };
-    let (server, memory, persistence) = (info("server").await?, info("memory").await?, info("persistence").await?);
+    let (server, memory, persistence) =
+        (info("server").await?, info("memory").await?, info("persistence").await?);
 
     let version = field(&server, "redis_version").unwrap_or("unknown");
     let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
     if major.is_some_and(|major| major < MIN_MAJOR_VERSION) {
-        return Err(StoreError::Misconfigured(format!("redis.url: Redis {version} is too old, 7.0 is needed")));
+        return Err(StoreError::Misconfigured(format!(
+            "redis.url: Redis {version} is too old, 7.0 is needed"
+        )));
     }
     if let Some(policy) = field(&memory, "maxmemory_policy").filter(|policy| *policy != "noeviction") {
         return Err(StoreError::Misconfigured(format!(
@@ -39,7 +40,11 @@ pub async fn check(connections: &Connections, partitions: u16) -> Result<()> {
 async fn agree_on_partitions(connections: &Connections, partitions: u16) -> Result<()> {
     let ask = |mut connection| async move {
         redis::pipe()
-            .cmd("SET").arg(keys::PARTITIONS).arg(partitions).arg("NX").ignore()
+            .cmd("SET")
+            .arg(keys::PARTITIONS)
+            .arg(partitions)
+            .arg("NX")
+            .ignore()
             .get(keys::PARTITIONS)
             .query_async::<(u16,)>(&mut connection)
             .await

@@ -171,7 +171,7 @@ impl Run<'_> {
             history.uncertain(events.iter().copied().filter(|event| self.outcomes.uncertain(*event)));
             for (kind, repeats, subscribers) in [
                 ("socket", Repeats::OnResume, &self.sockets),
-                ("callback", Repeats::OnResume, &self.callbacks),
+                ("callback", Repeats::OnRetry, &self.callbacks),
             ] {
                 for (number, arrivals) in subscribers {
                     if plan.topic_of_subscriber(*number) == topic {

@@ -1,7 +1,7 @@
 -- Takes a WebSocket subscription for a connection, and tells the connection that had it.
 --
 -- KEYS 1 subscription  2 sockets of the topic  3 session  4 log  5 bell
--- ARGV 1 log ms  2 log entries  3 session ms  4 id  5 node  6 connection  7 entry for the one before
+-- ARGV 1 log ms  2 log entries  3 session ms  4 id  5 node  6 connection  7 entry, '?' for the one before
 -- Returns nil, or {record, remaining lease ms, cursor or '', session fields if there is no cursor}.
 
 local now = now_ms()
@@ -18,7 +18,8 @@ keep(KEYS[2], left)
 if known[4] and known[4] ~= ARGV[6] then
   local topic = {session = KEYS[3], log = KEYS[4], bell = KEYS[5]}
   local retention = {log = tonumber(ARGV[1]), entries = tonumber(ARGV[2]), session = tonumber(ARGV[3])}
-  append(topic, retention, now, revision_of(KEYS[3]), ARGV[7])
+  local entry = string.gsub(ARGV[7], '%?', known[4])
+  append(topic, retention, now, revision_of(KEYS[3]), entry)
 end
 if known[5] then
   return {known[2], integer(left), known[5]}

@@ -1,0 +1,13 @@
+//! Browser apps on other origins (FC-TRN-07).
+
+use actix_cors::Cors;
+
+/// The middleware for these origins, compared exactly; none is allowed when there are none.
+///
+/// A preflight is answered here, before anything asks who the caller is. Requests from other
+/// origins are served without the headers that would let a browser show them the answer: a
+/// socket's `Origin` is never relied upon (FC-WSC-02).
+pub fn cors(allowed_origins: &[String]) -> Cors {
+    let cors = Cors::default().allowed_methods(["GET", "POST"]).allow_any_header().max_age(3600);
+    allowed_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}

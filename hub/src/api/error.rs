@@ -1,0 +1,120 @@
+//! Errors of the API, and the one place where they become HTTP (FC-TRN-03).
+//!
+//! The text is for the client's developer. It names what was wrong and repeats no value.
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+};
+use shared::{
+    protocol::Invalid,
+    publisher::{PublishError, RETRY_AFTER},
+    session::Rejection,
+    store::StoreError,
+};
+
+/// Why a request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// 400: the request is not valid FHIRcast.
+    #[error("{0}")]
+    BadRequest(String),
+    /// 404
+    #[error("{0}")]
+    NotFound(&'static str),
+    /// 405, with what is allowed.
+    #[error("this method is not allowed here; allowed: {0}")]
+    MethodNotAllowed(&'static str),
+    /// 409: the session does not allow it.
+    #[error("{0}")]
+    Conflict(String),
+    /// 413
+    #[error("the body is larger than {0} bytes")]
+    TooLarge(usize),
+    /// 415
+    #[error("{0}")]
+    UnsupportedMediaType(&'static str),
+    /// 429: a limit that the topic has reached.
+    #[error("{0}")]
+    TooMany(&'static str),
+    /// 503: not now; the same request may succeed in a moment.
+    #[error("{0}")]
+    Unavailable(&'static str),
+    /// 500: the store holds what this program cannot read.
+    #[error("the hub failed; its log says why")]
+    Internal,
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> HttpResponse {
+        let mut answer = HttpResponseBuilder::new(self.status());
+        answer.insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8"));
+        match &self {
+            Self::MethodNotAllowed(allowed) => {
+                answer.insert_header((header::ALLOW, *allowed));
+            }
+            Self::Unavailable(_) | Self::TooMany(_) => {
+                answer.insert_header((header::RETRY_AFTER, RETRY_AFTER.as_secs()));
+            }
+            _ => {}
+        }
+        answer.body(format!("{self}\n"))
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        Self::BadRequest(invalid.to_string())
+    }
+}
+
+impl From<Rejection> for ApiError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::HeartbeatIsTheHubs => Self::BadRequest(rejection.to_string()),
+            Rejection::VersionMissing | Rejection::StaleVersion | Rejection::NotOpen => {
+                Self::Conflict(rejection.to_string())
+            }
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "a request is refused");
+                Self::Unavailable("the hub cannot reach its store: try again")
+            }
+            StoreError::Corrupt(_) | StoreError::Misconfigured(_) => {
+                tracing::error!(%error, "a request has failed");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<PublishError> for ApiError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Rejected(rejection) => rejection.into(),
+            PublishError::Store(error) => error.into(),
+            PublishError::Contended => Self::Unavailable("the session changes too fast: try again"),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Requesting a context change (FC-REQ-01…05, FC-REQ-07, FC-REQ-08).
+
+use actix_web::HttpResponse;
+use shared::{
+    protocol::{Event, Topic, json},
+    publisher::{PublishError, Published},
+    telemetry::metrics::{METRICS, Publish},
+};
+
+use super::ApiError;
+use crate::node::Node;
+
+/// Publishes an event. 202 means that it is in the topic's log.
+pub async fn publish(body: &[u8], in_path: Option<&Topic>, node: &Node) -> Result<HttpResponse, ApiError> {
+    let outcome = try_publish(body, in_path, node).await;
+    METRICS
+        .publishes
+        .with(match &outcome {
+            Ok(Published::At(_)) => Publish::Accepted,
+            Ok(Published::Again) => Publish::Duplicate,
+            Err(ApiError::Unavailable(_) | ApiError::Internal) => Publish::Unavailable,
+            Err(_) => Publish::Rejected,
+        })
+        .inc();
+    outcome.map(|_| HttpResponse::Accepted().finish())
+}
+
+async fn try_publish(body: &[u8], in_path: Option<&Topic>, node: &Node) -> Result<Published, ApiError> {
+    let text = json::text(body, node.settings.limits.json_depth)?;
+    let event = Event::read(text)?;
+    if in_path.is_some_and(|topic| *topic != event.topic) {
+        return Err(ApiError::BadRequest("event.hub.topic must be the topic in the path".into()));
+    }
+    if !event.has_iso_timestamp() {
+        METRICS.odd_timestamps.inc();
+    }
+    let Ok(_in_flight) = node.publishes.try_acquire() else {
+        return Err(ApiError::Unavailable("the hub has as many publishes in flight as it takes: try again"));
+    };
+    node.publisher.publish(&event, text).await.map_err(|error: PublishError| error.into())
+}

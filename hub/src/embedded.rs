@@ -1,0 +1,38 @@
+//! The embedded hub: everything in one process, for a desk or a demo.
+
+use std::{io::Write, net::SocketAddr};
+
+/// Says what the embedded hub is, and is not.
+pub fn announce() {
+    tracing::warn!(
+        "embedded: sessions are in this process's memory and gone when it ends; one process only, no cluster"
+    );
+    tracing::warn!(
+        "embedded: authentication is off, callbacks over http to this machine are allowed; loopback only"
+    );
+}
+
+/// Prints three commands that show the hub at work. The third posts the Patient-open of the
+/// specification (3.0.0, CC0) with the topic replaced.
+pub fn print_commands(out: &mut impl Write, address: SocketAddr, base_path: &str) -> std::io::Result<()> {
+    let hub = format!("http://{address}{base_path}");
+    let event = include_str!("patient_open.json").trim();
+    writeln!(
+        out,
+        r#"
+The hub is at {hub}. Three commands to see it work:
+
+1. Subscribe (keeps the WebSocket endpoint that the hub answers in ENDPOINT):
+
+   ENDPOINT=$(curl -sS {hub} -d hub.channel.type=websocket -d hub.mode=subscribe -d hub.topic=demo -d hub.events=Patient-open,Patient-close | cut -d'"' -f4); echo "$ENDPOINT"
+
+2. Listen, in the same shell:
+
+   /usr/bin/python3 -m websockets "$ENDPOINT"
+
+3. Publish, in another shell:
+
+   curl -sS -i {hub} -H 'Content-Type: application/json' -d '{event}'
+"#
+    )
+}

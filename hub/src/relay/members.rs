@@ -1,0 +1,109 @@
+//! The sockets of one topic on this node, by what they ask for.
+
+use std::{collections::HashMap, sync::Arc};
+
+use shared::{
+    protocol::{EventFilter, SubscriptionId},
+    session::{Audience, view_by},
+    settings::Limits,
+};
+
+use super::recent::Rendered;
+use crate::socket::{Closing, SocketHandle};
+
+/// Sockets that ask for the same: an entry is matched once for all of them.
+type Group = HashMap<SubscriptionId, SocketHandle>;
+
+/// All sockets of the topic.
+#[derive(Default)]
+pub struct Members {
+    groups: HashMap<EventFilter, Group>,
+    filters: HashMap<SubscriptionId, EventFilter>,
+}
+
+/// A socket that did not take what it was handed, and why.
+pub type Refused = (SocketHandle, Option<Closing>);
+
+impl Members {
+    /// Are there none?
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty()
+    }
+
+    /// A socket that asks for `events`. The one of the same subscription, if any, is given back.
+    pub fn insert(&mut self, events: EventFilter, socket: SocketHandle) -> Option<SocketHandle> {
+        let id = socket.address.id;
+        let before = self.remove(&id);
+        self.filters.insert(id, events.clone());
+        self.groups.entry(events).or_default().insert(id, socket);
+        before
+    }
+
+    /// The socket of a subscription.
+    pub fn get(&self, id: &SubscriptionId) -> Option<&SocketHandle> {
+        self.groups.get(self.filters.get(id)?)?.get(id)
+    }
+
+    /// What a subscription asks for.
+    pub fn filter(&self, id: &SubscriptionId) -> Option<&EventFilter> {
+        self.filters.get(id)
+    }
+
+    /// Takes a socket out.
+    pub fn remove(&mut self, id: &SubscriptionId) -> Option<SocketHandle> {
+        let events = self.filters.remove(id)?;
+        let group = self.groups.get_mut(&events)?;
+        let socket = group.remove(id);
+        if group.is_empty() {
+            self.groups.remove(&events);
+        }
+        socket
+    }
+
+    /// Hands an entry to all who may see it; those who did not take it are taken out.
+    pub fn deliver(&mut self, rendered: &Rendered, limits: &Limits) -> Vec<Refused> {
+        let Some(notice) = rendered.entry.entry.as_event() else { return Vec::new() };
+        let mut refused = Vec::new();
+        if let Audience::Only(id) = &notice.audience {
+            if let (Some(socket), Some(events)) = (self.get(id), self.filters.get(id)) {
+                refused.extend(deliver_to(socket, events, rendered, limits));
+            }
+        } else {
+            for (events, group) in &self.groups {
+                let Some(frame) = view_by(notice, events).and_then(|view| rendered.frame(view)) else {
+                    continue;
+                };
+                let sockets = group.values().filter(|socket| notice.audience.includes(&socket.address.id));
+                refused.extend(sockets.filter_map(|socket| hand(socket, rendered, frame.clone(), limits)));
+            }
+        }
+        for (socket, _) in &refused {
+            self.remove(&socket.address.id);
+        }
+        refused
+    }
+}
+
+/// Hands an entry to one socket, if it may see it.
+pub fn deliver_to(
+    socket: &SocketHandle,
+    events: &EventFilter,
+    rendered: &Rendered,
+    limits: &Limits,
+) -> Option<Refused> {
+    let view = shared::session::view(&rendered.entry.entry, &socket.address.id, events)?;
+    hand(socket, rendered, rendered.frame(view)?, limits)
+}
+
+fn hand(
+    socket: &SocketHandle,
+    rendered: &Rendered,
+    frame: bytestring::ByteString,
+    limits: &Limits,
+) -> Option<Refused> {
+    if socket.is_gone() {
+        return Some((socket.clone(), None));
+    }
+    let entry: &Arc<_> = &rendered.entry;
+    socket.notify(entry, frame, limits).err().map(|closing| (socket.clone(), Some(closing)))
+}

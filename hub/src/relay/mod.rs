@@ -1,0 +1,109 @@
+//! From a topic's log to the sockets of this node.
+//!
+//! Each topic that has sockets here has one relay: a task that hears the topic's bell, reads the
+//! log where the bell is not enough, and hands each entry to the sockets whose filter matches. An
+//! entry is matched once for each distinct filter and rendered once for each distinct view.
+//!
+//! - [`Relays`]: the relays of this node, started with the first socket and ended with the last.
+//! - `topic`: the relay of one topic.
+//! - `members`: its sockets, by what they ask for.
+//! - `recent`: the last entries, for those who come back.
+//!
+//! Rules: FC-NOT-01, FC-NOT-08, FC-SUB-04, FC-SUB-09, FC-WSC-04, FC-WSC-08.
+
+mod members;
+mod recent;
+mod topic;
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use actix_web::web;
+use shared::{
+    protocol::{SubscriptionId, TopicKey},
+    store::{Address, Connection, Position, Subscription},
+};
+use tokio::sync::mpsc;
+
+use crate::{node::Node, socket::SocketHandle};
+
+/// Commands that wait for a relay.
+const MAX_WAITING: usize = 1024;
+
+/// What a relay is told.
+enum Command {
+    /// A socket has been opened, and wants what comes after `cursor`.
+    Join { subscription: Subscription, socket: SocketHandle, cursor: Position },
+    /// A socket has been closed.
+    Leave { id: SubscriptionId, connection: String },
+}
+
+/// How far a relay has come in its topic's log.
+#[derive(Default)]
+pub struct Followed(Mutex<Position>);
+
+impl Followed {
+    /// The last entry that has been handed to all sockets that it is for.
+    pub fn get(&self) -> Position {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, position: Position) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = position;
+    }
+}
+
+/// The relays of this node, by topic.
+#[derive(Default)]
+pub struct Relays(Mutex<HashMap<TopicKey, mpsc::Sender<Command>>>);
+
+impl Relays {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TopicKey, mpsc::Sender<Command>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves a socket from `cursor` on.
+    pub async fn join(
+        &self,
+        node: &web::Data<Node>,
+        subscription: Subscription,
+        socket: SocketHandle,
+        cursor: Position,
+    ) {
+        let topic = subscription.topic.key();
+        let mut command = Command::Join { subscription, socket, cursor };
+        // A relay that is about to end takes no command any more: then the next one gets it.
+        while let Err(mpsc::error::SendError(returned)) = self.relay(node, topic).send(command).await {
+            command = returned;
+        }
+    }
+
+    /// Serves a socket no longer.
+    pub async fn leave(&self, address: Address, connection: &Connection) {
+        let relay = self.lock().get(&address.topic).cloned();
+        if let Some(relay) = relay {
+            let _ = relay.send(Command::Leave { id: address.id, connection: connection.id.clone() }).await;
+        }
+    }
+
+    fn relay(&self, node: &web::Data<Node>, topic: TopicKey) -> mpsc::Sender<Command> {
+        let mut relays = self.lock();
+        if let Some(relay) = relays.get(&topic).filter(|relay| !relay.is_closed()) {
+            return relay.clone();
+        }
+        let (sender, commands) = mpsc::channel(MAX_WAITING);
+        relays.insert(topic, sender.clone());
+        tokio::spawn(topic::run(node.clone(), topic, commands));
+        sender
+    }
+
+    /// Forgets the relay of a topic, unless another has taken its place.
+    fn forget(&self, topic: TopicKey) {
+        let mut relays = self.lock();
+        if relays.get(&topic).is_some_and(mpsc::Sender::is_closed) {
+            relays.remove(&topic);
+        }
+    }
+}

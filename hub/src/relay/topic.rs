@@ -1,0 +1,338 @@
+//! The relay of one topic.
+//!
+//! It is always at one position of the log, and has handed all up to there to its sockets. An
+//! entry on the bell is taken if it follows that position; if it does not, or bells may have been
+//! missed, the log is read from that position. While the store is away the relay keeps its
+//! sockets and tries again.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::web;
+use shared::{
+    protocol::{SubscriptionId, Topic, TopicKey, confirmation},
+    session::{EntryKind, SubscriptionChange},
+    store::{Listener, LogEntry, LogPage, Position, Rung, StoreError, Subscription},
+    telemetry::metrics::METRICS,
+};
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{
+    Command, Followed,
+    members::{Members, deliver_to},
+    recent::{Recent, Rendered},
+};
+use crate::{
+    node::Node,
+    socket::{Closing, SocketHandle},
+};
+
+/// Entries in one read of the log.
+const PAGE: usize = 500;
+/// How long after a failed read of the log the next one is tried.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+struct Relay {
+    node: web::Data<Node>,
+    topic: Topic,
+    members: Members,
+    recent: Recent,
+    position: Position,
+    followed: Arc<Followed>,
+    /// Sockets that wait for the log to be read for them.
+    waiting: Vec<(Subscription, SocketHandle, Position)>,
+    /// When the log has to be read, because more may be in it than has been heard.
+    catch_up_at: Option<Instant>,
+}
+
+/// Runs the relay of a topic until its last socket has gone.
+pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Receiver<Command>) {
+    METRICS.topics_served.inc();
+    let mut listener: Option<Listener> = None;
+    let mut relay: Option<Relay> = None;
+    while let Some(command) = commands.recv().await {
+        // The first socket says where in the log to begin.
+        if let (None, Command::Join { subscription, cursor, .. }) = (&relay, &command) {
+            let heard = listen(&node, topic).await;
+            listener = Some(heard);
+            relay = Some(Relay::new(node.clone(), subscription.topic.clone(), *cursor));
+        }
+        let (Some(relay), Some(listener)) = (&mut relay, &mut listener) else { break };
+        relay.handle(command).await;
+        relay.serve(&mut commands, listener).await;
+        if relay.has_nobody() {
+            break;
+        }
+    }
+    // Who joins from now on is sent to the next relay; who was on the way is handed over.
+    commands.close();
+    node.relays.forget(topic);
+    while let Some(command) = commands.recv().await {
+        if let Command::Join { subscription, socket, cursor } = command {
+            node.relays.join(&node, subscription, socket, cursor).await;
+        }
+    }
+    METRICS.topics_served.dec();
+}
+
+async fn listen(node: &Node, topic: TopicKey) -> Listener {
+    loop {
+        match node.store.listen(topic).await {
+            Ok(listener) => return listener,
+            Err(error) => {
+                tracing::warn!(%error, ?topic, "a bell cannot be listened to; trying again");
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+        }
+    }
+}
+
+impl Relay {
+    fn new(node: web::Data<Node>, topic: Topic, position: Position) -> Self {
+        let followed = Arc::new(Followed::default());
+        followed.set(position);
+        Self {
+            node,
+            topic,
+            members: Members::default(),
+            recent: Recent::default(),
+            position,
+            followed,
+            waiting: Vec::new(),
+            catch_up_at: Some(Instant::now()),
+        }
+    }
+
+    fn has_nobody(&self) -> bool {
+        self.members.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Serves until nobody is left.
+    async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>, listener: &mut Listener) {
+        while !self.has_nobody() {
+            let catch_up_at = self.catch_up_at;
+            tokio::select! {
+                rung = listener.next() => match rung {
+                    Rung::Entry(entry) => self.heard(entry).await,
+                    Rung::Interrupted => self.catch_up_at = Some(Instant::now()),
+                },
+                command = commands.recv() => match command {
+                    Some(command) => self.handle(command).await,
+                    None => return,
+                },
+                () = sleep_until(catch_up_at), if catch_up_at.is_some() => self.catch_up().await,
+            }
+        }
+    }
+
+    async fn handle(&mut self, command: Command) {
+        match command {
+            Command::Join { subscription, socket, cursor } => {
+                self.waiting.push((subscription, socket, cursor));
+                self.admit().await;
+            }
+            Command::Leave { id, connection } => {
+                let is_it =
+                    |socket: &SocketHandle| socket.address.id == id && socket.connection.id == connection;
+                if let Some(socket) = self.members.get(&id).filter(|socket| is_it(socket)).cloned() {
+                    self.members.remove(&id);
+                    self.leave_behind(&socket, None);
+                }
+                self.waiting.retain(|(_, socket, _)| !is_it(socket));
+            }
+        }
+    }
+
+    async fn heard(&mut self, entry: Arc<LogEntry>) {
+        if entry.previous == self.position {
+            self.take(entry).await;
+        } else if entry.position > self.position {
+            self.catch_up_at = Some(Instant::now());
+        }
+    }
+
+    /// Hands the entry that follows to all sockets that it is for.
+    async fn take(&mut self, entry: Arc<LogEntry>) {
+        let rendered = Arc::new(Rendered::new(entry));
+        let entry = &rendered.entry;
+        self.node.publisher.observe(self.topic.key(), entry);
+        for (socket, closing) in self.members.deliver(&rendered, &self.node.settings.limits) {
+            self.leave_behind(&socket, closing);
+        }
+        if let EntryKind::Subscription(change) = &entry.entry.kind {
+            self.change(change).await;
+        }
+        self.position = entry.position;
+        self.recent.push(rendered);
+        self.followed.set(self.position);
+    }
+
+    async fn change(&mut self, change: &SubscriptionChange) {
+        match change {
+            SubscriptionChange::Renewed { id } => self.renew(id).await,
+            SubscriptionChange::Replaced { id, connection } => {
+                if self.members.get(id).is_some_and(|socket| socket.connection.id == *connection) {
+                    if let Some(socket) = self.members.remove(id) {
+                        socket.close(Closing::Replaced);
+                    }
+                }
+            }
+            SubscriptionChange::Ended { id, reason } => {
+                let Some(events) = self.members.filter(id).cloned() else { return };
+                if let Some(socket) = self.members.remove(id) {
+                    socket.tell(confirmation::denial(&self.topic, &events, reason));
+                    socket.close(Closing::Ended);
+                }
+            }
+        }
+    }
+
+    /// Reads the subscription anew and confirms it (FC-SUB-04).
+    async fn renew(&mut self, id: &SubscriptionId) {
+        let Some(socket) = self.members.get(id).cloned() else { return };
+        match self.node.store.subscription(*id).await {
+            Ok(Some((subscription, lease))) => {
+                let events = subscription.terms.events;
+                socket.tell(confirmation::confirmation(&subscription.topic, &events, lease));
+                self.members.insert(events, socket);
+            }
+            Ok(None) => {}
+            // Left behind before this entry, it comes back and is confirmed on the new terms.
+            Err(error) => {
+                tracing::warn!(%error, "a renewed subscription cannot be read");
+                self.members.remove(id);
+                self.leave_behind(&socket, Some(Closing::GoingAway));
+            }
+        }
+    }
+
+    /// Reads the log from the position to its end.
+    async fn catch_up(&mut self) {
+        self.catch_up_at = None;
+        loop {
+            match self.node.store.log(self.topic.key(), self.position, PAGE).await {
+                Ok(LogPage { entries, head }) => {
+                    let is_last = entries.len() < PAGE;
+                    for entry in entries {
+                        self.note_gap(entry.previous, self.position);
+                        self.take(entry).await;
+                    }
+                    if is_last {
+                        if head > self.position {
+                            // What the head names has been trimmed, or cannot be read.
+                            self.note_gap(head, self.position);
+                            self.position = head;
+                            self.followed.set(head);
+                        }
+                        break;
+                    }
+                }
+                Err(error) => return self.try_again(&error),
+            }
+        }
+        self.admit().await;
+    }
+
+    fn try_again(&mut self, error: &StoreError) {
+        tracing::warn!(%error, topic = ?self.topic, "the log cannot be read; trying again");
+        self.catch_up_at = Some(Instant::now() + TRY_AGAIN);
+    }
+
+    fn note_gap(&self, names: Position, has: Position) {
+        if names != has {
+            METRICS.gaps.inc();
+            tracing::error!(topic = ?self.topic, after = %has, "entries of the log are gone before they were read");
+        }
+    }
+
+    /// Brings the sockets that wait to the relay's position, and lets them follow it.
+    async fn admit(&mut self) {
+        let mut later = Vec::new();
+        for (subscription, socket, cursor) in std::mem::take(&mut self.waiting) {
+            if cursor > self.position {
+                // The relay is behind: it has to read first.
+                later.push((subscription, socket, cursor));
+                self.catch_up_at.get_or_insert_with(Instant::now);
+                continue;
+            }
+            match self.between(cursor).await {
+                Ok(missed) => self.bring_up(subscription, socket, &missed).await,
+                Err(error) => {
+                    later.push((subscription, socket, cursor));
+                    self.try_again(&error);
+                }
+            }
+        }
+        self.waiting.append(&mut later);
+    }
+
+    /// The entries after `cursor`, up to the relay's position.
+    async fn between(&self, cursor: Position) -> Result<Vec<Arc<Rendered>>, StoreError> {
+        if cursor == self.position {
+            return Ok(Vec::new());
+        }
+        if let Some(entries) = self.recent.after(cursor) {
+            return Ok(entries);
+        }
+        let mut missed: Vec<Arc<Rendered>> = Vec::new();
+        let mut last = cursor;
+        loop {
+            let page = self.node.store.log(self.topic.key(), last, PAGE).await?;
+            let is_last = page.entries.len() < PAGE;
+            for entry in page.entries.into_iter().take_while(|entry| entry.position <= self.position) {
+                self.note_gap(entry.previous, last);
+                last = entry.position;
+                missed.push(Arc::new(Rendered::new(entry)));
+            }
+            if is_last || last >= self.position {
+                break;
+            }
+        }
+        if last < self.position {
+            self.note_gap(self.position, last);
+        }
+        Ok(missed)
+    }
+
+    async fn bring_up(&mut self, subscription: Subscription, socket: SocketHandle, missed: &[Arc<Rendered>]) {
+        let (id, events) = (subscription.id, subscription.terms.events);
+        for rendered in missed {
+            if let Some((socket, closing)) =
+                deliver_to(&socket, &events, rendered, &self.node.settings.limits)
+            {
+                // It has not followed yet, so its cursor stays where it was.
+                return close(&socket, closing);
+            }
+        }
+        socket.outbox.follow(self.followed.clone());
+        if let Some(before) = self.members.insert(events, socket) {
+            before.close(Closing::Replaced);
+        }
+        for rendered in missed {
+            if let EntryKind::Subscription(change) = &rendered.entry.entry.kind {
+                if *change.id() == id {
+                    self.change(change).await;
+                }
+            }
+        }
+    }
+
+    /// Goes on without a socket that did not take the entry after the present position.
+    fn leave_behind(&self, socket: &SocketHandle, closing: Option<Closing>) {
+        socket.outbox.leave_at(self.position);
+        close(socket, closing);
+    }
+}
+
+/// Closes a socket, unless it has gone by itself. Its cursor stays, so nothing is lost.
+fn close(socket: &SocketHandle, closing: Option<Closing>) {
+    if let Some(closing) = closing {
+        tracing::info!(subscription = ?socket.address.id, ?closing, "a socket falls behind and is closed");
+        socket.close(closing);
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
+}

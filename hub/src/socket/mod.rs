@@ -1,0 +1,24 @@
+//! One WebSocket: a subscription's reader that speaks over a socket.
+//!
+//! - `upgrade`: from the endpoint URL to a connection that holds the subscription.
+//! - `session`: the actor around the socket; thin.
+//! - `frames`: what the subscriber says; no socket in it.
+//! - `in_flight`: what is on its way to it, and where its cursor is; no socket in it.
+//! - `outbox`: the two ends that hand notifications to the socket.
+//! - `sockets`: all sockets of this node, for the cursors and for the drain.
+//! - `close`: why the hub closes sockets.
+//!
+//! Rules: FC-WSC-01…05, FC-WSC-07, FC-WSC-08, FC-SUB-08, FC-SUB-11, FC-NOT-02.
+
+mod close;
+mod frames;
+mod in_flight;
+mod outbox;
+mod session;
+mod sockets;
+mod upgrade;
+
+pub use close::Closing;
+pub use outbox::SocketHandle;
+pub use sockets::{Sockets, save_cursors};
+pub use upgrade::upgrade;

@@ -1,0 +1,313 @@
+//! The actor around one socket. It decides little: [`Frames`] says what a frame means, the
+//! [`Outbox`](super::Outbox) what is confirmed, the relay what is sent.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use actix::{Actor, ActorContext, AsyncContext, Handler, Message, StreamHandler};
+use actix_http::ws::{Item, ProtocolError};
+use actix_web::web;
+use actix_web_actors::ws::{self, WebsocketContext};
+use bytestring::ByteString;
+use shared::{
+    protocol::{
+        confirmation,
+        event_name::EventKind,
+        sync_error::{Cause, Reason},
+    },
+    store::{Address, Connection, CursorMove, LogEntry, Position, Subscription},
+    telemetry::metrics::{Channel, METRICS, Notification},
+};
+
+use super::{
+    close::Closing,
+    frames::{Frames, Heard},
+    outbox::{Outbox, SocketHandle},
+};
+use crate::node::Node;
+
+/// How long after a notification a ping asks whether it has been read.
+const CONFIRM_AFTER: Duration = Duration::from_secs(1);
+/// Pings in a row that a peer may leave without a pong (FC-WSC-07).
+const MAX_MISSED_PONGS: u32 = 2;
+
+/// What others send to a socket's session.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub enum ToSocket {
+    /// A notification.
+    Notification {
+        /// The frame.
+        frame: ByteString,
+        /// When the store accepted the event, in milliseconds since 1970.
+        accepted_at: u64,
+    },
+    /// A confirmation or a denial.
+    Text(ByteString),
+    /// Close the socket.
+    Close(Closing),
+}
+
+/// One socket. It holds its subscription until it is dropped.
+pub struct SocketSession {
+    held: Held,
+    subscription: Subscription,
+    /// When the lease ends.
+    lease_end: Instant,
+    /// From where the subscriber is to be served.
+    cursor: Position,
+    frames: Frames,
+    missed_pongs: u32,
+    is_confirming: bool,
+    has_closed: bool,
+}
+
+impl SocketSession {
+    /// A session for a subscription that `connection` has just taken.
+    pub fn new(held: Held, subscription: Subscription, lease: Duration, cursor: Position) -> Self {
+        Self {
+            held,
+            subscription,
+            lease_end: Instant::now() + lease,
+            cursor,
+            frames: Frames::default(),
+            missed_pongs: 0,
+            is_confirming: false,
+            has_closed: false,
+        }
+    }
+
+    fn node(&self) -> &web::Data<Node> {
+        &self.held.node
+    }
+
+    fn hear(&mut self, heard: Heard, ctx: &mut WebsocketContext<Self>) {
+        match heard {
+            Heard::Nothing => {}
+            Heard::Broken => METRICS.bad_frames.inc(),
+            Heard::Close(closing) => self.close(closing, ctx),
+            Heard::Answer { id, status } => self.answered(&id, status),
+        }
+    }
+
+    /// The subscriber answered; an error is told to the others (FC-NOT-02).
+    fn answered(&mut self, id: &str, status: u16) {
+        let Some(entry) = self.held.outbox.in_flight().answer(id) else { return };
+        if status < 400 {
+            METRICS.notifications(Channel::Websocket, Notification::Confirmed).inc();
+            return;
+        }
+        METRICS.notifications(Channel::Websocket, Notification::Refused).inc();
+        let (node, subscription) = (self.node().clone(), self.subscription.clone());
+        actix_web::rt::spawn(async move { report(&node, &subscription, &entry, status).await });
+    }
+
+    /// Asks, once for all notifications of the last second, whether they have been read.
+    fn confirm_soon(&mut self, ctx: &mut WebsocketContext<Self>) {
+        if self.is_confirming {
+            return;
+        }
+        self.is_confirming = true;
+        ctx.run_later(CONFIRM_AFTER, |session, ctx| {
+            session.is_confirming = false;
+            if session.held.outbox.in_flight().unconfirmed() > 0 {
+                session.ping(ctx);
+                session.confirm_soon(ctx);
+            }
+        });
+    }
+
+    fn ping(&self, ctx: &mut WebsocketContext<Self>) {
+        let last = self.held.outbox.in_flight().last();
+        ctx.ping(&last.to_be_bytes());
+    }
+
+    fn close(&mut self, closing: Closing, ctx: &mut WebsocketContext<Self>) {
+        if self.has_closed {
+            return;
+        }
+        self.has_closed = true;
+        METRICS.websocket_closed(Some(closing.code()));
+        ctx.close(Some(closing.reason()));
+        ctx.stop();
+    }
+}
+
+/// Reports an answer that was an error, but never one to a SyncError (FC-NOT-05).
+async fn report(node: &Node, subscription: &Subscription, entry: &LogEntry, status: u16) {
+    let Some(notice) = entry.entry.as_event() else { return };
+    if notice.name.kind() == EventKind::SyncError {
+        return;
+    }
+    let position = entry.position.to_string();
+    let cause = Cause {
+        topic: &subscription.topic,
+        event_id: &notice.id,
+        event_name: &notice.name,
+        position: &position,
+        subscription: subscription.id,
+        subscriber_name: subscription.terms.subscriber_name.as_deref(),
+        reason: Reason::Refused(status),
+    };
+    if let Err(error) = node.publisher.report_surely(&cause).await {
+        tracing::error!(%error, topic = ?subscription.topic, "a SyncError could not be published");
+    }
+}
+
+impl Actor for SocketSession {
+    type Context = WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        METRICS.connections.inc();
+        let lease = self.lease_end.saturating_duration_since(Instant::now());
+        ctx.text(confirmation::confirmation(
+            &self.subscription.topic,
+            &self.subscription.terms.events,
+            lease,
+        ));
+        let handle = SocketHandle {
+            address: self.held.address,
+            connection: self.held.connection.clone(),
+            outbox: self.held.outbox.clone(),
+            session: ctx.address(),
+        };
+        let node = self.node().clone();
+        node.sockets.add(handle.clone());
+        let (subscription, cursor) = (self.subscription.clone(), self.cursor);
+        actix_web::rt::spawn(async move { node.relays.join(&node, subscription, handle, cursor).await });
+        ctx.run_interval(self.node().settings.ping(), |session, ctx| {
+            if session.missed_pongs >= MAX_MISSED_PONGS {
+                tracing::info!(subscription = ?session.held.address.id, "a peer does not answer pings and is dropped");
+                METRICS.websocket_closed(None);
+                session.has_closed = true;
+                ctx.stop();
+                return;
+            }
+            session.missed_pongs += 1;
+            session.ping(ctx);
+        });
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        METRICS.connections.dec();
+    }
+}
+
+impl Handler<ToSocket> for SocketSession {
+    type Result = ();
+
+    fn handle(&mut self, message: ToSocket, ctx: &mut Self::Context) {
+        if self.has_closed {
+            return;
+        }
+        match message {
+            ToSocket::Notification { frame, accepted_at } => {
+                ctx.text(frame);
+                METRICS.notifications(Channel::Websocket, Notification::Sent).inc();
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                METRICS.delivered(Channel::Websocket, now.saturating_sub(Duration::from_millis(accepted_at)));
+                self.confirm_soon(ctx);
+            }
+            ToSocket::Text(text) => ctx.text(text),
+            ToSocket::Close(closing) => self.close(closing, ctx),
+        }
+    }
+}
+
+impl StreamHandler<Result<ws::Message, ProtocolError>> for SocketSession {
+    fn handle(&mut self, message: Result<ws::Message, ProtocolError>, ctx: &mut Self::Context) {
+        // Whatever arrives shows that the peer is there.
+        self.missed_pongs = 0;
+        let max_bytes = self.node().settings.limits.frame_bytes;
+        match message {
+            Ok(ws::Message::Text(text)) => {
+                let heard = self.frames.text(&text);
+                self.hear(heard, ctx);
+            }
+            Ok(ws::Message::Continuation(item)) => {
+                let heard = match item {
+                    Item::FirstText(part) => self.frames.first(&part),
+                    Item::FirstBinary(_) => Heard::Close(Closing::Binary),
+                    Item::Continue(part) => self.frames.part(&part, false, max_bytes),
+                    Item::Last(part) => self.frames.part(&part, true, max_bytes),
+                };
+                self.hear(heard, ctx);
+            }
+            Ok(ws::Message::Binary(_)) => self.close(Closing::Binary, ctx),
+            Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(ws::Message::Pong(payload)) => {
+                if let Ok(number) = <[u8; 8]>::try_from(payload.as_ref()) {
+                    let ack_timeout = self.node().settings.ack_timeout();
+                    self.held.outbox.in_flight().pong(
+                        u64::from_be_bytes(number),
+                        Instant::now(),
+                        ack_timeout,
+                    );
+                }
+            }
+            Ok(ws::Message::Close(reason)) => {
+                self.has_closed = true;
+                METRICS.websocket_closed(reason.as_ref().map(|reason| reason.code.into()));
+                ctx.close(reason);
+                ctx.stop();
+            }
+            Ok(ws::Message::Nop) => {}
+            Err(ProtocolError::Overflow) => self.close(Closing::TooLarge, ctx),
+            Err(_) => {
+                self.has_closed = true;
+                METRICS.websocket_closed(None);
+                ctx.stop();
+            }
+        }
+    }
+
+    fn finished(&mut self, ctx: &mut Self::Context) {
+        if !self.has_closed {
+            METRICS.websocket_closed(None);
+        }
+        ctx.stop();
+    }
+}
+
+/// A subscription that this process holds for a socket. When it is dropped, however the socket
+/// came to its end, the cursor is saved and the subscription may be taken by the next connection.
+pub struct Held {
+    node: web::Data<Node>,
+    address: Address,
+    connection: Connection,
+    outbox: Arc<Outbox>,
+}
+
+impl Held {
+    /// Holds what `connection` has taken.
+    pub fn new(node: web::Data<Node>, address: Address, connection: Connection, outbox: Arc<Outbox>) -> Self {
+        Self { node, address, connection, outbox }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (node, address, connection) = (self.node.clone(), self.address, self.connection.clone());
+        let outbox = self.outbox.clone();
+        runtime.spawn(async move {
+            node.relays.leave(address, &connection).await;
+            let moved = outbox.moved_cursor().map(|cursor| CursorMove {
+                address,
+                connection: connection.clone(),
+                cursor,
+            });
+            let saved = match &moved {
+                Some(moved) => node.store.save_cursors(std::slice::from_ref(moved)).await,
+                None => Ok(()),
+            };
+            let detached = node.store.detach(address, &connection, node.settings.reconnect_grace()).await;
+            if let Err(error) = saved.and(detached) {
+                tracing::warn!(%error, "a socket has gone and the store does not know");
+            }
+            node.sockets.remove(&connection);
+        });
+    }
+}

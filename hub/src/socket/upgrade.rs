@@ -1,0 +1,80 @@
+//! From the endpoint URL to a socket that holds its subscription (FC-WSC-01, FC-WSC-02).
+
+use std::sync::Arc;
+
+use actix_http::ws::Codec;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws::{self, WebsocketContext};
+use shared::{
+    protocol::SubscriptionId,
+    publisher::read_state,
+    store::{Activated, Activation, Attached, Connection, Holder, Position, Snapshot},
+};
+use uuid::Uuid;
+
+use super::{
+    outbox::{CountedBody, Outbox},
+    session::{Held, SocketSession},
+};
+use crate::{api::ApiError, node::Node};
+
+/// How often the first reading is tried anew when the session changes under it.
+const MAX_CONFLICTS: u32 = 20;
+
+const UNKNOWN: ApiError = ApiError::NotFound("this endpoint is unknown, or has ended: subscribe anew");
+
+/// Answers a request to `hub.url/ws/{endpoint}`. The endpoint is the ticket.
+pub async fn upgrade(
+    request: &HttpRequest,
+    payload: web::Payload,
+    node: web::Data<Node>,
+    endpoint: &str,
+) -> Result<HttpResponse, ApiError> {
+    if node.is_draining() {
+        return Err(ApiError::Unavailable("the hub is shutting down: connect to another node"));
+    }
+    let id: SubscriptionId = endpoint.parse().map_err(|_| UNKNOWN)?;
+    let (subscription, _) = node.store.subscription(id).await?.ok_or(UNKNOWN)?;
+    let mut response = ws::handshake(request)
+        .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
+
+    let address = subscription.address();
+    let connection = Connection { node: node.id.clone(), id: Uuid::new_v4().to_string() };
+    let Attached { subscription, lease, cursor } =
+        node.store.attach(address, &connection).await?.ok_or(UNKNOWN)?;
+    let outbox = Arc::new(Outbox::default());
+    let held = Held::new(node.clone(), address, connection.clone(), outbox.clone());
+    let cursor = match cursor {
+        Ok(cursor) => cursor,
+        Err(snapshot) => activate(&node, &subscription, connection, snapshot).await?,
+    };
+    outbox.saved(cursor);
+    let session = SocketSession::new(held, subscription, lease, cursor);
+    let codec = Codec::new().max_size(node.settings.limits.frame_bytes);
+    let body = WebsocketContext::with_codec(session, payload, codec);
+    Ok(response.streaming(CountedBody::new(body, outbox)))
+}
+
+/// The first reading of a subscription: what is open is sent to it before all that follows
+/// (FC-SUB-08).
+async fn activate(
+    node: &Node,
+    subscription: &shared::store::Subscription,
+    connection: Connection,
+    mut snapshot: Snapshot,
+) -> Result<Position, ApiError> {
+    for _ in 0..MAX_CONFLICTS {
+        let state = read_state(&snapshot)?;
+        let activation = Activation {
+            holder: Holder::Connection(connection.clone()),
+            revision: snapshot.revision,
+            entries: state.opens_for(subscription.id, &subscription.terms.events),
+        };
+        match node.store.activate(subscription.address(), &activation).await? {
+            Activated::From(cursor) => return Ok(cursor),
+            Activated::Conflict(newer) => snapshot = newer,
+            Activated::Lost => return Err(UNKNOWN),
+        }
+    }
+    Err(ApiError::Unavailable("the session changes too fast: try again"))
+}

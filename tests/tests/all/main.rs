@@ -1,0 +1,7 @@
+//! The black-box tests: one binary, a room for each thing that is promised.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod store_contract;
+mod store_model;
+mod stores;

@@ -1,0 +1,93 @@
+//! The contract of the stores: each sentence is held against each of them.
+
+mod bells;
+mod sessions;
+mod webhooks;
+mod websockets;
+
+/// Makes a test of each sentence for each store.
+macro_rules! contract {
+    ($($room:ident: $($sentence:ident),+ $(,)?;)+) => {
+        mod memory {
+            use crate::stores::Kind;
+            contract!(@of Kind::Memory, $($room: $($sentence),+;)+);
+        }
+        mod redis {
+            use crate::stores::Kind;
+            contract!(@of Kind::Redis, $($room: $($sentence),+;)+);
+        }
+    };
+    (@of $kind:expr, $($room:ident: $($sentence:ident),+;)+) => {
+        $(mod $room {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $sentence() {
+                super::super::$room::$sentence($kind).await;
+            })+
+        })+
+    };
+}
+
+contract! {
+    sessions:
+        a_topic_never_seen_has_revision_0_and_no_fields,
+        a_commit_writes_and_deletes_fields_and_counts_the_revision,
+        a_commit_on_another_revision_changes_nothing_and_answers_the_session,
+        the_same_commit_happens_once_whatever_its_revision,
+        a_request_is_recognised_for_the_time_of_resends_and_a_cause_longer,
+        topics_share_nothing,
+        each_entry_names_its_predecessor_and_pages_join,
+        positions_are_of_the_stores_clock,
+        of_eight_writers_on_one_revision_one_wins,
+        a_log_is_trimmed_by_count_and_the_gap_can_be_seen,
+        a_log_is_trimmed_by_age_and_its_head_stays,
+        the_living_workers_are_known_to_all;
+    bells:
+        every_entry_rings_once_in_order_in_every_process,
+        a_bell_is_heard_in_its_topic_alone,
+        what_a_subscription_appends_rings_as_well,
+        who_listens_too_slowly_is_told_to_read,
+        what_becomes_due_rings_in_the_partitions_that_are_watched;
+    websockets:
+        a_subscription_is_found_by_its_id_with_its_lease,
+        a_topic_has_no_more_than_its_limit,
+        what_has_ended_leaves_its_place_to_another,
+        a_lease_that_is_over_ends_the_subscription,
+        renewing_replaces_the_terms_and_tells_who_holds_it,
+        renewing_gives_the_lease_anew,
+        what_is_not_there_cannot_be_renewed,
+        attaching_gives_the_session_until_there_is_a_cursor,
+        a_newer_connection_takes_over_and_the_older_is_told,
+        what_is_not_there_cannot_be_attached,
+        within_its_grace_a_subscription_is_taken_again,
+        after_its_grace_a_subscription_is_lost,
+        an_activation_appends_behind_its_cursor,
+        an_activation_on_another_revision_changes_nothing,
+        only_who_holds_it_activates,
+        a_cursor_moves_forward_only_and_not_before_the_activation,
+        an_older_connection_moves_nothing_and_lets_go_of_nothing,
+        ending_removes_it_and_tells_who_holds_it;
+    webhooks:
+        a_request_is_due_and_no_subscription_until_it_is_verified,
+        a_verified_request_is_in_force,
+        verifying_again_puts_new_terms_into_force_and_keeps_the_cursor,
+        a_verification_on_another_revision_changes_nothing,
+        a_newer_request_outlives_the_verification_of_an_older,
+        a_topic_has_no_more_than_its_limit,
+        only_what_is_in_force_can_be_asked_to_end,
+        a_commit_makes_due_who_is_idle_and_nobody_else,
+        first_entries_and_changes_of_sockets_make_nobody_due,
+        a_claim_reads_what_comes_after_the_cursor_up_to_its_bound,
+        a_claim_holds_until_its_time_is_over_and_the_next_makes_it_void,
+        progress_is_kept_for_the_next_claim,
+        the_tries_of_a_verification_are_kept_as_well,
+        who_goes_idle_with_entries_left_is_due_at_once,
+        who_gives_back_for_later_is_due_then,
+        who_holds_on_stays_the_holder,
+        a_request_waits_for_the_claim_and_then_for_nobody,
+        an_answered_request_is_gone_and_another_stays,
+        what_was_never_verified_and_is_answered_is_gone,
+        a_lease_that_is_over_leaves_nothing_to_deliver,
+        what_has_ended_is_gone_from_everywhere,
+        the_longest_due_comes_first_in_each_partition;
+}

@@ -1,0 +1,194 @@
+//! The stores under test, and what their tests write into them.
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use harness::{
+    redis_server::{Durability, RedisServer},
+    wait::{PATIENCE, eventually},
+};
+use serde_json::{json, value::RawValue};
+use shared::{
+    protocol::{
+        EventFilter, SubscriptionId, Topic, TopicKey,
+        subscription_request::{Callback, Terms},
+        webhook::Mode,
+    },
+    session::{Audience, Entry, Notice},
+    settings::{Redis, RedisUrl},
+    store::{
+        Activated, Activation, Address, Channel, Commit, Committed, Connection, Holder, LogEntry, Once, Position,
+        Progress, Release, Retention, Store, Subscribed, Subscription, WebhookRequest, memory::MemoryStore,
+        redis::RedisStore,
+    },
+};
+use uuid::Uuid;
+
+/// Few, so that tests have several topics in one.
+pub const PARTITIONS: u16 = 4;
+pub const ALL_PARTITIONS: [u16; 4] = [0, 1, 2, 3];
+
+/// So long that nothing ends while a test runs.
+pub const LONG: Duration = Duration::from_secs(600);
+
+pub const RETENTION: Retention = Retention { log: LONG, log_entries: 10_000, session: LONG, resend: LONG };
+
+/// Which store.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Memory,
+    Redis,
+}
+
+/// A store of the test's own.
+pub struct Opened {
+    store: Arc<dyn Store>,
+    /// The same state as another process has it.
+    pub other: Arc<dyn Store>,
+    _server: Option<RedisServer>,
+}
+
+impl Opened {
+    /// The store, for tasks of their own.
+    pub fn share(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+}
+
+impl Deref for Opened {
+    type Target = dyn Store;
+    fn deref(&self) -> &Self::Target {
+        &*self.store
+    }
+}
+
+/// Opens an empty store.
+pub async fn open(kind: Kind, retention: Retention) -> Opened {
+    match kind {
+        Kind::Memory => {
+            let store = MemoryStore::new(PARTITIONS, retention);
+            Opened { store: store.clone(), other: store, _server: None }
+        }
+        Kind::Redis => {
+            let server = RedisServer::start(Durability::None).await.unwrap();
+            let url = RedisUrl::try_from(server.url()).unwrap();
+            let settings = Redis { url: Some(url), partitions: PARTITIONS, ..Redis::default() };
+            let store = RedisStore::connect(&settings, retention).await.unwrap();
+            let other = RedisStore::connect(&settings, retention).await.unwrap();
+            Opened { store, other, _server: Some(server) }
+        }
+    }
+}
+
+pub fn topic(name: &str) -> Topic {
+    name.parse().unwrap()
+}
+
+/// A WebSocket subscription with a new id.
+pub fn socket(topic: &Topic) -> Subscription {
+    let id = SubscriptionId::random(topic.key().partition(PARTITIONS));
+    Subscription { id, topic: topic.clone(), channel: Channel::Websocket, terms: terms("*", LONG.as_secs()) }
+}
+
+/// A webhook subscription; the same topic and path have the same id.
+pub fn webhook(topic: &Topic, path: &str) -> Subscription {
+    let callback: Callback = serde_json::from_value(json!(format!("https://app.example/{path}"))).unwrap();
+    let key = topic.key();
+    let id = SubscriptionId::of_callback(key.partition(PARTITIONS), &key, callback.url().as_str());
+    let channel = Channel::Webhook { callback, secret: None };
+    Subscription { id, topic: topic.clone(), channel, terms: terms("*", LONG.as_secs()) }
+}
+
+pub fn terms(events: &str, lease_secs: u64) -> Terms {
+    Terms { events: EventFilter::parse(events, 10).unwrap(), lease_secs, subscriber_name: None }
+}
+
+pub fn request(mode: Mode, subscription: &Subscription) -> WebhookRequest {
+    WebhookRequest { nonce: Uuid::new_v4().to_string(), mode, subscription: subscription.clone() }
+}
+
+pub fn connection(id: &str) -> Connection {
+    Connection { node: "node".into(), id: id.into() }
+}
+
+/// An entry for an event of this id.
+pub fn event(id: &str) -> Entry {
+    let message = RawValue::from_string(json!({ "id": id }).to_string()).unwrap();
+    let name = "Patient-open".parse().unwrap();
+    Entry::event(Notice { id: id.into(), name, audience: Audience::Everyone, message })
+}
+
+/// A commit of an event, which writes its id into the field `last`.
+pub fn commit(revision: u64, id: &str) -> Commit {
+    let writes = vec![("last".to_owned(), Some(id.to_owned()))];
+    Commit { revision, writes, entry: event(id), once: Once::Request(id.into()) }
+}
+
+/// Commits an event on the session as it is.
+pub async fn publish(store: &dyn Store, topic: &Topic, id: &str) -> Position {
+    let (session, _) = store.session(topic.key(), None).await.unwrap();
+    match store.commit(topic.key(), &commit(session.revision, id)).await.unwrap() {
+        Committed::At { position, .. } => position,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The whole log.
+pub async fn log(store: &dyn Store, topic: TopicKey) -> Vec<Arc<LogEntry>> {
+    store.log(topic, Position::START, usize::from(u16::MAX)).await.unwrap().entries
+}
+
+/// What the entries say: the ids of events, and the changes of subscriptions as they are written.
+pub fn say<'a>(entries: impl IntoIterator<Item = &'a Arc<LogEntry>>) -> Vec<String> {
+    let said = |entry: &Entry| entry.as_event().map_or_else(|| entry.to_json(), |event| event.id.clone());
+    entries.into_iter().map(|each| said(&each.entry)).collect()
+}
+
+/// Each entry must name the one before it.
+pub fn assert_chained(entries: &[Arc<LogEntry>]) {
+    for pair in entries.windows(2) {
+        assert!(pair[0].position < pair[1].position, "{pair:?}");
+        assert_eq!(pair[0].position, pair[1].previous);
+        assert!(pair[0].revision <= pair[1].revision, "{pair:?}");
+    }
+}
+
+/// What a connection brings to a subscription that it reads for the first time.
+pub fn first_reading(connection: &Connection, revision: u64, entries: &[&str]) -> Activation {
+    let entries = entries.iter().map(|id| event(id)).collect();
+    Activation { holder: Holder::Connection(connection.clone()), revision, entries }
+}
+
+/// What a worker brings to a subscription that it has verified.
+pub fn verification(token: &str, request: &WebhookRequest, revision: u64, entries: &[&str]) -> Activation {
+    let entries = entries.iter().map(|id| event(id)).collect();
+    Activation { holder: Holder::Claim { token: token.into(), request: request.clone() }, revision, entries }
+}
+
+/// Subscribes and verifies a webhook; then it is idle, and has read all of the log.
+pub async fn verify(store: &dyn Store, subscription: &Subscription) -> Address {
+    let address = subscription.address();
+    let request = request(Mode::Subscribe, subscription);
+    assert_eq!(store.request_webhook(&request, 100).await.unwrap(), Subscribed::Accepted);
+    let claim = store.claim(address, LONG, 10).await.unwrap().unwrap();
+    let (session, _) = store.session(address.topic, None).await.unwrap();
+    let activation = verification(&claim.token, &request, session.revision, &[]);
+    let Activated::From(cursor) = store.activate(address, &activation).await.unwrap() else { panic!("not activated") };
+    assert_eq!(cursor, session.head);
+    let progress = Progress { cursor, ..Progress::default() };
+    assert!(store.settle(&claim, &progress, Some(&request.nonce), Release::Idle).await.unwrap());
+    address
+}
+
+/// Is this due now?
+pub async fn is_due(store: &dyn Store, address: Address) -> bool {
+    store.due(&ALL_PARTITIONS, 1000).await.unwrap().contains(&address)
+}
+
+/// Waits until the store's clock has passed this time.
+pub async fn clock_passes(store: &dyn Store, millis: u64) {
+    eventually(PATIENCE, "the store's clock goes on", || async {
+        (store.now().await.unwrap() > millis).then_some(())
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,112 @@
+//! What all deliveries of one thread share: the store, the client, and the rules.
+
+use std::{sync::Arc, time::Duration};
+
+use shared::{
+    publisher::Publisher,
+    settings::Settings,
+    store::{Address, Store, StoreError},
+};
+use tokio::sync::watch;
+
+use crate::{
+    Outcome,
+    delivery::Delivery,
+    hosts::Hosts,
+    http_client::{HttpClient, Setup},
+    retry::Backoff,
+};
+
+/// The most entries that one claim reads.
+pub(crate) const PAGE: usize = 64;
+
+/// How the worker deals with time; from the settings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    /// After which an event that has not arrived is reported.
+    pub ack_timeout: Duration,
+    /// For which a claim holds.
+    pub hold: Duration,
+    /// How long a delivery works, or waits for an answer, before it looks around: it renews the
+    /// claim and looks for events that have come since.
+    pub look_around: Duration,
+    /// The pauses between attempts.
+    pub backoff: Backoff,
+    /// The most attempts.
+    pub max_attempts: u32,
+    /// The age of an event at which no further attempt is made.
+    pub give_up: Duration,
+}
+
+impl Rules {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let retry = &settings.retry;
+        let (hold, ack_timeout) = (retry.claim(), settings.ack_timeout());
+        Self {
+            ack_timeout,
+            hold,
+            look_around: (hold / 3).min(ack_timeout / 2),
+            backoff: Backoff {
+                initial: Duration::from_secs_f64(retry.initial_secs),
+                max: Duration::from_secs_f64(retry.max_secs),
+                jitter: retry.jitter,
+            },
+            max_attempts: retry.max_attempts,
+            give_up: retry.give_up(),
+        }
+    }
+}
+
+/// What deliveries are asked to do about the worker's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Phase {
+    /// Nothing: it goes on.
+    Working,
+    /// Finish the request in flight, begin none.
+    Stopping,
+    /// Drop the request in flight, give the claim back.
+    Cut,
+}
+
+/// See the module.
+pub(crate) struct Deliverer {
+    pub store: Arc<dyn Store>,
+    pub publisher: Arc<Publisher>,
+    pub http: HttpClient,
+    pub hosts: Hosts,
+    pub rules: Rules,
+    pub phase: watch::Sender<Phase>,
+}
+
+impl Deliverer {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        publisher: Arc<Publisher>,
+        setup: Arc<Setup>,
+        deliveries_per_host: usize,
+        rules: Rules,
+    ) -> Self {
+        let (http, hosts) = (HttpClient::new(setup), Hosts::new(deliveries_per_host));
+        Self { store, publisher, http, hosts, rules, phase: watch::Sender::new(Phase::Working) }
+    }
+
+    /// Claims a subscription that is due, and does what there is to do. `None`: another worker
+    /// was first.
+    pub(crate) async fn serve(&self, address: Address) -> Result<Option<Outcome>, StoreError> {
+        match self.store.claim(address, self.rules.hold, PAGE).await? {
+            Some(claim) => Delivery::new(self, claim).run().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.phase.borrow() >= Phase::Stopping
+    }
+
+    /// Waits until requests in flight are to be dropped.
+    pub(crate) async fn cut(&self) {
+        let mut phase = self.phase.subscribe();
+        // The sender lives as long as this future.
+        let _ = phase.wait_for(|phase| *phase >= Phase::Cut).await;
+    }
+}

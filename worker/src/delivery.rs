@@ -1,0 +1,430 @@
+//! One claim on a webhook subscription, from its beginning until it is given back.
+//!
+//! First a pending request is verified, or a subscription whose lease is over is denied
+//! ([`crate::verification`]). Then what waits is delivered, in order, one request at a time:
+//!
+//! - 2xx: the cursor moves on, in the store, before the next event is sent.
+//! - Refused: a SyncError to the others, and the cursor moves on.
+//! - Otherwise it is tried again after a pause, with the claim given back meanwhile, until it is
+//!   given up: then there is a SyncError, and the cursor moves on.
+//! - An event that has stayed undelivered for the ack time-out is reported at that moment, also
+//!   while a request hangs, and also when it only waits behind another one.
+//!
+//! Relies on the fence of the claim: whoever has lost it moves no cursor and sends nothing more.
+//! A store that is away ends the claim where it stands; what was in flight is sent again.
+//!
+//! Rules: FC-WHK-03, FC-WHK-04, FC-WHK-06, FC-WHK-07, FC-NOT-01, FC-NOT-02, FC-NOT-05.
+
+use std::{
+    collections::VecDeque,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use shared::{
+    protocol::{
+        event_name::EventKind,
+        sync_error::{Cause, Reason},
+        webhook,
+    },
+    publisher::PublishError,
+    session::{Notice, View, render, view},
+    store::{Channel, Claim, LogEntry, Position, Progress, Release, StoreError, Subscription},
+    telemetry::metrics::{Channel as ChannelLabel, METRICS, Notification},
+};
+use tokio::{select, time::sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::{
+    Outcome, Tally,
+    deliverer::{Deliverer, PAGE},
+    http_client::{Answer, RequestError},
+    outcome::{self, counted_as},
+    plan::{Plan, Waiting, plan},
+};
+
+/// When a subscription is looked at again whose host has as many requests as it may.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a claim ended before its work.
+#[derive(Debug)]
+pub(crate) enum Interruption {
+    /// Another worker has it.
+    Lost,
+    /// The worker is asked to end at once.
+    Cut,
+    /// The store is away.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Interruption {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// See the module.
+pub(crate) struct Delivery<'w> {
+    pub(crate) deliverer: &'w Deliverer,
+    pub(crate) claim: Claim,
+    pub(crate) progress: Progress,
+    claimed: Instant,
+    renewed: Instant,
+    looked_around: Instant,
+    /// What the claim brought: delivered in order, from the front.
+    batch: VecDeque<Arc<LogEntry>>,
+    /// What stands in the log behind the batch and may have to be reported; delivered by a later
+    /// claim.
+    ahead: VecDeque<Arc<LogEntry>>,
+    /// How far the log has been read.
+    read_to: Position,
+    tally: Tally,
+}
+
+impl<'w> Delivery<'w> {
+    pub(crate) fn new(deliverer: &'w Deliverer, claim: Claim) -> Self {
+        METRICS.claims.inc();
+        let now = Instant::now();
+        Self {
+            deliverer,
+            progress: claim.progress.clone(),
+            claimed: now,
+            renewed: now,
+            looked_around: now,
+            batch: claim.entries.iter().cloned().collect(),
+            ahead: VecDeque::new(),
+            read_to: claim.entries.last().map_or(claim.progress.cursor, |entry| entry.position),
+            claim,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Does what there is to do, and gives the claim back.
+    pub(crate) async fn run(mut self) -> Result<Outcome, StoreError> {
+        match self.work().await {
+            Ok(outcome) => Ok(outcome),
+            Err(Interruption::Store(error)) => Err(error),
+            Err(Interruption::Lost) => {
+                METRICS.lost_leases.inc();
+                warn!(subscription = ?self.claim.address.id, "another worker has taken over a subscription");
+                Ok(Outcome::Lost)
+            }
+            // If this fails, the claim ends by its own time.
+            Err(Interruption::Cut) => match self.settle(None, Release::Idle).await {
+                Err(Interruption::Store(error)) => Err(error),
+                _ => Ok(Outcome::Delivered(self.tally)),
+            },
+        }
+    }
+
+    async fn work(&mut self) -> Result<Outcome, Interruption> {
+        let Some(callback) = self.callback_host() else {
+            // Neither verified nor to be verified: the store forgets it.
+            self.settle(None, Release::Idle).await?;
+            return Ok(Outcome::Delivered(self.tally));
+        };
+        let Some(_slot) = self.deliverer.hosts.slot(&callback) else {
+            self.settle(None, Release::After(BUSY_PAUSE)).await?;
+            return Ok(Outcome::Waiting { tally: self.tally, pause: BUSY_PAUSE });
+        };
+        if let Some(request) = self.claim.request.clone() {
+            return self.verify(&request).await;
+        }
+        match self.claim.subscription.clone() {
+            Some(subscription) if self.claim.lease.is_zero() => self.expire(&subscription).await,
+            Some(subscription) => self.deliver(&subscription).await,
+            None => Ok(Outcome::Delivered(self.tally)),
+        }
+    }
+
+    fn callback_host(&self) -> Option<String> {
+        let requested = self.claim.request.as_ref().map(|request| &request.subscription);
+        let subscription = requested.or(self.claim.subscription.as_ref())?;
+        match &subscription.channel {
+            Channel::Webhook { callback, .. } => callback.url().host_str().map(str::to_owned),
+            Channel::Websocket => None,
+        }
+    }
+
+    async fn deliver(&mut self, subscription: &Subscription) -> Result<Outcome, Interruption> {
+        self.notice_a_gap();
+        loop {
+            self.pass_over(subscription);
+            let plan = self.plan();
+            let Some(entry) = self.batch.front().cloned() else { break };
+            if !plan.may_try {
+                self.look_around().await?;
+                return self.wait().await;
+            }
+            if self.deliverer.is_stopping() {
+                break;
+            }
+            if let Some(ended) = self.attempt(subscription, &entry).await? {
+                return Ok(ended);
+            }
+        }
+        self.settle(None, Release::Idle).await?;
+        Ok(Outcome::Delivered(self.tally))
+    }
+
+    /// One request. Something, when it ends the claim.
+    async fn attempt(
+        &mut self,
+        subscription: &Subscription,
+        entry: &Arc<LogEntry>,
+    ) -> Result<Option<Outcome>, Interruption> {
+        let Channel::Webhook { callback, secret } = &subscription.channel else { return Ok(None) };
+        let Some(body) = render(&entry.entry, View::Source) else { return Ok(None) };
+        METRICS.renderings.inc();
+        if self.progress.attempts == 0 {
+            METRICS.notifications(ChannelLabel::Webhook, Notification::Sent).inc();
+        }
+        let signature = secret.as_ref().map(|secret| webhook::signature(secret, body.as_bytes()));
+        let deliverer = self.deliverer;
+        let result = self.beside(deliverer.http.post(callback.url(), body, signature)).await?;
+        METRICS.callback_attempts.with(counted_as(&result)).inc();
+        match outcome::outcome(&result) {
+            outcome::Outcome::Delivered => {
+                self.tally.delivered += 1;
+                METRICS.notifications(ChannelLabel::Webhook, Notification::Confirmed).inc();
+                METRICS.delivered(ChannelLabel::Webhook, Duration::from_millis(self.now().saturating_sub(entry.position.millis)));
+                self.move_on(entry).await?;
+                Ok(None)
+            }
+            outcome::Outcome::Refused(status) => {
+                self.tally.refused += 1;
+                METRICS.notifications(ChannelLabel::Webhook, Notification::Refused).inc();
+                info!(?callback, topic = ?self.claim.address.topic, status, "a subscriber refused an event");
+                self.report(subscription, entry, Reason::Refused(status)).await?;
+                self.move_on(entry).await?;
+                Ok(None)
+            }
+            outcome::Outcome::Gone => {
+                METRICS.notifications(ChannelLabel::Webhook, Notification::Refused).inc();
+                info!(?callback, topic = ?self.claim.address.topic, "a subscriber is gone: its subscription ends");
+                self.report(subscription, entry, Reason::Refused(410)).await?;
+                self.end("gone").await?;
+                Ok(Some(Outcome::Ended))
+            }
+            outcome::Outcome::Retry { after } => {
+                self.failed(subscription, entry, &result, after).await
+            }
+        }
+    }
+
+    async fn failed(
+        &mut self,
+        subscription: &Subscription,
+        entry: &LogEntry,
+        result: &Result<Answer, RequestError>,
+        after: Option<Duration>,
+    ) -> Result<Option<Outcome>, Interruption> {
+        let rules = self.deliverer.rules;
+        let Channel::Webhook { callback, .. } = &subscription.channel else { return Ok(None) };
+        let now = self.now();
+        self.progress.attempts += 1;
+        let attempts = self.progress.attempts;
+        let reason = match result {
+            Ok(answer) => format!("status {}", answer.status),
+            Err(error) => error.to_string(),
+        };
+        let age = Duration::from_millis(now.saturating_sub(entry.position.millis));
+        if attempts >= rules.max_attempts || age >= rules.give_up {
+            METRICS.callback_give_ups.inc();
+            self.tally.given_up += 1;
+            warn!(?callback, topic = ?self.claim.address.topic, attempts, reason, "an event is given up for a subscriber");
+            self.report(subscription, entry, Reason::Undelivered).await?;
+            self.move_on(entry).await?;
+            return Ok(None);
+        }
+        let pause = rules.backoff.after(attempts, rand::random()).max(after.unwrap_or_default()).min(rules.give_up);
+        info!(?callback, topic = ?self.claim.address.topic, attempts, reason, ?pause, "a delivery failed and will be tried again");
+        self.progress.retry_at = now.saturating_add(millis(pause)).max(now + 1);
+        self.look_around().await?;
+        self.wait().await.map(Some)
+    }
+
+    /// Gives the claim back until the next try or report.
+    async fn wait(&mut self) -> Result<Outcome, Interruption> {
+        let pause = Duration::from_millis(self.plan().wake_at.saturating_sub(self.now()).max(1));
+        self.settle(None, Release::After(pause)).await?;
+        Ok(Outcome::Waiting { tally: self.tally, pause })
+    }
+
+    /// The entry is done with. The last one of a batch is noted when the claim is given back.
+    async fn move_on(&mut self, entry: &LogEntry) -> Result<(), Interruption> {
+        self.batch.pop_front();
+        self.progress = Progress { cursor: entry.position, reported: self.progress.reported, ..Progress::default() };
+        if self.batch.is_empty() { Ok(()) } else { self.settle(None, Release::Hold(self.deliverer.rules.hold)).await }
+    }
+
+    /// Passes over entries at the front that are not for this subscriber.
+    fn pass_over(&mut self, subscription: &Subscription) {
+        while let Some(entry) = self.batch.front().filter(|entry| !is_for(subscription, entry)) {
+            self.progress.cursor = entry.position;
+            self.batch.pop_front();
+        }
+    }
+
+    /// The log may have been trimmed past the cursor: that is never silent.
+    fn notice_a_gap(&self) {
+        let is_gap = self.batch.front().is_some_and(|first| first.previous > self.claim.progress.cursor);
+        if is_gap {
+            METRICS.gaps.inc();
+            warn!(topic = ?self.claim.address.topic, subscription = ?self.claim.address.id, "the log no longer holds all that a subscriber has not got");
+        }
+    }
+
+    /// Waits for a request, and looks around meanwhile.
+    pub(crate) async fn beside<T>(&mut self, request: impl Future<Output = T>) -> Result<T, Interruption> {
+        let mut request = pin!(request);
+        let deliverer = self.deliverer;
+        let mut not_before = Instant::now();
+        loop {
+            let wake = self.wake_at().max(not_before);
+            select! {
+                biased;
+                answer = &mut request => return Ok(answer),
+                () = deliverer.cut() => return Err(Interruption::Cut),
+                () = sleep_until(wake.into()) => {}
+            }
+            match self.look_around().await {
+                // The request may still be answered, and the store may be back by then.
+                Err(Interruption::Store(error)) => {
+                    debug!(%error, "the store is away during a request");
+                    not_before = Instant::now() + self.deliverer.rules.look_around;
+                }
+                looked => looked?,
+            }
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let plan = self.plan();
+        let next_report = self.claimed + Duration::from_millis(plan.wake_at.saturating_sub(self.claim.now));
+        let next_look = self.looked_around + self.deliverer.rules.look_around;
+        if plan.overdue.is_empty() { next_report.min(next_look) } else { Instant::now() }
+    }
+
+    /// Renews the claim if it is time, and reports what has become overdue, as far as the log
+    /// goes.
+    async fn look_around(&mut self) -> Result<(), Interruption> {
+        loop {
+            self.looked_around = Instant::now();
+            self.renew_when_old().await?;
+            let plan = self.plan();
+            if let Some(subscription) = self.claim.subscription.clone() {
+                for position in &plan.overdue {
+                    self.renew_when_old().await?;
+                    self.report_overdue(&subscription, *position).await?;
+                }
+            }
+            if plan.has_more_to_report || !self.read_ahead().await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn renew_when_old(&mut self) -> Result<(), Interruption> {
+        let hold = self.deliverer.rules.hold;
+        if self.renewed.elapsed() >= hold / 3 { self.settle(None, Release::Hold(hold)).await } else { Ok(()) }
+    }
+
+    async fn report_overdue(&mut self, subscription: &Subscription, position: Position) -> Result<(), Interruption> {
+        let found = self.batch.iter().chain(&self.ahead).find(|entry| entry.position == position).cloned();
+        if let Some(entry) = found {
+            METRICS.notifications(ChannelLabel::Webhook, Notification::Unanswered).inc();
+            self.report(subscription, &entry, Reason::Undelivered).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the others, unless they have been told or it is about a SyncError.
+    async fn report(
+        &mut self,
+        subscription: &Subscription,
+        entry: &LogEntry,
+        reason: Reason,
+    ) -> Result<(), Interruption> {
+        let Some(notice) = entry.entry.as_event() else { return Ok(()) };
+        if !is_reported(notice) || entry.position <= self.progress.reported {
+            return Ok(());
+        }
+        let cause = Cause {
+            topic: &subscription.topic,
+            event_id: &notice.id,
+            event_name: &notice.name,
+            position: &entry.position.to_string(),
+            subscription: subscription.id,
+            subscriber_name: subscription.terms.subscriber_name.as_deref(),
+            reason,
+        };
+        match self.deliverer.publisher.report(&cause).await {
+            Ok(_) => {}
+            Err(PublishError::Store(error)) => return Err(error.into()),
+            // It stays overdue, and is reported when the claim is taken again.
+            Err(other) => return Err(Interruption::Store(StoreError::Unavailable(other.to_string()))),
+        }
+        self.tally.reported += 1;
+        self.progress.reported = entry.position;
+        Ok(())
+    }
+
+    /// Reads on in the log for events that may become overdue. `false` when there are none.
+    async fn read_ahead(&mut self) -> Result<bool, Interruption> {
+        let Some(subscription) = &self.claim.subscription else { return Ok(false) };
+        let page = self.deliverer.store.log(self.claim.address.topic, self.read_to, PAGE).await?;
+        let Some(last) = page.entries.last() else { return Ok(false) };
+        self.read_to = last.position;
+        self.ahead = page.entries.into_iter().filter(|entry| is_for(subscription, entry)).collect();
+        Ok(true)
+    }
+
+    fn plan(&self) -> Plan {
+        let Some(subscription) = &self.claim.subscription else {
+            return plan(self.now(), [], &self.progress, millis(self.deliverer.rules.ack_timeout));
+        };
+        let entries = self.batch.iter().chain(&self.ahead).filter(|entry| is_for(subscription, entry));
+        let waiting = entries.filter_map(|entry| {
+            let notice = entry.entry.as_event()?;
+            Some(Waiting { position: entry.position, is_reported: is_reported(notice) })
+        });
+        plan(self.now(), waiting, &self.progress, millis(self.deliverer.rules.ack_timeout))
+    }
+
+    /// Saves the progress, and keeps the claim or gives it back.
+    pub(crate) async fn settle(&mut self, answered: Option<&str>, release: Release) -> Result<(), Interruption> {
+        let asked = Instant::now();
+        if !self.deliverer.store.settle(&self.claim, &self.progress, answered, release).await? {
+            return Err(Interruption::Lost);
+        }
+        self.renewed = asked;
+        Ok(())
+    }
+
+    /// Ends the subscription, if it is still this worker's.
+    pub(crate) async fn end(&mut self, reason: &str) -> Result<(), Interruption> {
+        self.settle(None, Release::Hold(self.deliverer.rules.hold)).await?;
+        self.deliverer.store.end(self.claim.address, reason).await?;
+        Ok(())
+    }
+
+    /// The store's clock.
+    fn now(&self) -> u64 {
+        self.claim.now.saturating_add(millis(self.claimed.elapsed()))
+    }
+}
+
+fn is_for(subscription: &Subscription, entry: &LogEntry) -> bool {
+    view(&entry.entry, &subscription.id, &subscription.terms.events).is_some()
+}
+
+/// Nobody is told that somebody missed a SyncError (FC-NOT-05).
+fn is_reported(notice: &Notice) -> bool {
+    notice.name.kind() != EventKind::SyncError
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,145 @@
+//! FC-WHK-06, FC-WHK-07: how claims are taken, kept, lost and given back.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use shared::{
+    protocol::{Topic, webhook::Mode},
+    store::Release,
+};
+use worker::{Outcome, Worker};
+
+use crate::{
+    callback::{Callback, Reply},
+    system::{System, until},
+};
+
+#[actix_rt::test]
+async fn a_request_that_takes_longer_than_a_claim_is_not_made_by_another_worker() {
+    let slow = Duration::from_millis(2500);
+    let callback = Callback::start(move |_| Reply::status(200).after(slow));
+    let system = System::with(|settings| {
+        settings.ack_timeout_secs = 10;
+        settings.retry.claim_secs = 1;
+    });
+    system.subscribe_to(&callback.url("/"), "*").await;
+    let workers = [system.start(), system.start()];
+    system.publish("Patient-open", "e1").await;
+    until("it is sent", || async { !callback.ids().is_empty() }).await;
+    system.publish("Patient-open", "e2").await;
+    until("the next is sent", || async { callback.ids().last().unwrap() == "e2" }).await;
+    assert_eq!(callback.ids(), ["e1", "e2"], "FC-WHK-06");
+    for worker in workers {
+        worker.stop().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_worker_that_has_lost_its_claim_sends_nothing_more_and_moves_nothing() {
+    let callback = Callback::start(|_| Reply::status(200).after(Duration::from_millis(300)));
+    let system = System::new();
+    let address = system.subscribe_to(&callback.url("/"), "*").await;
+    system.publish("Patient-open", "e1").await;
+    system.publish("Patient-open", "e2").await;
+    let worker: Worker = system.worker();
+    let working = actix_rt::spawn(async move { worker.step().await.unwrap() });
+    until("a request is in flight", || async { !callback.ids().is_empty() }).await;
+    assert!(system.store.end(address, "taken away").await.unwrap());
+    assert_eq!(working.await.unwrap(), [Outcome::Lost], "FC-WHK-07");
+    assert_eq!(callback.ids(), ["e1"]);
+}
+
+#[actix_rt::test]
+async fn a_worker_that_stops_finishes_what_is_in_flight_and_begins_nothing() {
+    let callback = Callback::start(|_| Reply::status(200).after(Duration::from_millis(300)));
+    let system = System::new();
+    system.subscribe_to(&callback.url("/"), "*").await;
+    let running = system.start();
+    system.publish("Patient-open", "e1").await;
+    system.publish("Patient-open", "e2").await;
+    until("a request is in flight", || async { !callback.ids().is_empty() }).await;
+    running.stop().await;
+    assert_eq!(callback.ids(), ["e1"]);
+    let outcomes = system.step().await;
+    assert!(matches!(outcomes[..], [Outcome::Delivered(tally)] if tally.delivered == 1), "{outcomes:?}");
+    assert_eq!(callback.ids(), ["e1", "e2"], "FC-WHK-07: given back at once, e1 is not sent again");
+}
+
+#[actix_rt::test]
+async fn a_worker_that_stops_gives_back_what_hangs_within_its_drain_time() {
+    let callback = Callback::start(|_| Reply::never());
+    let system = System::with(|settings| {
+        settings.ack_timeout_secs = 3600;
+        settings.drain_secs = 1;
+    });
+    let address = system.subscribe_to(&callback.url("/"), "*").await;
+    let running = system.start();
+    system.publish("Patient-open", "e1").await;
+    until("a request is in flight", || async { !callback.ids().is_empty() }).await;
+    let stopped = Instant::now();
+    running.stop().await;
+    assert!(stopped.elapsed() < Duration::from_millis(1500), "{:?}", stopped.elapsed());
+    let claim = system.store.claim(address, Duration::from_secs(9), 9).await.unwrap();
+    assert_eq!(claim.expect("it is due").entries.len(), 1, "FC-WHK-07: the cursor stays");
+}
+
+#[actix_rt::test]
+async fn what_another_worker_left_behind_is_found_without_a_bell() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    let address = system.subscribe_to(&callback.url("/"), "*").await;
+    system.publish("Patient-open", "e1").await;
+    let dead = system.store.claim(address, Duration::from_millis(1500), 9).await.unwrap().unwrap();
+    let running = system.start();
+    until("it comes", || async { callback.ids() == ["e1"] }).await;
+    running.stop().await;
+    let settled = system.store.settle(&dead, &dead.progress, None, Release::Idle).await.unwrap();
+    assert!(!settled, "FC-WHK-07: the dead one comes too late");
+}
+
+#[actix_rt::test]
+async fn a_host_is_asked_no_more_at_once_than_it_may_and_everything_comes() {
+    let (present, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (now, seen) = (present.clone(), most.clone());
+    // Answers come after the others had time to begin, and are counted before that.
+    let callback = Callback::start(move |_| {
+        seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let now = now.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(40));
+            now.fetch_sub(1, Ordering::SeqCst);
+        });
+        Reply::status(200).after(Duration::from_millis(50))
+    });
+    let system = System::with(|settings| settings.limits.deliveries_per_host = 2);
+    for number in 0..6 {
+        system.request(Mode::Subscribe, &system.subscription(&callback.url(&format!("/{number}")), "*")).await;
+    }
+    let running = system.start();
+    until("all are subscribed", || async { callback.received().len() == 6 }).await;
+    system.publish("Patient-open", "e").await;
+    until("all are told", || async { callback.ids().len() == 6 }).await;
+    running.stop().await;
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[actix_rt::test]
+async fn no_more_is_claimed_than_there_is_room_for_and_everything_comes() {
+    let callback = Callback::accepting();
+    let mut system = System::with(|settings| settings.limits.deliveries = 2);
+    let topics: Vec<Topic> = (0..20).map(|number| format!("topic-{number}").parse().unwrap()).collect();
+    let running = system.start();
+    for topic in topics {
+        system.topic = topic;
+        let address = system.request(Mode::Subscribe, &system.subscription(&callback.url("/"), "*")).await;
+        until("it is subscribed", || system.exists(address)).await;
+        system.publish("Patient-open", "e").await;
+    }
+    until("all come", || async { callback.ids().len() == 20 }).await;
+    running.stop().await;
+    assert_eq!(callback.ids().len(), 20, "FC-WHK-07");
+}

@@ -1,0 +1,11 @@
+//! The worker against real callbacks on loopback, over the memory store.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod callback;
+mod claims;
+mod delivery;
+mod security;
+mod sync_errors;
+mod system;
+mod verification;

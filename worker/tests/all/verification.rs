@@ -1,0 +1,168 @@
+//! FC-WHK-02, FC-WHK-05, FC-SUB-04, FC-SUB-08.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use shared::protocol::webhook::Mode;
+use worker::Outcome;
+
+use crate::{
+    callback::{Callback, Reply},
+    system::{System, until},
+};
+
+#[actix_rt::test]
+async fn a_subscriber_that_echoes_the_challenge_is_subscribed() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    let address = system.subscribe_to(&callback.url("/cb?session=7"), "Patient-open,*-select").await;
+    assert!(system.exists(address).await, "FC-WHK-02");
+
+    let asked = &callback.received()[0];
+    assert_eq!((asked.method.as_str(), asked.path.as_str()), ("GET", "/cb"));
+    let names: Vec<&str> = asked.query.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["session", "hub.mode", "hub.topic", "hub.events", "hub.challenge", "hub.lease_seconds"],
+        "FC-WHK-02: its own query comes first"
+    );
+    assert_eq!(asked.parameter("hub.mode"), Some("subscribe"));
+    assert_eq!(asked.parameter("hub.topic"), Some("topic"));
+    assert_eq!(asked.parameter("hub.events"), Some("Patient-open,*-select"));
+    assert_eq!(asked.parameter("hub.lease_seconds"), Some("3600"));
+    assert!(asked.user_agent.as_deref().unwrap().starts_with("fhircast-hub/"));
+}
+
+#[actix_rt::test]
+async fn every_challenge_is_another() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    for _ in 0..2 {
+        system.subscribe_to(&callback.url("/"), "*").await;
+    }
+    let challenges: Vec<_> = callback.received().iter().map(|asked| asked.parameter("hub.challenge").unwrap().to_owned()).collect();
+    assert!(challenges[0] != challenges[1] && challenges[0].len() == 32, "{challenges:?}");
+}
+
+#[actix_rt::test]
+async fn anything_but_2xx_with_the_challenge_leaves_no_subscription() {
+    let callback = Callback::answering(|request| match request.path.as_str() {
+        "/wrong-body" => Reply::status(200).body("something else"),
+        "/more-than-the-challenge" => {
+            Reply::status(200).body(format!("{}\n", request.parameter("hub.challenge").unwrap()))
+        }
+        "/no-body" => Reply::status(204),
+        "/redirect" => Reply::challenge(request).header("location", "/good").code(302),
+        "/not-found" => Reply::challenge(request).code(404),
+        "/error" => Reply::challenge(request).code(500),
+        "/too-long" => Reply::status(200).body(vec![b'a'; 70_000]),
+        "/hangs" => Reply::never(),
+        _ => Reply::challenge(request),
+    });
+    let system = System::new();
+    let paths = ["/wrong-body", "/more-than-the-challenge", "/no-body", "/redirect", "/not-found", "/error", "/too-long", "/hangs"];
+    for path in paths {
+        let address = system.request(Mode::Subscribe, &system.subscription(&callback.url(path), "*")).await;
+        assert_eq!(system.step().await, [Outcome::NotVerified(Mode::Subscribe)], "FC-WHK-02: {path}");
+        assert!(!system.exists(address).await, "FC-WHK-02: {path}");
+    }
+    system.publish("Patient-open", "e").await;
+    assert!(system.step().await.is_empty(), "nobody is subscribed");
+    let came: Vec<String> = callback.received().into_iter().map(|request| request.path).collect();
+    assert_eq!(came, paths, "FC-WHK-02: each was asked once, and a redirect is not followed");
+}
+
+#[actix_rt::test]
+async fn subscribing_again_replaces_the_terms_once_they_are_verified() {
+    let is_confirmed = Arc::new(AtomicBool::new(true));
+    let confirms = is_confirmed.clone();
+    let callback = Callback::answering(move |request| {
+        if confirms.load(Ordering::SeqCst) { Reply::challenge(request) } else { Reply::status(404) }
+    });
+    let system = System::new();
+    let address = system.subscribe_to(&callback.url("/"), "Patient-open").await;
+
+    is_confirmed.store(false, Ordering::SeqCst);
+    system.request(Mode::Subscribe, &system.subscription(&callback.url("/"), "ImagingStudy-open")).await;
+    assert_eq!(system.step().await, [Outcome::NotVerified(Mode::Subscribe)]);
+    is_confirmed.store(true, Ordering::SeqCst);
+    let events = |known: Option<(shared::store::Subscription, _)>| known.unwrap().0.terms.events.to_string();
+    assert_eq!(events(system.store.subscription(address.id).await.unwrap()), "Patient-open", "FC-WHK-02: as before");
+
+    system.publish("Patient-open", "old").await;
+    system.step().await;
+    let again = system.subscribe_to(&callback.url("/"), "ImagingStudy-open").await;
+    assert_eq!(again, address, "FC-SUB-04: still one subscription");
+    for (event, id) in [("Patient-open", "p"), ("ImagingStudy-open", "i")] {
+        system.publish(event, id).await;
+    }
+    system.step().await;
+    assert_eq!(callback.ids(), ["old", "i"], "FC-SUB-04");
+}
+
+#[actix_rt::test]
+async fn a_subscription_ends_only_when_its_subscriber_confirms_it() {
+    let is_confirmed = Arc::new(AtomicBool::new(true));
+    let confirms = is_confirmed.clone();
+    let callback = Callback::answering(move |request| {
+        if confirms.load(Ordering::SeqCst) { Reply::challenge(request) } else { Reply::status(404) }
+    });
+    let system = System::new();
+    let subscription = system.subscription(&callback.url("/"), "*");
+    let address = system.subscribe(&subscription).await;
+
+    is_confirmed.store(false, Ordering::SeqCst);
+    system.request(Mode::Unsubscribe, &subscription).await;
+    assert_eq!(system.step().await, [Outcome::NotVerified(Mode::Unsubscribe)]);
+    assert!(system.exists(address).await, "FC-WHK-02: somebody else asked");
+
+    is_confirmed.store(true, Ordering::SeqCst);
+    system.request(Mode::Unsubscribe, &subscription).await;
+    assert_eq!(system.step().await, [Outcome::Verified(Mode::Unsubscribe)]);
+    assert_eq!(callback.received().last().unwrap().parameter("hub.mode"), Some("unsubscribe"));
+    assert!(!system.exists(address).await, "FC-WHK-02");
+    system.publish("Patient-open", "e").await;
+    assert!(system.step().await.is_empty());
+}
+
+#[actix_rt::test]
+async fn a_late_joiner_is_sent_the_open_contexts_and_then_what_is_new() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    for (event, id) in [("Patient-open", "p1"), ("ImagingStudy-open", "i1"), ("Patient-open", "p2"), ("Encounter-open", "e1")] {
+        system.publish(event, id).await;
+    }
+    let running = system.start();
+    system.request(Mode::Subscribe, &system.subscription(&callback.url("/"), "Patient-*,ImagingStudy-open")).await;
+    until("the open contexts come", || async { callback.ids().len() == 2 }).await;
+    system.publish("Patient-open", "p3").await;
+    until("the new event comes", || async { callback.ids().len() == 3 }).await;
+    assert_eq!(callback.ids(), ["i1", "p2", "p3"], "FC-SUB-08: oldest first, what it asked for, nothing closed");
+    assert_eq!(callback.notifications()[0].json()["timestamp"], "2026-01-01T00:00:00Z", "FC-SUB-08");
+    running.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_lease_that_is_over_is_denied_and_forgotten() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    let mut subscription = system.subscription(&callback.url("/cb?session=7"), "Patient-open");
+    subscription.terms.lease_secs = 1;
+    let running = system.start();
+    let address = system.request(Mode::Subscribe, &subscription).await;
+    until("it is subscribed", || system.exists(address)).await;
+    until("the lease ends", || async { !system.exists(address).await }).await;
+    // Somebody goes on: the worker looks at the subscription, and finds its lease over.
+    system.publish("Patient-open", "e").await;
+    until("the denial comes", || async { callback.received().len() == 2 }).await;
+    let denial = callback.received().pop().unwrap();
+    let said = |name| denial.parameter(name).unwrap();
+    assert_eq!(denial.method, "GET", "FC-WHK-05");
+    assert_eq!(
+        [said("session"), said("hub.mode"), said("hub.topic"), said("hub.events"), said("hub.reason")],
+        ["7", "denied", "topic", "Patient-open", "lease expired"],
+        "FC-WHK-05"
+    );
+    running.stop().await;
+    assert!(callback.ids().is_empty(), "FC-WHK-05: nothing after the lease");
+    system.publish("Patient-open", "e2").await;
+    assert!(system.step().await.is_empty());
+}
