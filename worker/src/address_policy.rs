@@ -71,10 +71,9 @@ fn advice(kind: Kind) -> &'static str {
 pub fn check(address: IpAddr, allowed: &[IpNet]) -> Result<(), Forbidden> {
     let is_allowed = |address: IpAddr| allowed.iter().any(|network| network.contains(&address));
     for seen in [Some(address), carried(address)[0], carried(address)[1]].into_iter().flatten() {
-        if let Some(kind) = kind(seen) {
-            if !kind.may_be_allowed() || !(is_allowed(seen) || is_allowed(address)) {
-                return Err(Forbidden { address, kind });
-            }
+        let Some(kind) = kind(seen) else { continue };
+        if !kind.may_be_allowed() || !(is_allowed(seen) || is_allowed(address)) {
+            return Err(Forbidden { address, kind });
         }
     }
     Ok(())
@@ -136,7 +135,9 @@ const NAT64: Ipv6Net = v6(0x64, 0xff9b, 0, 96);
 /// What is special about an address, leaving aside what it carries.
 fn kind(address: IpAddr) -> Option<Kind> {
     match address {
-        IpAddr::V4(address) => V4.iter().find(|(network, _)| network.contains(&address)).map(|(_, kind)| *kind),
+        IpAddr::V4(address) => {
+            V4.iter().find(|(network, _)| network.contains(&address)).map(|(_, kind)| *kind)
+        }
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Some(Kind::Unspecified),
         IpAddr::V6(Ipv6Addr::LOCALHOST) => Some(Kind::Loopback),
         IpAddr::V6(_) if carried(address)[0].is_some() => None,
@@ -151,7 +152,8 @@ fn kind(address: IpAddr) -> Option<Kind> {
 fn carried(address: IpAddr) -> [Option<IpAddr>; 2] {
     let IpAddr::V6(address) = address else { return [None, None] };
     let octets = address.octets();
-    let at = |start: usize| Ipv4Addr::new(octets[start], octets[start + 1], octets[start + 2], octets[start + 3]);
+    let at =
+        |start: usize| Ipv4Addr::new(octets[start], octets[start + 1], octets[start + 2], octets[start + 3]);
     let is_mapped_or_compatible =
         octets[..10].iter().all(|octet| *octet == 0) && matches!(octets[10..12], [0, 0] | [0xff, 0xff]);
     match address {
@@ -159,7 +161,9 @@ fn carried(address: IpAddr) -> [Option<IpAddr>; 2] {
         _ if is_mapped_or_compatible || NAT64.contains(&address) => [Some(at(12).into()), None],
         _ if octets[..2] == [0x20, 0x02] => [Some(at(2).into()), None],
         // The relay, and behind it the client, whose address is written inverted.
-        _ if TEREDO.contains(&address) => [Some(at(4).into()), Some(Ipv4Addr::from_bits(!at(12).to_bits()).into())],
+        _ if TEREDO.contains(&address) => {
+            [Some(at(4).into()), Some(Ipv4Addr::from_bits(!at(12).to_bits()).into())]
+        }
         _ => [None, None],
     }
 }
@@ -239,7 +243,9 @@ mod tests {
         assert_eq!(kind_of("64:ff9b::a00:1", &["64:ff9b::/96"]), None);
         assert_eq!(kind_of("10.0.0.1", &["10.1.0.0/16"]), Some(Kind::Private));
         let all = ["0.0.0.0/0", "::/0"];
-        for never in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "::ffff:224.0.0.1", "2002:e000:1::"] {
+        for never in
+            ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "::ffff:224.0.0.1", "2002:e000:1::"]
+        {
             assert!(kind_of(never, &all).is_some(), "FC-SEC-02: {never}");
         }
     }

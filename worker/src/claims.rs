@@ -25,7 +25,7 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    Outcome,
+    Served,
     deliverer::{Deliverer, Phase},
     rendezvous::partitions_of,
     retry::Backoff,
@@ -42,7 +42,7 @@ const OUTAGE: Backoff =
 /// give the claims back.
 const PATIENCE: f64 = 0.8;
 
-type Served = (Address, Result<Option<Outcome>, StoreError>);
+type Ended = (Address, Result<Option<Served>, StoreError>);
 
 struct Claims {
     deliverer: Rc<Deliverer>,
@@ -50,7 +50,7 @@ struct Claims {
     most: usize,
     listener: DueListener,
     mine: Vec<u16>,
-    tasks: JoinSet<Served>,
+    tasks: JoinSet<Ended>,
     /// Partitions in which something may be due.
     unseen: BTreeSet<u16>,
     /// When to look at which partition again.
@@ -65,7 +65,12 @@ struct Outage {
 }
 
 /// Works until `stop` is over, with at most `most` claims at once.
-pub(crate) async fn run(deliverer: Rc<Deliverer>, most: usize, drain: Duration, stop: impl Future<Output = ()>) {
+pub(crate) async fn run(
+    deliverer: Rc<Deliverer>,
+    most: usize,
+    drain: Duration,
+    stop: impl Future<Output = ()>,
+) {
     let mut claims = Claims {
         id: format!("{:032x}", rand::random::<u128>()),
         most,
@@ -101,7 +106,7 @@ impl Claims {
             let next_wake = next_wake.unwrap_or_else(|| Instant::now() + BEAT);
             let pause = self.outage.map(|outage| outage.until);
             select! {
-                Some(served) = self.tasks.join_next() => self.served(served),
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
                 rung = self.listener.next() => self.rung(rung),
                 _ = beat.tick(), if pause.is_none() => self.beat().await,
                 () = sleep_until(next_wake.into()) => self.wake(),
@@ -170,9 +175,9 @@ impl Claims {
         }
     }
 
-    fn served(&mut self, served: Result<Served, JoinError>) {
-        match served {
-            Ok((address, Ok(Some(Outcome::Waiting { pause, .. })))) => {
+    fn ended(&mut self, ended: Result<Ended, JoinError>) {
+        match ended {
+            Ok((address, Ok(Some(Served::Waiting { pause, .. })))) => {
                 let partition = address.topic.partition(self.deliverer.store.partitions());
                 self.wakes.insert((Instant::now() + pause, partition));
             }

@@ -10,7 +10,7 @@ use shared::{
 use tokio::sync::watch;
 
 use crate::{
-    Outcome,
+    Served,
     delivery::Delivery,
     hosts::Hosts,
     http_client::{HttpClient, Setup},
@@ -92,7 +92,7 @@ impl Deliverer {
 
     /// Claims a subscription that is due, and does what there is to do. `None`: another worker
     /// was first.
-    pub(crate) async fn serve(&self, address: Address) -> Result<Option<Outcome>, StoreError> {
+    pub(crate) async fn serve(&self, address: Address) -> Result<Option<Served>, StoreError> {
         match self.store.claim(address, self.rules.hold, PAGE).await? {
             Some(claim) => Delivery::new(self, claim).run().await.map(Some),
             None => Ok(None),

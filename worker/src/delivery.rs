@@ -37,10 +37,10 @@ use tokio::{select, time::sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::{
-    Outcome, Tally,
+    Served, Tally,
     deliverer::{Deliverer, PAGE},
     http_client::{Answer, RequestError},
-    outcome::{self, counted_as},
+    outcome::{Outcome, counted_as, outcome},
     plan::{Plan, Waiting, plan},
 };
 
@@ -101,32 +101,32 @@ impl<'w> Delivery<'w> {
     }
 
     /// Does what there is to do, and gives the claim back.
-    pub(crate) async fn run(mut self) -> Result<Outcome, StoreError> {
+    pub(crate) async fn run(mut self) -> Result<Served, StoreError> {
         match self.work().await {
-            Ok(outcome) => Ok(outcome),
+            Ok(served) => Ok(served),
             Err(Interruption::Store(error)) => Err(error),
             Err(Interruption::Lost) => {
                 METRICS.lost_leases.inc();
                 warn!(subscription = ?self.claim.address.id, "another worker has taken over a subscription");
-                Ok(Outcome::Lost)
+                Ok(Served::Lost)
             }
             // If this fails, the claim ends by its own time.
             Err(Interruption::Cut) => match self.settle(None, Release::Idle).await {
                 Err(Interruption::Store(error)) => Err(error),
-                _ => Ok(Outcome::Delivered(self.tally)),
+                _ => Ok(Served::Delivered(self.tally)),
             },
         }
     }
 
-    async fn work(&mut self) -> Result<Outcome, Interruption> {
+    async fn work(&mut self) -> Result<Served, Interruption> {
         let Some(callback) = self.callback_host() else {
             // Neither verified nor to be verified: the store forgets it.
             self.settle(None, Release::Idle).await?;
-            return Ok(Outcome::Delivered(self.tally));
+            return Ok(Served::Delivered(self.tally));
         };
         let Some(_slot) = self.deliverer.hosts.slot(&callback) else {
             self.settle(None, Release::After(BUSY_PAUSE)).await?;
-            return Ok(Outcome::Waiting { tally: self.tally, pause: BUSY_PAUSE });
+            return Ok(Served::Waiting { tally: self.tally, pause: BUSY_PAUSE });
         };
         if let Some(request) = self.claim.request.clone() {
             return self.verify(&request).await;
@@ -134,7 +134,7 @@ impl<'w> Delivery<'w> {
         match self.claim.subscription.clone() {
             Some(subscription) if self.claim.lease.is_zero() => self.expire(&subscription).await,
             Some(subscription) => self.deliver(&subscription).await,
-            None => Ok(Outcome::Delivered(self.tally)),
+            None => Ok(Served::Delivered(self.tally)),
         }
     }
 
@@ -147,7 +147,7 @@ impl<'w> Delivery<'w> {
         }
     }
 
-    async fn deliver(&mut self, subscription: &Subscription) -> Result<Outcome, Interruption> {
+    async fn deliver(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
         self.notice_a_gap();
         loop {
             self.pass_over(subscription);
@@ -165,7 +165,7 @@ impl<'w> Delivery<'w> {
             }
         }
         self.settle(None, Release::Idle).await?;
-        Ok(Outcome::Delivered(self.tally))
+        Ok(Served::Delivered(self.tally))
     }
 
     /// One request. Something, when it ends the claim.
@@ -173,7 +173,7 @@ impl<'w> Delivery<'w> {
         &mut self,
         subscription: &Subscription,
         entry: &Arc<LogEntry>,
-    ) -> Result<Option<Outcome>, Interruption> {
+    ) -> Result<Option<Served>, Interruption> {
         let Channel::Webhook { callback, secret } = &subscription.channel else { return Ok(None) };
         let Some(body) = render(&entry.entry, View::Source) else { return Ok(None) };
         METRICS.renderings.inc();
@@ -184,15 +184,18 @@ impl<'w> Delivery<'w> {
         let deliverer = self.deliverer;
         let result = self.beside(deliverer.http.post(callback.url(), body, signature)).await?;
         METRICS.callback_attempts.with(counted_as(&result)).inc();
-        match outcome::outcome(&result) {
-            outcome::Outcome::Delivered => {
+        match outcome(&result) {
+            Outcome::Delivered => {
                 self.tally.delivered += 1;
                 METRICS.notifications(ChannelLabel::Webhook, Notification::Confirmed).inc();
-                METRICS.delivered(ChannelLabel::Webhook, Duration::from_millis(self.now().saturating_sub(entry.position.millis)));
+                METRICS.delivered(
+                    ChannelLabel::Webhook,
+                    Duration::from_millis(self.now().saturating_sub(entry.position.millis)),
+                );
                 self.move_on(entry).await?;
                 Ok(None)
             }
-            outcome::Outcome::Refused(status) => {
+            Outcome::Refused(status) => {
                 self.tally.refused += 1;
                 METRICS.notifications(ChannelLabel::Webhook, Notification::Refused).inc();
                 info!(?callback, topic = ?self.claim.address.topic, status, "a subscriber refused an event");
@@ -200,16 +203,14 @@ impl<'w> Delivery<'w> {
                 self.move_on(entry).await?;
                 Ok(None)
             }
-            outcome::Outcome::Gone => {
+            Outcome::Gone => {
                 METRICS.notifications(ChannelLabel::Webhook, Notification::Refused).inc();
                 info!(?callback, topic = ?self.claim.address.topic, "a subscriber is gone: its subscription ends");
                 self.report(subscription, entry, Reason::Refused(410)).await?;
                 self.end("gone").await?;
-                Ok(Some(Outcome::Ended))
+                Ok(Some(Served::Ended))
             }
-            outcome::Outcome::Retry { after } => {
-                self.failed(subscription, entry, &result, after).await
-            }
+            Outcome::Retry { after } => self.failed(subscription, entry, &result, after).await,
         }
     }
 
@@ -219,7 +220,7 @@ impl<'w> Delivery<'w> {
         entry: &LogEntry,
         result: &Result<Answer, RequestError>,
         after: Option<Duration>,
-    ) -> Result<Option<Outcome>, Interruption> {
+    ) -> Result<Option<Served>, Interruption> {
         let rules = self.deliverer.rules;
         let Channel::Webhook { callback, .. } = &subscription.channel else { return Ok(None) };
         let now = self.now();
@@ -238,7 +239,8 @@ impl<'w> Delivery<'w> {
             self.move_on(entry).await?;
             return Ok(None);
         }
-        let pause = rules.backoff.after(attempts, rand::random()).max(after.unwrap_or_default()).min(rules.give_up);
+        let pause =
+            rules.backoff.after(attempts, rand::random()).max(after.unwrap_or_default()).min(rules.give_up);
         info!(?callback, topic = ?self.claim.address.topic, attempts, reason, ?pause, "a delivery failed and will be tried again");
         self.progress.retry_at = now.saturating_add(millis(pause)).max(now + 1);
         self.look_around().await?;
@@ -246,17 +248,22 @@ impl<'w> Delivery<'w> {
     }
 
     /// Gives the claim back until the next try or report.
-    async fn wait(&mut self) -> Result<Outcome, Interruption> {
+    async fn wait(&mut self) -> Result<Served, Interruption> {
         let pause = Duration::from_millis(self.plan().wake_at.saturating_sub(self.now()).max(1));
         self.settle(None, Release::After(pause)).await?;
-        Ok(Outcome::Waiting { tally: self.tally, pause })
+        Ok(Served::Waiting { tally: self.tally, pause })
     }
 
     /// The entry is done with. The last one of a batch is noted when the claim is given back.
     async fn move_on(&mut self, entry: &LogEntry) -> Result<(), Interruption> {
         self.batch.pop_front();
-        self.progress = Progress { cursor: entry.position, reported: self.progress.reported, ..Progress::default() };
-        if self.batch.is_empty() { Ok(()) } else { self.settle(None, Release::Hold(self.deliverer.rules.hold)).await }
+        self.progress =
+            Progress { cursor: entry.position, reported: self.progress.reported, ..Progress::default() };
+        if self.batch.is_empty() {
+            Ok(())
+        } else {
+            self.settle(None, Release::Hold(self.deliverer.rules.hold)).await
+        }
     }
 
     /// Passes over entries at the front that are not for this subscriber.
@@ -331,7 +338,11 @@ impl<'w> Delivery<'w> {
         if self.renewed.elapsed() >= hold / 3 { self.settle(None, Release::Hold(hold)).await } else { Ok(()) }
     }
 
-    async fn report_overdue(&mut self, subscription: &Subscription, position: Position) -> Result<(), Interruption> {
+    async fn report_overdue(
+        &mut self,
+        subscription: &Subscription,
+        position: Position,
+    ) -> Result<(), Interruption> {
         let found = self.batch.iter().chain(&self.ahead).find(|entry| entry.position == position).cloned();
         if let Some(entry) = found {
             METRICS.notifications(ChannelLabel::Webhook, Notification::Unanswered).inc();
@@ -394,7 +405,11 @@ impl<'w> Delivery<'w> {
     }
 
     /// Saves the progress, and keeps the claim or gives it back.
-    pub(crate) async fn settle(&mut self, answered: Option<&str>, release: Release) -> Result<(), Interruption> {
+    pub(crate) async fn settle(
+        &mut self,
+        answered: Option<&str>,
+        release: Release,
+    ) -> Result<(), Interruption> {
         let asked = Instant::now();
         if !self.deliverer.store.settle(&self.claim, &self.progress, answered, release).await? {
             return Err(Interruption::Lost);

@@ -146,7 +146,12 @@ impl HttpClient {
     }
 
     /// Sends a notification.
-    pub async fn post(&self, url: &Url, json: ByteString, signature: Option<String>) -> Result<Answer, RequestError> {
+    pub async fn post(
+        &self,
+        url: &Url,
+        json: ByteString,
+        signature: Option<String>,
+    ) -> Result<Answer, RequestError> {
         self.send(url, |client| {
             let request = client.post(url.as_str()).insert_header((header::CONTENT_TYPE, "application/json"));
             let request = match signature {
@@ -226,7 +231,10 @@ impl Present {
 }
 
 /// Resolves, checks, connects.
-async fn connect(setup: &Setup, target: ConnectInfo<Uri>) -> Result<Connection<Uri, TcpStream>, TcpConnectError> {
+async fn connect(
+    setup: &Setup,
+    target: ConnectInfo<Uri>,
+) -> Result<Connection<Uri, TcpStream>, TcpConnectError> {
     let addresses = resolve(target.hostname(), target.port()).await.map_err(TcpConnectError::Io)?;
     address_policy::check_all(addresses.iter().map(SocketAddr::ip), &setup.allowed_networks)
         .map_err(|forbidden| TcpConnectError::Resolver(Box::new(forbidden)))?;
@@ -264,8 +272,12 @@ fn reason(error: SendRequestError) -> RequestError {
             Ok(forbidden) => RequestError::Forbidden(*forbidden),
             Err(other) => RequestError::Unreachable(other.to_string()),
         },
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => RequestError::TimedOut,
-        SendRequestError::Connect(ConnectError::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => {
+            RequestError::TimedOut
+        }
+        SendRequestError::Connect(ConnectError::Io(error))
+            if error.kind() == std::io::ErrorKind::TimedOut =>
+        {
             RequestError::TimedOut
         }
         other => RequestError::Unreachable(other.to_string()),

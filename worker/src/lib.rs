@@ -61,7 +61,7 @@ pub struct Worker {
 
 /// What came of one claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Served {
     /// The subscriber confirmed its request, and it is done.
     Verified(Mode),
     /// The subscriber did not confirm it, and it is dropped.
@@ -96,7 +96,11 @@ pub struct Tally {
 
 impl Worker {
     /// A worker on this store. Reads `callbacks.ca_file`.
-    pub fn new(store: Arc<dyn Store>, publisher: Arc<Publisher>, settings: &Settings) -> Result<Self, SetupError> {
+    pub fn new(
+        store: Arc<dyn Store>,
+        publisher: Arc<Publisher>,
+        settings: &Settings,
+    ) -> Result<Self, SetupError> {
         Ok(Self {
             store,
             publisher,
@@ -119,7 +123,7 @@ impl Worker {
 
     /// Claims what is due now, does what there is to do, and says what came of it: empty when
     /// nothing is due. For those who want to see each step; [`Self::run_until_stopped`] loops.
-    pub async fn step(&self) -> Result<Vec<Outcome>, StoreError> {
+    pub async fn step(&self) -> Result<Vec<Served>, StoreError> {
         let deliverer = self.deliverer();
         let partitions: Vec<u16> = (0..self.store.partitions()).collect();
         let due = self.store.due(&partitions, self.deliveries).await?;

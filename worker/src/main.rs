@@ -1,8 +1,8 @@
 //! `fhircast-worker`: a worker in a process of its own, beside hubs that share its Redis.
 
-use std::{sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use shared::{
     publisher::Publisher,
@@ -33,16 +33,25 @@ struct Arguments {
     settings: Flags,
 }
 
+fn main() -> ExitCode {
+    match start(Arguments::parse().settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 #[allow(clippy::print_stdout, reason = "--print-config prints")]
-fn main() -> Result<()> {
-    let flags = Arguments::parse().settings;
-    let settings = Settings::load_here(Defaults::Standard, &flags).map_err(|mistakes| anyhow!("{mistakes}"))?;
+fn start(flags: Flags) -> Result<()> {
+    let settings = Settings::load_here(Defaults::Standard, &flags)?;
     if flags.print_config {
         print!("{}", settings.to_toml());
         return Ok(());
     }
     if settings.redis.url.is_none() {
-        return Err(anyhow!("redis.url: a worker needs the Redis that the hubs use; the embedded hub has its own worker"));
+        bail!("redis.url: a worker needs the Redis that the hubs use; the embedded hub has its own worker");
     }
     logging::init(&settings.log)?;
     actix_rt::System::new().block_on(run(settings))

@@ -30,7 +30,12 @@ pub struct Plan {
 }
 
 /// Plans. `waiting` are the events after the cursor, in order, as far as they are known.
-pub fn plan(now: u64, waiting: impl IntoIterator<Item = Waiting>, progress: &Progress, ack_timeout: u64) -> Plan {
+pub fn plan(
+    now: u64,
+    waiting: impl IntoIterator<Item = Waiting>,
+    progress: &Progress,
+    ack_timeout: u64,
+) -> Plan {
     let mut overdue = Vec::new();
     let mut next_report = None;
     let mut is_waiting = false;
@@ -83,8 +88,16 @@ mod tests {
     fn events_behind_a_stuck_one_are_reported_in_their_time() {
         let progress = Progress { cursor: at(5), attempts: 3, retry_at: 50_000, reported: at(990) };
         let plan = plan(1200, [waiting(990), waiting(1000), waiting(1150)], &progress, 100);
-        assert_eq!(plan.overdue, [at(1000)], "FC-WHK-04: the first has been reported, the last is not overdue");
-        assert_eq!((plan.may_try, plan.wake_at), (false, 1250), "FC-WHK-04: woken for the report, before the retry");
+        assert_eq!(
+            plan.overdue,
+            [at(1000)],
+            "FC-WHK-04: the first has been reported, the last is not overdue"
+        );
+        assert_eq!(
+            (plan.may_try, plan.wake_at),
+            (false, 1250),
+            "FC-WHK-04: woken for the report, before the retry"
+        );
     }
 
     #[test]

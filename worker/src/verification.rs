@@ -9,13 +9,16 @@ use shared::{
     protocol::webhook::{Mode, denial_url, verification_url},
     publisher::read_state,
     session::Entry,
-    store::{Activated, Activation, Channel, Holder, Position, Progress, Release, Snapshot, StoreError, Subscription, WebhookRequest},
+    store::{
+        Activated, Activation, Channel, Holder, Position, Progress, Release, Snapshot, StoreError,
+        Subscription, WebhookRequest,
+    },
     telemetry::metrics::METRICS,
 };
 use tracing::{info, warn};
 
 use crate::{
-    Outcome,
+    Served,
     delivery::{Delivery, Interruption},
     outcome::counted_as,
 };
@@ -27,11 +30,11 @@ const MAX_CONFLICTS: u32 = 20;
 
 impl Delivery<'_> {
     /// Asks the subscriber whether it wants what was asked for in its name, and does it.
-    pub(crate) async fn verify(&mut self, request: &WebhookRequest) -> Result<Outcome, Interruption> {
+    pub(crate) async fn verify(&mut self, request: &WebhookRequest) -> Result<Served, Interruption> {
         let mode = request.mode;
         if !self.is_confirmed(request).await? {
             self.settle(Some(&request.nonce), Release::Idle).await?;
-            return Ok(Outcome::NotVerified(mode));
+            return Ok(Served::NotVerified(mode));
         }
         info!(callback = ?callback_of(&request.subscription), topic = ?self.claim.address.topic, ?mode, "a webhook is verified");
         match mode {
@@ -45,14 +48,15 @@ impl Delivery<'_> {
             }
             Mode::Unsubscribe => self.end("unsubscribed").await?,
         }
-        Ok(Outcome::Verified(mode))
+        Ok(Served::Verified(mode))
     }
 
     async fn is_confirmed(&mut self, request: &WebhookRequest) -> Result<bool, Interruption> {
         let Subscription { topic, channel, terms, .. } = &request.subscription;
         let Channel::Webhook { callback, .. } = channel else { return Ok(false) };
         let challenge = format!("{:032x}", rand::random::<u128>());
-        let url = verification_url(callback, request.mode, topic, &terms.events, &challenge, terms.lease_secs);
+        let url =
+            verification_url(callback, request.mode, topic, &terms.events, &challenge, terms.lease_secs);
         let deliverer = self.deliverer;
         let result = self.beside(deliverer.http.get(&url)).await?;
         METRICS.callback_attempts.with(counted_as(&result)).inc();
@@ -84,7 +88,11 @@ impl Delivery<'_> {
         Err(StoreError::Unavailable("the session changes too fast".into()).into())
     }
 
-    fn first_entries(&self, subscription: &Subscription, snapshot: &Snapshot) -> Result<Vec<Entry>, StoreError> {
+    fn first_entries(
+        &self,
+        subscription: &Subscription,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Entry>, StoreError> {
         if self.claim.subscription.is_some() {
             return Ok(Vec::new());
         }
@@ -92,7 +100,7 @@ impl Delivery<'_> {
     }
 
     /// Tells the subscriber that its lease is over, and forgets it.
-    pub(crate) async fn expire(&mut self, subscription: &Subscription) -> Result<Outcome, Interruption> {
+    pub(crate) async fn expire(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
         if let Channel::Webhook { callback, .. } = &subscription.channel {
             let url = denial_url(callback, &subscription.topic, &subscription.terms.events, LEASE_EXPIRED);
             let deliverer = self.deliverer;
@@ -101,7 +109,7 @@ impl Delivery<'_> {
             info!(?callback, topic = ?self.claim.address.topic, told = result.is_ok(), "a webhook's lease is over");
         }
         self.end(LEASE_EXPIRED).await?;
-        Ok(Outcome::Ended)
+        Ok(Served::Ended)
     }
 }
 

@@ -16,9 +16,9 @@ use shared::{
     session::{Audience, Entry, Notice},
     settings::{Redis, RedisUrl},
     store::{
-        Activated, Activation, Address, Channel, Commit, Committed, Connection, Holder, LogEntry, Once, Position,
-        Progress, Release, Retention, Store, Subscribed, Subscription, WebhookRequest, memory::MemoryStore,
-        redis::RedisStore,
+        Activated, Activation, Address, Channel, Commit, Committed, Connection, Holder, LogEntry, Once,
+        Position, Progress, Release, Retention, Store, Subscribed, Subscription, WebhookRequest,
+        memory::MemoryStore, redis::RedisStore,
     },
 };
 use uuid::Uuid;
@@ -172,7 +172,9 @@ pub async fn verify(store: &dyn Store, subscription: &Subscription) -> Address {
     let claim = store.claim(address, LONG, 10).await.unwrap().unwrap();
     let (session, _) = store.session(address.topic, None).await.unwrap();
     let activation = verification(&claim.token, &request, session.revision, &[]);
-    let Activated::From(cursor) = store.activate(address, &activation).await.unwrap() else { panic!("not activated") };
+    let Activated::From(cursor) = store.activate(address, &activation).await.unwrap() else {
+        panic!("not activated")
+    };
     assert_eq!(cursor, session.head);
     let progress = Progress { cursor, ..Progress::default() };
     assert!(store.settle(&claim, &progress, Some(&request.nonce), Release::Idle).await.unwrap());

@@ -97,9 +97,11 @@ pub struct Callback {
 impl Callback {
     /// Confirms every intent, and answers notifications like this.
     pub fn start(notified: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        Self::answering(move |request| {
-            if request.is_notification() { notified(request) } else { Reply::challenge(request) }
-        })
+        Self::answering(
+            move |request| {
+                if request.is_notification() { notified(request) } else { Reply::challenge(request) }
+            },
+        )
     }
 
     /// Confirms and accepts everything.
@@ -126,10 +128,11 @@ impl Callback {
         let origin = format!("{scheme}://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared { received: Mutex::default(), answers: Box::new(answers) });
         let data = web::Data::from(shared.clone());
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(answer)))
-            .workers(1)
-            .disable_signals()
-            .shutdown_timeout(0);
+        let server =
+            HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(answer)))
+                .workers(1)
+                .disable_signals()
+                .shutdown_timeout(0);
         let server = match tls {
             Some(tls) => server.listen_openssl(listener, tls),
             None => server.listen(listener),

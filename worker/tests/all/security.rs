@@ -14,7 +14,7 @@ use shared::{
 };
 use tempfile::TempDir;
 use worker::{
-    Outcome,
+    Served,
     http_client::{Setup, SetupError},
 };
 
@@ -24,8 +24,8 @@ async fn is_reached(system: &System, callback: &Callback, host: &str) -> bool {
     let url = callback.url("/").replace("127.0.0.1", host);
     system.request(Mode::Subscribe, &system.subscription(&url, "*")).await;
     let outcomes = system.step().await;
-    let is_verified = outcomes == [Outcome::Verified(Mode::Subscribe)];
-    assert!(is_verified || outcomes == [Outcome::NotVerified(Mode::Subscribe)], "{outcomes:?}");
+    let is_verified = outcomes == [Served::Verified(Mode::Subscribe)];
+    assert!(is_verified || outcomes == [Served::NotVerified(Mode::Subscribe)], "{outcomes:?}");
     is_verified
 }
 
@@ -75,7 +75,8 @@ impl Authority {
     /// A server with a certificate for this host.
     fn server(&self, host: &str) -> SslAcceptorBuilder {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new([host.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let certificate =
+            CertificateParams::new([host.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
         acceptor.set_certificate(&X509::from_der(certificate.der()).unwrap()).unwrap();
         acceptor.set_private_key(&PKey::private_key_from_der(&key.serialize_der()).unwrap()).unwrap();
@@ -108,7 +109,10 @@ async fn a_certificate_of_the_configured_authority_is_trusted_for_its_host_alone
 async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
     let callback = Callback::with_tls(Authority::new().server("localhost"));
     assert!(!is_reached(&Authority::new().trusted_by(), &callback, "localhost").await, "FC-TRN-01");
-    assert!(!is_reached(&System::new(), &callback, "localhost").await, "FC-TRN-01: no authority but the system's");
+    assert!(
+        !is_reached(&System::new(), &callback, "localhost").await,
+        "FC-TRN-01: no authority but the system's"
+    );
     assert!(callback.received().is_empty(), "FC-TRN-01");
 }
 

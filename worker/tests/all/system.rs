@@ -16,11 +16,12 @@ use shared::{
     session,
     settings::{Defaults, Settings},
     store::{
-        Address, Channel, Position, Retention, Store, Subscribed, Subscription, WebhookRequest, memory::MemoryStore,
+        Address, Channel, Position, Retention, Store, Subscribed, Subscription, WebhookRequest,
+        memory::MemoryStore,
     },
 };
 use tokio::sync::oneshot;
-use worker::{Outcome, Worker};
+use worker::{Served, Worker};
 
 const PARTITIONS: u16 = 16;
 
@@ -80,11 +81,15 @@ impl System {
     }
 
     pub fn subscription(&self, callback: &str, events: &str) -> Subscription {
-        let id = SubscriptionId::of_callback(self.topic.key().partition(PARTITIONS), &self.topic.key(), callback);
+        let id =
+            SubscriptionId::of_callback(self.topic.key().partition(PARTITIONS), &self.topic.key(), callback);
         Subscription {
             id,
             topic: self.topic.clone(),
-            channel: Channel::Webhook { callback: serde_json::from_value(callback.into()).unwrap(), secret: None },
+            channel: Channel::Webhook {
+                callback: serde_json::from_value(callback.into()).unwrap(),
+                secret: None,
+            },
             terms: Terms {
                 events: EventFilter::parse(events, 9).unwrap(),
                 lease_secs: 3600,
@@ -105,7 +110,7 @@ impl System {
     /// Subscribes and verifies.
     pub async fn subscribe(&self, subscription: &Subscription) -> Address {
         let address = self.request(Mode::Subscribe, subscription).await;
-        assert_eq!(self.step().await, [Outcome::Verified(Mode::Subscribe)]);
+        assert_eq!(self.step().await, [Served::Verified(Mode::Subscribe)]);
         address
     }
 
@@ -114,7 +119,7 @@ impl System {
         self.subscribe(&self.subscription(callback, events)).await
     }
 
-    pub async fn step(&self) -> Vec<Outcome> {
+    pub async fn step(&self) -> Vec<Served> {
         self.worker().step().await.unwrap()
     }
 

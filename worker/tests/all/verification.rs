@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use shared::protocol::webhook::Mode;
-use worker::Outcome;
+use worker::Served;
 
 use crate::{
     callback::{Callback, Reply},
@@ -40,7 +40,11 @@ async fn every_challenge_is_another() {
     for _ in 0..2 {
         system.subscribe_to(&callback.url("/"), "*").await;
     }
-    let challenges: Vec<_> = callback.received().iter().map(|asked| asked.parameter("hub.challenge").unwrap().to_owned()).collect();
+    let challenges: Vec<_> = callback
+        .received()
+        .iter()
+        .map(|asked| asked.parameter("hub.challenge").unwrap().to_owned())
+        .collect();
     assert!(challenges[0] != challenges[1] && challenges[0].len() == 32, "{challenges:?}");
 }
 
@@ -60,16 +64,37 @@ async fn anything_but_2xx_with_the_challenge_leaves_no_subscription() {
         _ => Reply::challenge(request),
     });
     let system = System::new();
-    let paths = ["/wrong-body", "/more-than-the-challenge", "/no-body", "/redirect", "/not-found", "/error", "/too-long", "/hangs"];
+    let paths = [
+        "/wrong-body",
+        "/more-than-the-challenge",
+        "/no-body",
+        "/redirect",
+        "/not-found",
+        "/error",
+        "/too-long",
+        "/hangs",
+    ];
     for path in paths {
         let address = system.request(Mode::Subscribe, &system.subscription(&callback.url(path), "*")).await;
-        assert_eq!(system.step().await, [Outcome::NotVerified(Mode::Subscribe)], "FC-WHK-02: {path}");
+        assert_eq!(system.step().await, [Served::NotVerified(Mode::Subscribe)], "FC-WHK-02: {path}");
         assert!(!system.exists(address).await, "FC-WHK-02: {path}");
     }
     system.publish("Patient-open", "e").await;
     assert!(system.step().await.is_empty(), "nobody is subscribed");
     let came: Vec<String> = callback.received().into_iter().map(|request| request.path).collect();
     assert_eq!(came, paths, "FC-WHK-02: each was asked once, and a redirect is not followed");
+}
+
+#[actix_rt::test]
+async fn an_answer_is_read_up_to_its_limit() {
+    let callback = Callback::accepting();
+    for (limit, expected) in
+        [(31, Served::NotVerified(Mode::Subscribe)), (32, Served::Verified(Mode::Subscribe))]
+    {
+        let system = System::with(|settings| settings.limits.callback_body_bytes = limit);
+        system.request(Mode::Subscribe, &system.subscription(&callback.url("/"), "*")).await;
+        assert_eq!(system.step().await, [expected], "{limit} bytes");
+    }
 }
 
 #[actix_rt::test]
@@ -84,10 +109,14 @@ async fn subscribing_again_replaces_the_terms_once_they_are_verified() {
 
     is_confirmed.store(false, Ordering::SeqCst);
     system.request(Mode::Subscribe, &system.subscription(&callback.url("/"), "ImagingStudy-open")).await;
-    assert_eq!(system.step().await, [Outcome::NotVerified(Mode::Subscribe)]);
+    assert_eq!(system.step().await, [Served::NotVerified(Mode::Subscribe)]);
     is_confirmed.store(true, Ordering::SeqCst);
     let events = |known: Option<(shared::store::Subscription, _)>| known.unwrap().0.terms.events.to_string();
-    assert_eq!(events(system.store.subscription(address.id).await.unwrap()), "Patient-open", "FC-WHK-02: as before");
+    assert_eq!(
+        events(system.store.subscription(address.id).await.unwrap()),
+        "Patient-open",
+        "FC-WHK-02: as before"
+    );
 
     system.publish("Patient-open", "old").await;
     system.step().await;
@@ -113,12 +142,12 @@ async fn a_subscription_ends_only_when_its_subscriber_confirms_it() {
 
     is_confirmed.store(false, Ordering::SeqCst);
     system.request(Mode::Unsubscribe, &subscription).await;
-    assert_eq!(system.step().await, [Outcome::NotVerified(Mode::Unsubscribe)]);
+    assert_eq!(system.step().await, [Served::NotVerified(Mode::Unsubscribe)]);
     assert!(system.exists(address).await, "FC-WHK-02: somebody else asked");
 
     is_confirmed.store(true, Ordering::SeqCst);
     system.request(Mode::Unsubscribe, &subscription).await;
-    assert_eq!(system.step().await, [Outcome::Verified(Mode::Unsubscribe)]);
+    assert_eq!(system.step().await, [Served::Verified(Mode::Unsubscribe)]);
     assert_eq!(callback.received().last().unwrap().parameter("hub.mode"), Some("unsubscribe"));
     assert!(!system.exists(address).await, "FC-WHK-02");
     system.publish("Patient-open", "e").await;
@@ -128,15 +157,26 @@ async fn a_subscription_ends_only_when_its_subscriber_confirms_it() {
 #[actix_rt::test]
 async fn a_late_joiner_is_sent_the_open_contexts_and_then_what_is_new() {
     let (system, callback) = (System::new(), Callback::accepting());
-    for (event, id) in [("Patient-open", "p1"), ("ImagingStudy-open", "i1"), ("Patient-open", "p2"), ("Encounter-open", "e1")] {
+    for (event, id) in [
+        ("Patient-open", "p1"),
+        ("ImagingStudy-open", "i1"),
+        ("Patient-open", "p2"),
+        ("Encounter-open", "e1"),
+    ] {
         system.publish(event, id).await;
     }
     let running = system.start();
-    system.request(Mode::Subscribe, &system.subscription(&callback.url("/"), "Patient-*,ImagingStudy-open")).await;
+    system
+        .request(Mode::Subscribe, &system.subscription(&callback.url("/"), "Patient-*,ImagingStudy-open"))
+        .await;
     until("the open contexts come", || async { callback.ids().len() == 2 }).await;
     system.publish("Patient-open", "p3").await;
     until("the new event comes", || async { callback.ids().len() == 3 }).await;
-    assert_eq!(callback.ids(), ["i1", "p2", "p3"], "FC-SUB-08: oldest first, what it asked for, nothing closed");
+    assert_eq!(
+        callback.ids(),
+        ["i1", "p2", "p3"],
+        "FC-SUB-08: oldest first, what it asked for, nothing closed"
+    );
     assert_eq!(callback.notifications()[0].json()["timestamp"], "2026-01-01T00:00:00Z", "FC-SUB-08");
     running.stop().await;
 }

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::stores::{
-    Kind, Opened, PARTITIONS, RETENTION, assert_chained, connection, first_reading, log, open, publish, request, say,
-    socket, topic, webhook,
+    Kind, Opened, PARTITIONS, RETENTION, assert_chained, connection, first_reading, log, open, publish,
+    request, say, socket, topic, webhook,
 };
 
 /// How long a bell may take that may also be lost.
@@ -126,9 +126,9 @@ pub async fn what_becomes_due_rings_in_the_partitions_that_are_watched(kind: Kin
     loop {
         make_due(&watched).await;
         rung += 1;
-        match timeout(A_MOMENT, listener.next()).await {
-            Ok(Some(partition)) => break assert_eq!(partition, 1),
-            Ok(None) | Err(_) => {}
+        if let Ok(Some(partition)) = timeout(A_MOMENT, listener.next()).await {
+            assert_eq!(partition, 1);
+            break;
         }
     }
     make_due(&unwatched).await;

@@ -46,7 +46,9 @@ pub async fn a_commit_on_another_revision_changes_nothing_and_answers_the_sessio
     let before = store.session(topic.key(), None).await.unwrap().0;
     for revision in [0, 2] {
         let late = commit(revision, "late");
-        let Committed::Conflict(session) = store.commit(topic.key(), &late).await.unwrap() else { panic!("no conflict") };
+        let Committed::Conflict(session) = store.commit(topic.key(), &late).await.unwrap() else {
+            panic!("no conflict")
+        };
         assert_eq!(session, before);
         assert_eq!(store.session(topic.key(), Some(&late.once)).await.unwrap(), (before.clone(), false));
     }
@@ -175,7 +177,11 @@ pub async fn a_log_is_trimmed_by_age_and_its_head_stays(kind: Kind) {
         head = publish(&*store, &topic, &format!("e{number}")).await;
     }
     crate::stores::clock_passes(&*store, head.millis + 500).await;
-    assert_eq!(store.session(topic.key(), None).await.unwrap().0.head, head, "whatever has become of the log");
+    assert_eq!(
+        store.session(topic.key(), None).await.unwrap().0.head,
+        head,
+        "whatever has become of the log"
+    );
     publish(&*store, &topic, "late").await;
     let entries = log(&*store, topic.key()).await;
     assert!(entries.len() < 210, "roughly those of the last half second: {}", entries.len());
@@ -188,7 +194,11 @@ pub async fn the_living_workers_are_known_to_all(kind: Kind) {
     let store = open(kind, RETENTION).await;
     assert_eq!(store.register_worker("b", LONG).await.unwrap(), ["b"]);
     assert_eq!(store.other.register_worker("a", LONG).await.unwrap(), ["a", "b"]);
-    assert_eq!(store.register_worker("b", Duration::from_millis(1)).await.unwrap(), ["a", "b"], "it is alive now");
+    assert_eq!(
+        store.register_worker("b", Duration::from_millis(1)).await.unwrap(),
+        ["a", "b"],
+        "it is alive now"
+    );
     eventually(PATIENCE, "b counts as dead", || async {
         (store.register_worker("c", LONG).await.unwrap() == ["a", "c"]).then_some(())
     })

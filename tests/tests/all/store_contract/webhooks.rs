@@ -5,12 +5,15 @@ use std::time::Duration;
 use harness::wait::{PATIENCE, eventually};
 use shared::{
     protocol::{Topic, webhook::Mode},
-    store::{Activated, Address, Claim, Position, Progress, Release, Store, Subscribed, Subscription, WebhookRequest},
+    store::{
+        Activated, Address, Claim, Position, Progress, Release, Store, Subscribed, Subscription,
+        WebhookRequest,
+    },
 };
 
 use crate::stores::{
-    ALL_PARTITIONS, Kind, LONG, PARTITIONS, RETENTION, clock_passes, commit, connection, first_reading, is_due, log,
-    open, publish, request, say, socket, terms, topic, verification, verify, webhook,
+    ALL_PARTITIONS, Kind, LONG, PARTITIONS, RETENTION, clock_passes, commit, connection, first_reading,
+    is_due, log, open, publish, request, say, socket, terms, topic, verification, verify, webhook,
 };
 
 async fn ask(store: &dyn Store, mode: Mode, subscription: &Subscription) -> WebhookRequest {
@@ -70,7 +73,10 @@ pub async fn a_verified_request_is_in_force(kind: Kind) {
 
     assert!(store.settle(&held, &read_up_to(head), None, Release::Idle).await.unwrap());
     let next = claim(&*store, address).await;
-    assert_eq!((next.subscription, next.request, next.progress), (Some(subscription), None, read_up_to(head)));
+    assert_eq!(
+        (next.subscription, next.request, next.progress),
+        (Some(subscription), None, read_up_to(head))
+    );
     assert_eq!(say(&next.entries), ["open1", "open2"]);
     assert!(next.lease <= LONG && next.lease > LONG - PATIENCE, "{:?}", next.lease);
 }
@@ -107,7 +113,9 @@ pub async fn a_verification_on_another_revision_changes_nothing(kind: Kind) {
     let held = claim(&*store, address).await;
     publish(&*store, &topic, "e").await;
     match store.activate(address, &verification(&held.token, &request, 0, &["open"])).await.unwrap() {
-        Activated::Conflict(session) => assert_eq!(session, store.session(topic.key(), None).await.unwrap().0),
+        Activated::Conflict(session) => {
+            assert_eq!(session, store.session(topic.key(), None).await.unwrap().0)
+        }
         other => panic!("{other:?}"),
     }
     assert!(store.subscription(address.id).await.unwrap().is_none());
@@ -185,7 +193,9 @@ pub async fn a_commit_makes_due_who_is_idle_and_nobody_else(kind: Kind) {
     publish(&*store.other, &topic, "e2").await;
     assert_eq!(store.due(&ALL_PARTITIONS, 100).await.unwrap(), [idle.address()], "nor {elsewhere:?}");
     let before = claim(&*store, idle.address()).await;
-    assert!(store.settle(&before, &read_up_to(before.entries[0].position), None, Release::Idle).await.unwrap());
+    assert!(
+        store.settle(&before, &read_up_to(before.entries[0].position), None, Release::Idle).await.unwrap()
+    );
     // What is not committed makes nobody due.
     store.commit(topic.key(), &commit(0, "late")).await.unwrap();
     store.commit(topic.key(), &commit(2, "e2")).await.unwrap();
@@ -258,7 +268,10 @@ pub async fn a_claim_holds_until_its_time_is_over_and_the_next_makes_it_void(kin
     assert!(!is_due(&*store, address).await, "the second claim holds");
     settle(&*store, &second, Release::After(Duration::ZERO)).await;
     assert_eq!(claim(&*store, address).await.progress, second.progress, "the first has moved nothing");
-    assert!(!store.settle(&second, &read_up_to(head), None, Release::Idle).await.unwrap(), "it was given back");
+    assert!(
+        !store.settle(&second, &read_up_to(head), None, Release::Idle).await.unwrap(),
+        "it was given back"
+    );
 }
 
 pub async fn progress_is_kept_for_the_next_claim(kind: Kind) {
@@ -315,9 +328,10 @@ pub async fn who_gives_back_for_later_is_due_then(kind: Kind) {
     settle(&*store, &claim(&*store, address).await, Release::After(Duration::from_secs(1))).await;
     let before = store.now().await.unwrap();
     assert!(store.claim(address, LONG, 9).await.unwrap().is_none());
-    let held = eventually(PATIENCE, "the pause is over", || async { store.claim(address, LONG, 9).await.unwrap() })
-        .await
-        .unwrap();
+    let held =
+        eventually(PATIENCE, "the pause is over", || async { store.claim(address, LONG, 9).await.unwrap() })
+            .await
+            .unwrap();
     assert!(held.now > before, "{} {before}", held.now);
 }
 
@@ -371,7 +385,12 @@ pub async fn an_answered_request_is_gone_and_another_stays(kind: Kind) {
     assert!(store.settle(&held, &held.progress, Some(&older.nonce), Release::Idle).await.unwrap());
     let held = claim(&*store, address).await;
     assert_eq!(held.request.as_ref(), Some(&newer));
-    assert!(store.settle(&held, &held.progress, Some(&newer.nonce), Release::After(Duration::ZERO)).await.unwrap());
+    assert!(
+        store
+            .settle(&held, &held.progress, Some(&newer.nonce), Release::After(Duration::ZERO))
+            .await
+            .unwrap()
+    );
     assert_eq!(claim(&*store, address).await.request, None);
     assert!(store.subscription(address.id).await.unwrap().is_some(), "what was in force stays so");
 }
@@ -405,7 +424,10 @@ pub async fn a_lease_that_is_over_leaves_nothing_to_deliver(kind: Kind) {
     })
     .await
     .unwrap();
-    assert_eq!(store.request_webhook(&request(Mode::Unsubscribe, &short), 9).await.unwrap(), Subscribed::Unknown);
+    assert_eq!(
+        store.request_webhook(&request(Mode::Unsubscribe, &short), 9).await.unwrap(),
+        Subscribed::Unknown
+    );
     publish(&*store, &topic, "e").await;
     let held = claim(&*store, address).await;
     assert_eq!((held.lease, held.entries.len()), (Duration::ZERO, 0));
@@ -450,8 +472,12 @@ pub async fn the_longest_due_comes_first_in_each_partition(kind: Kind) {
         clock_passes(&*store, store.now().await.unwrap()).await;
     }
     for number in ALL_PARTITIONS {
-        let expected: Vec<Address> =
-            asked.iter().zip(&topics).filter(|(_, topic)| partition(topic) == number).map(|(address, _)| *address).collect();
+        let expected: Vec<Address> = asked
+            .iter()
+            .zip(&topics)
+            .filter(|(_, topic)| partition(topic) == number)
+            .map(|(address, _)| *address)
+            .collect();
         assert!(expected.len() >= 2, "these topics are in every partition");
         assert_eq!(store.due(&[number], 100).await.unwrap(), expected);
         assert_eq!(store.due(&[number], 1).await.unwrap(), expected[..1]);

@@ -5,12 +5,14 @@ use std::time::Duration;
 use harness::wait::{PATIENCE, eventually};
 use shared::{
     protocol::Topic,
-    store::{Activated, Address, Connection, CursorMove, Position, Snapshot, Store, Subscribed, Subscription},
+    store::{
+        Activated, Address, Connection, CursorMove, Position, Snapshot, Store, Subscribed, Subscription,
+    },
 };
 
 use crate::stores::{
-    Kind, LONG, RETENTION, assert_chained, clock_passes, connection, first_reading, log, open, publish, say, socket,
-    terms, topic, verify, webhook,
+    Kind, LONG, RETENTION, assert_chained, clock_passes, connection, first_reading, log, open, publish, say,
+    socket, terms, topic, verify, webhook,
 };
 
 async fn subscribe(store: &dyn Store, topic: &Topic) -> Subscription {
@@ -166,7 +168,7 @@ pub async fn a_newer_connection_takes_over_and_the_older_is_told(kind: Kind) {
     assert!(said(&*store, &topic).await.is_empty());
     store.other.attach(address, &connection("second")).await.unwrap().unwrap();
     let id = address.id;
-    let change = format!(r#"{{"v":1,"subscription":{{"replaced":{{"id":"{id}","connection":"second"}}}}}}"#);
+    let change = format!(r#"{{"v":1,"subscription":{{"replaced":{{"id":"{id}","connection":"first"}}}}}}"#);
     assert_eq!(said(&*store, &topic).await, [change], "FC-WSC-04");
     assert_eq!(store.session(topic.key(), None).await.unwrap().0.revision, 0);
 }
@@ -288,7 +290,8 @@ pub async fn a_cursor_moves_forward_only_and_not_before_the_activation(kind: Kin
     let far = Position { millis: later.millis, sequence: later.sequence + 10 };
     let near = Position { sequence: later.sequence + 9, ..far };
     let to = |address, cursor| CursorMove { address, connection: connection.clone(), cursor };
-    let moves = [to(socket(&topic).address(), later), to(address, later), to(address, far), to(address, near)];
+    let moves =
+        [to(socket(&topic).address(), later), to(address, later), to(address, far), to(address, near)];
     store.save_cursors(&moves).await.unwrap();
     assert_eq!(cursor(&*store, address, &connection).await, Ok(far));
     store.save_cursors(&[]).await.unwrap();
