@@ -158,9 +158,9 @@ async fn probe(store: Arc<dyn Store>, readiness: Readiness) {
 fn cut_stuck_peers(connection: &dyn Any, _: &mut Extensions) {
     let plain = connection.downcast_ref::<TcpStream>();
     let stream = plain.or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref()));
-    if let Some(stream) = stream {
-        if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(STUCK_PEER)) {
-            tracing::warn!(%error, "TCP_USER_TIMEOUT cannot be set");
-        }
+    if let Some(stream) = stream
+        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(STUCK_PEER))
+    {
+        tracing::warn!(%error, "TCP_USER_TIMEOUT cannot be set");
     }
 }

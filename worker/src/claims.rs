@@ -123,7 +123,6 @@ impl Claims {
     async fn beat(&mut self) {
         let beaten = self.share().await;
         self.heard_from_store(beaten);
-        self.unseen.extend(0..self.deliverer.store.partitions());
     }
 
     async fn share(&mut self) -> Result<(), StoreError> {
@@ -141,7 +140,7 @@ impl Claims {
     /// Claims what is due in the partitions that have not been seen, as far as there is room.
     async fn look(&mut self) -> Result<(), StoreError> {
         let partitions: Vec<u16> = std::mem::take(&mut self.unseen).into_iter().collect();
-        let room = self.most - self.tasks.len();
+        let room = 2 * self.most;
         let due = self.deliverer.store.due(&partitions, room).await?;
         if due.len() >= room {
             self.unseen.extend(partitions);

@@ -34,10 +34,17 @@ const MAX_WAITING: usize = 1024;
 
 /// What a relay is told.
 enum Command {
-    /// A socket has been opened, and wants what comes after `cursor`.
-    Join { subscription: Subscription, socket: SocketHandle, cursor: Position },
+    /// A socket has been opened.
+    Join(Box<Joiner>),
     /// A socket has been closed.
     Leave { id: SubscriptionId, connection: String },
+}
+
+/// A socket that wants what comes after `cursor`.
+pub struct Joiner {
+    pub subscription: Subscription,
+    pub socket: SocketHandle,
+    pub cursor: Position,
 }
 
 /// How far a relay has come in its topic's log.
@@ -64,16 +71,10 @@ impl Relays {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves a socket from `cursor` on.
-    pub async fn join(
-        &self,
-        node: &web::Data<Node>,
-        subscription: Subscription,
-        socket: SocketHandle,
-        cursor: Position,
-    ) {
-        let topic = subscription.topic.key();
-        let mut command = Command::Join { subscription, socket, cursor };
+    /// Serves a socket from its cursor on.
+    pub async fn join(&self, node: &web::Data<Node>, joiner: Box<Joiner>) {
+        let topic = joiner.subscription.topic.key();
+        let mut command = Command::Join(joiner);
         // A relay that is about to end takes no command any more: then the next one gets it.
         while let Err(mpsc::error::SendError(returned)) = self.relay(node, topic).send(command).await {
             command = returned;

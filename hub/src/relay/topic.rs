@@ -11,13 +11,13 @@ use actix_web::web;
 use shared::{
     protocol::{SubscriptionId, Topic, TopicKey, confirmation},
     session::{EntryKind, SubscriptionChange},
-    store::{Listener, LogEntry, LogPage, Position, Rung, StoreError, Subscription},
+    store::{Listener, LogEntry, LogPage, Position, Rung, StoreError},
     telemetry::metrics::METRICS,
 };
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    Command, Followed,
+    Command, Followed, Joiner,
     members::{Members, deliver_to},
     recent::{Recent, Rendered},
 };
@@ -39,7 +39,7 @@ struct Relay {
     position: Position,
     followed: Arc<Followed>,
     /// Sockets that wait for the log to be read for them.
-    waiting: Vec<(Subscription, SocketHandle, Position)>,
+    waiting: Vec<Joiner>,
     /// When the log has to be read, because more may be in it than has been heard.
     catch_up_at: Option<Instant>,
 }
@@ -51,10 +51,10 @@ pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Rec
     let mut relay: Option<Relay> = None;
     while let Some(command) = commands.recv().await {
         // The first socket says where in the log to begin.
-        if let (None, Command::Join { subscription, cursor, .. }) = (&relay, &command) {
+        if let (None, Command::Join(first)) = (&relay, &command) {
             let heard = listen(&node, topic).await;
             listener = Some(heard);
-            relay = Some(Relay::new(node.clone(), subscription.topic.clone(), *cursor));
+            relay = Some(Relay::new(node.clone(), first.subscription.topic.clone(), first.cursor));
         }
         let (Some(relay), Some(listener)) = (&mut relay, &mut listener) else { break };
         relay.handle(command).await;
@@ -67,8 +67,8 @@ pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Rec
     commands.close();
     node.relays.forget(topic);
     while let Some(command) = commands.recv().await {
-        if let Command::Join { subscription, socket, cursor } = command {
-            node.relays.join(&node, subscription, socket, cursor).await;
+        if let Command::Join(joiner) = command {
+            node.relays.join(&node, joiner).await;
         }
     }
     METRICS.topics_served.dec();
@@ -126,8 +126,8 @@ impl Relay {
 
     async fn handle(&mut self, command: Command) {
         match command {
-            Command::Join { subscription, socket, cursor } => {
-                self.waiting.push((subscription, socket, cursor));
+            Command::Join(joiner) => {
+                self.waiting.push(*joiner);
                 self.admit().await;
             }
             Command::Leave { id, connection } => {
@@ -137,7 +137,7 @@ impl Relay {
                     self.members.remove(&id);
                     self.leave_behind(&socket, None);
                 }
-                self.waiting.retain(|(_, socket, _)| !is_it(socket));
+                self.waiting.retain(|joiner| !is_it(&joiner.socket));
             }
         }
     }
@@ -170,10 +170,10 @@ impl Relay {
         match change {
             SubscriptionChange::Renewed { id } => self.renew(id).await,
             SubscriptionChange::Replaced { id, connection } => {
-                if self.members.get(id).is_some_and(|socket| socket.connection.id == *connection) {
-                    if let Some(socket) = self.members.remove(id) {
-                        socket.close(Closing::Replaced);
-                    }
+                if self.members.get(id).is_some_and(|socket| socket.connection.id == *connection)
+                    && let Some(socket) = self.members.remove(id)
+                {
+                    socket.close(Closing::Replaced);
                 }
             }
             SubscriptionChange::Ended { id, reason } => {
@@ -247,17 +247,17 @@ impl Relay {
     /// Brings the sockets that wait to the relay's position, and lets them follow it.
     async fn admit(&mut self) {
         let mut later = Vec::new();
-        for (subscription, socket, cursor) in std::mem::take(&mut self.waiting) {
-            if cursor > self.position {
+        for joiner in std::mem::take(&mut self.waiting) {
+            if joiner.cursor > self.position {
                 // The relay is behind: it has to read first.
-                later.push((subscription, socket, cursor));
+                later.push(joiner);
                 self.catch_up_at.get_or_insert_with(Instant::now);
                 continue;
             }
-            match self.between(cursor).await {
-                Ok(missed) => self.bring_up(subscription, socket, &missed).await,
+            match self.between(joiner.cursor).await {
+                Ok(missed) => self.bring_up(joiner, &missed).await,
                 Err(error) => {
-                    later.push((subscription, socket, cursor));
+                    later.push(joiner);
                     self.try_again(&error);
                 }
             }
@@ -293,7 +293,8 @@ impl Relay {
         Ok(missed)
     }
 
-    async fn bring_up(&mut self, subscription: Subscription, socket: SocketHandle, missed: &[Arc<Rendered>]) {
+    async fn bring_up(&mut self, joiner: Joiner, missed: &[Arc<Rendered>]) {
+        let Joiner { subscription, socket, .. } = joiner;
         let (id, events) = (subscription.id, subscription.terms.events);
         for rendered in missed {
             if let Some((socket, closing)) =
@@ -308,10 +309,10 @@ impl Relay {
             before.close(Closing::Replaced);
         }
         for rendered in missed {
-            if let EntryKind::Subscription(change) = &rendered.entry.entry.kind {
-                if *change.id() == id {
-                    self.change(change).await;
-                }
+            if let EntryKind::Subscription(change) = &rendered.entry.entry.kind
+                && *change.id() == id
+            {
+                self.change(change).await;
             }
         }
     }

@@ -26,7 +26,7 @@ use super::{
     frames::{Frames, Heard},
     outbox::{Outbox, SocketHandle},
 };
-use crate::node::Node;
+use crate::{node::Node, relay::Joiner};
 
 /// How long after a notification a ping asks whether it has been read.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
@@ -175,8 +175,8 @@ impl Actor for SocketSession {
         };
         let node = self.node().clone();
         node.sockets.add(handle.clone());
-        let (subscription, cursor) = (self.subscription.clone(), self.cursor);
-        actix_web::rt::spawn(async move { node.relays.join(&node, subscription, handle, cursor).await });
+        let joiner = Joiner { subscription: self.subscription.clone(), socket: handle, cursor: self.cursor };
+        actix_web::rt::spawn(async move { node.relays.join(&node, Box::new(joiner)).await });
         ctx.run_interval(self.node().settings.ping(), |session, ctx| {
             if session.missed_pongs >= MAX_MISSED_PONGS {
                 tracing::info!(subscription = ?session.held.address.id, "a peer does not answer pings and is dropped");

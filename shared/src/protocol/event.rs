@@ -119,12 +119,12 @@ impl<'a> Event<'a> {
             if versions.is_none() || !is_version {
                 json::push_member(&mut event, name, value);
             }
-            if name == "hub.event" {
-                if let Some(versions) = versions {
-                    json::push_member(&mut event, VERSION, &json::string(versions.current));
-                    if let Some(prior) = versions.prior {
-                        json::push_member(&mut event, PRIOR_VERSION, &json::string(prior));
-                    }
+            if name == "hub.event"
+                && let Some(versions) = versions
+            {
+                json::push_member(&mut event, VERSION, &json::string(versions.current));
+                if let Some(prior) = versions.prior {
+                    json::push_member(&mut event, PRIOR_VERSION, &json::string(prior));
                 }
             }
         }
@@ -274,7 +274,7 @@ mod tests {
             let event = Event::read(&text).unwrap();
             let notification = event.notification(Some(Versions { current: &version, prior: None }));
             let again = Event::read(&notification).unwrap();
-            prop_assert_eq!(again.id, id);
+            prop_assert_eq!(&again.id, &id);
             prop_assert_eq!(again.version_id.as_deref(), Some(version.as_str()));
             prop_assert_eq!(again.raw_context(), PATIENT);
         }

@@ -56,7 +56,7 @@ impl FromStr for Topic {
 }
 
 fn is_printable(c: char) -> bool {
-    !c.is_control() && !(c.is_whitespace() && c != ' ')
+    c == ' ' || !(c.is_control() || c.is_whitespace())
 }
 
 impl TryFrom<String> for Topic {

@@ -113,7 +113,7 @@ pub enum Holder {
         /// The claim.
         token: String,
         /// The request that was verified.
-        request: WebhookRequest,
+        request: Box<WebhookRequest>,
     },
 }
 

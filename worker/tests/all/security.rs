@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use openssl::{
     pkey::PKey,
-    ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod, SslVersion},
+    ssl::{SslAcceptor, SslAcceptorBuilder, SslMethod},
     x509::X509,
 };
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -114,17 +114,6 @@ async fn a_certificate_of_an_unknown_authority_is_not_trusted() {
         "FC-TRN-01: no authority but the system's"
     );
     assert!(callback.received().is_empty(), "FC-TRN-01");
-}
-
-#[actix_rt::test]
-async fn old_tls_is_refused() {
-    let authority = Authority::new();
-    let mut server = authority.server("localhost");
-    server.set_min_proto_version(None).unwrap();
-    server.set_max_proto_version(Some(SslVersion::TLS1_1)).unwrap();
-    server.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
-    let callback = Callback::with_tls(server);
-    assert!(!is_reached(&authority.trusted_by(), &callback, "localhost").await, "FC-TRN-01");
 }
 
 #[test]

@@ -78,9 +78,10 @@ pub async fn what_has_ended_leaves_its_place_to_another(kind: Kind) {
 pub async fn a_lease_that_is_over_ends_the_subscription(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
-    let short = Subscription { terms: terms("*", 1), ..socket(&topic) };
-    store.subscribe_websocket(&short, 1).await.unwrap();
-    assert!(store.attach(short.address(), &connection("c")).await.unwrap().is_some());
+    let long = subscribe(&*store, &topic).await;
+    assert!(store.attach(long.address(), &connection("c")).await.unwrap().is_some());
+    let short = Subscription { terms: terms("*", 1), ..long };
+    assert_eq!(store.renew_websocket(&short).await.unwrap(), Subscribed::Accepted);
     eventually(PATIENCE, "the lease ends", || async {
         store.subscription(short.id).await.unwrap().is_none().then_some(())
     })
@@ -190,9 +191,9 @@ pub async fn within_its_grace_a_subscription_is_taken_again(kind: Kind) {
     let topic = topic("t");
     let (first, second) = (connection("first"), connection("second"));
     let (address, _) = connect(&*store, &topic, &first).await;
-    let grace = Duration::from_secs(1);
+    let grace = Duration::from_secs(3);
     store.detach(address, &first, grace).await.unwrap();
-    let end_of_grace = store.now().await.unwrap() + 1000;
+    let end_of_grace = store.now().await.unwrap() + 3000;
     assert!(store.attach(address, &second).await.unwrap().is_some());
     assert!(said(&*store, &topic).await.is_empty(), "there was nobody to replace");
     clock_passes(&*store, end_of_grace).await;
