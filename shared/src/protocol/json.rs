@@ -52,10 +52,14 @@ fn is_deeper_than(text: &str, max_depth: usize) -> bool {
 
 /// Parses JSON that the sender wrote; the message says where it went wrong, and quotes nothing.
 pub fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Invalid> {
-    serde_json::from_str(text).map_err(|error| {
-        let what = if error.is_data() { "does not have the right shape" } else { "is not valid JSON" };
-        Invalid::Body(format!("{what} (line {}, column {})", error.line(), error.column()))
-    })
+    serde_json::from_str(text).map_err(|error| Invalid::Body(problem(&error)))
+}
+
+/// What is wrong with JSON, and where. `serde_json`'s own message may quote a value, which may be
+/// PHI or a secret.
+pub fn problem(error: &serde_json::Error) -> String {
+    let what = if error.is_data() { "does not have the right shape" } else { "is not valid JSON" };
+    format!("{what} (line {}, column {})", error.line(), error.column())
 }
 
 /// The members of a JSON object, in order, values as they stand in the text.

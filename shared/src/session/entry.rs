@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::protocol::{EventName, SubscriptionId};
+use crate::protocol::{EventName, SubscriptionId, json};
 
 /// The version of the entry's form that this program writes, and the newest that it reads.
 pub const FORMAT: u8 = 1;
@@ -139,8 +139,7 @@ impl Entry {
         struct Head {
             v: u8,
         }
-        let head: Head =
-            serde_json::from_str(text).map_err(|error| format!("a log entry cannot be read: {error}"))?;
+        let head: Head = serde_json::from_str(text).map_err(unreadable)?;
         if head.v > FORMAT {
             return Err(format!(
                 "a log entry has format {}, this program reads up to {FORMAT}: upgrade it",
@@ -152,14 +151,17 @@ impl Entry {
             event: Option<Notice>,
             subscription: Option<SubscriptionChange>,
         }
-        let body: Body =
-            serde_json::from_str(text).map_err(|error| format!("a log entry cannot be read: {error}"))?;
+        let body: Body = serde_json::from_str(text).map_err(unreadable)?;
         match (body.event, body.subscription) {
             (Some(notice), None) => Ok(Self::event(notice)),
             (None, Some(change)) => Ok(Self::subscription(change)),
             _ => Err("a log entry is neither event nor subscription".into()),
         }
     }
+}
+
+fn unreadable(error: serde_json::Error) -> String {
+    format!("a log entry {}", json::problem(&error))
 }
 
 #[cfg(test)]

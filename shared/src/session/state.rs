@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Entry, entry::Audience};
-use crate::protocol::{Action, Anchor, Event, EventName, event_name::EventKind};
+use crate::protocol::{Action, Anchor, Event, EventName, event_name::EventKind, json};
 
 /// A session as the store keeps it: one field for each open context, so that a change writes what
 /// it changes. The store reads nothing in it.
@@ -178,7 +178,7 @@ impl SessionState {
                 state.current = Some(value.parse().map_err(|error| unreadable(field, format!("{error}")))?);
             } else if let Some(ordinal) = field.strip_prefix(OPEN_PREFIX) {
                 let mut open: OpenContext =
-                    serde_json::from_str(value).map_err(|error| unreadable(field, error.to_string()))?;
+                    serde_json::from_str(value).map_err(|error| unreadable(field, json::problem(&error)))?;
                 open.ordinal = ordinal.parse().map_err(|error| unreadable(field, format!("{error}")))?;
                 state.opens.push(Arc::new(open));
             }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod faults;
+mod as_printed;
 mod store_contract;
 mod store_model;
 mod stores;

@@ -1,6 +1,7 @@
 //! The contract of the stores: each sentence is held against each of them.
 
 mod bells;
+mod claims;
 mod sessions;
 mod webhooks;
 mod websockets;
@@ -75,8 +76,13 @@ contract! {
         a_newer_request_outlives_the_verification_of_an_older,
         a_topic_has_no_more_than_its_limit,
         only_what_is_in_force_can_be_asked_to_end,
+        a_request_waits_for_the_claim_and_then_for_nobody,
+        an_answered_request_is_gone_and_another_stays,
+        what_was_never_verified_and_is_answered_is_gone,
+        a_lease_that_is_over_leaves_nothing_to_deliver,
+        what_has_ended_is_gone_from_everywhere;
+    claims:
         a_commit_makes_due_who_is_idle_and_nobody_else,
-        first_entries_and_changes_of_sockets_make_nobody_due,
         a_claim_reads_what_comes_after_the_cursor_up_to_its_bound,
         a_claim_holds_until_its_time_is_over_and_the_next_makes_it_void,
         progress_is_kept_for_the_next_claim,
@@ -84,10 +90,6 @@ contract! {
         who_goes_idle_with_entries_left_is_due_at_once,
         who_gives_back_for_later_is_due_then,
         who_holds_on_stays_the_holder,
-        a_request_waits_for_the_claim_and_then_for_nobody,
-        an_answered_request_is_gone_and_another_stays,
-        what_was_never_verified_and_is_answered_is_gone,
-        a_lease_that_is_over_leaves_nothing_to_deliver,
-        what_has_ended_is_gone_from_everywhere,
-        the_longest_due_comes_first_in_each_partition;
+        the_longest_due_comes_first_in_each_partition,
+        first_entries_and_changes_of_sockets_make_nobody_due;
 }

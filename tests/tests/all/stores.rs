@@ -161,7 +161,11 @@ pub fn first_reading(connection: &Connection, revision: u64, entries: &[&str]) -
 /// What a worker brings to a subscription that it has verified.
 pub fn verification(token: &str, request: &WebhookRequest, revision: u64, entries: &[&str]) -> Activation {
     let entries = entries.iter().map(|id| event(id)).collect();
-    Activation { holder: Holder::Claim { token: token.into(), request: Box::new(request.clone()) }, revision, entries }
+    Activation {
+        holder: Holder::Claim { token: token.into(), request: Box::new(request.clone()) },
+        revision,
+        entries,
+    }
 }
 
 /// Subscribes and verifies a webhook; then it is idle, and has read all of the log.

@@ -32,7 +32,7 @@ use super::{
     StoreError, Subscribed, Subscription, WebhookRequest,
 };
 use crate::{
-    protocol::{SubscriptionId, TopicKey, webhook::Mode},
+    protocol::{SubscriptionId, TopicKey, json, webhook::Mode},
     session::{Entry, SubscriptionChange},
     settings::Redis as RedisSettings,
 };
@@ -105,7 +105,7 @@ fn subscribed(answer: &str) -> Result<Subscribed> {
 }
 
 fn record(subscription: &Subscription) -> Result<String> {
-    serde_json::to_string(subscription).map_err(corrupt)
+    serde_json::to_string(subscription).map_err(|error| corrupt(json::problem(&error)))
 }
 
 fn lease_millis(subscription: &Subscription) -> u64 {
@@ -332,7 +332,10 @@ impl Store for RedisStore {
             Mode::Unsubscribe => "unsubscribe",
         };
         script.arg(id.to_string()).arg(topic.to_string()).arg(keys.partition()).arg(mode);
-        script.arg(serde_json::to_string(request).map_err(corrupt)?).arg(&request.nonce).arg(limit);
+        script
+            .arg(serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?)
+            .arg(&request.nonce)
+            .arg(limit);
         subscribed(&self.invoke::<String>("request_webhook", &script).await?)
     }
 

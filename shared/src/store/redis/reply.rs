@@ -5,6 +5,7 @@ use std::{collections::HashMap, str::FromStr, sync::Arc};
 use redis::{FromRedisValue, Value, streams::StreamId};
 
 use crate::{
+    protocol::json,
     session::{Entry, Fields},
     store::{LogEntry, Position, Snapshot, StoreError},
     telemetry::metrics::METRICS,
@@ -21,13 +22,13 @@ impl Reply {
     pub fn new(value: Value) -> Result<Self, StoreError> {
         match value {
             Value::Array(elements) => Ok(Self(elements.into_iter())),
-            other => Err(corrupt(format!("an answer that is no array: {other:?}"))),
+            _ => Err(corrupt("an answer that is no array")),
         }
     }
 
     pub fn value<T: FromRedisValue>(&mut self) -> Result<T, StoreError> {
         let value = self.0.next().ok_or_else(|| corrupt("an answer that is too short"))?;
-        T::from_redis_value(value).map_err(corrupt)
+        T::from_redis_value(value).map_err(|_| corrupt("an answer of another type than expected"))
     }
 
     pub fn text(&mut self) -> Result<String, StoreError> {
@@ -37,13 +38,17 @@ impl Reply {
     /// A number or position that the scripts send as text.
     pub fn parsed<T: FromStr>(&mut self) -> Result<T, StoreError> {
         let text = self.text()?;
-        text.parse().map_err(|_| corrupt(format!("an answer that should be a number: {text}")))
+        text.parse().map_err(|_| corrupt("an answer that should be a number"))
     }
 
     /// JSON, or `None` for empty text.
     pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
         let text = self.text()?;
-        if text.is_empty() { Ok(None) } else { serde_json::from_str(&text).map(Some).map_err(corrupt) }
+        if text.is_empty() {
+            Ok(None)
+        } else {
+            serde_json::from_str(&text).map(Some).map_err(|error| corrupt(json::problem(&error)))
+        }
     }
 
     /// The session's hash, as HGETALL has it.
