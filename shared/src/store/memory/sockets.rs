@@ -50,7 +50,7 @@ impl State {
 
     pub fn renew_websocket(&mut self, subscription: &Subscription, now: u64) -> Subscribed {
         let address = subscription.address();
-        let Some(socket) = self.socket(address).filter(|socket| !socket.lease.is_over(now)) else {
+        let Some(socket) = self.socket(address).filter(|socket| !socket.is_over(now)) else {
             return Subscribed::Unknown;
         };
         let terms = subscription.terms.clone();

@@ -121,7 +121,7 @@ impl State {
         now: u64,
     ) -> Activated {
         let Some(webhook) = self.claimed(address, token) else { return Activated::Lost };
-        let progress = if webhook.verified.is_some() {
+        let progress = if webhook.is_in_force(now) {
             webhook.progress.clone()
         } else {
             match self.begin(address.topic, activation, now) {

@@ -257,6 +257,23 @@ pub async fn a_lease_that_is_over_leaves_nothing_to_deliver(kind: Kind) {
     assert!(store.end(address, "lease expired").await.unwrap());
 }
 
+pub async fn verifying_again_after_the_lease_begins_anew(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let topic = topic("t");
+    let subscription = webhook(&topic, "a");
+    verify(&*store, &Subscription { terms: terms("*", 1), ..subscription.clone() }).await;
+    eventually(PATIENCE, "the lease ends", || async {
+        store.subscription(subscription.id).await.unwrap().is_none().then_some(())
+    })
+    .await
+    .unwrap();
+    publish(&*store, &topic, "between").await;
+    let address = verify(&*store, &subscription).await;
+    publish(&*store, &topic, "after").await;
+    let again = eventually(PATIENCE, "its turn", || async { store.claim(address, LONG, 9).await.unwrap() });
+    assert_eq!(say(&again.await.unwrap().entries), ["after"]);
+}
+
 pub async fn what_has_ended_is_gone_from_everywhere(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");

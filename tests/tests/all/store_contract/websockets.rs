@@ -202,11 +202,13 @@ pub async fn within_its_grace_a_subscription_is_taken_again(kind: Kind) {
 
 pub async fn after_its_grace_a_subscription_is_lost(kind: Kind) {
     let store = open(kind, RETENTION).await;
-    let connection = connection("c");
-    let (address, _) = connect(&*store, &topic("t"), &connection).await;
+    let (topic, connection) = (topic("t"), connection("c"));
+    let (address, _) = connect(&*store, &topic, &connection).await;
     store.detach(address, &connection, Duration::from_millis(50)).await.unwrap();
     clock_passes(&*store, store.now().await.unwrap() + 50).await;
     assert!(store.attach(address, &connection).await.unwrap().is_none());
+    let again = Subscription { id: address.id, ..socket(&topic) };
+    assert_eq!(store.renew_websocket(&again).await.unwrap(), Subscribed::Unknown, "202 would promise too much");
 }
 
 pub async fn an_activation_appends_behind_its_cursor(kind: Kind) {

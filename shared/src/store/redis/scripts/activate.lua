@@ -12,6 +12,10 @@ if redis.call('HGET', KEYS[1], ARGV[5]) ~= ARGV[6] then
 end
 local now = now_ms()
 local cursor = redis.call('HGET', KEYS[1], 'cursor')
+if ARGV[5] == 'claim' and lease_left(KEYS[1], now) == 0 then
+  -- What was in force before has ended: this one begins anew.
+  cursor = false
+end
 local revision = revision_of(KEYS[2])
 if not cursor and revision ~= tonumber(ARGV[7]) then
   return {'conflict', redis.call('HGETALL', KEYS[2])}
@@ -30,6 +34,7 @@ end
 if not cursor then
   cursor = head_of(KEYS[2])
   redis.call('HSET', KEYS[1], 'cursor', cursor)
+  redis.call('HDEL', KEYS[1], 'attempts', 'retry_at', 'reported')
   local topic = {session = KEYS[2], log = KEYS[3], bell = KEYS[4]}
   local retention = {log = tonumber(ARGV[1]), entries = tonumber(ARGV[2]), session = tonumber(ARGV[3])}
   for i = 11, #ARGV do

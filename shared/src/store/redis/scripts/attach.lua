@@ -18,7 +18,7 @@ keep(KEYS[2], left)
 if known[4] and known[4] ~= ARGV[6] then
   local topic = {session = KEYS[3], log = KEYS[4], bell = KEYS[5]}
   local retention = {log = tonumber(ARGV[1]), entries = tonumber(ARGV[2]), session = tonumber(ARGV[3])}
-  local entry = string.gsub(ARGV[7], '%?', known[4])
+  local entry = string.gsub(ARGV[7], '%?', (string.gsub(known[4], '%%', '%%%%')))
   append(topic, retention, now, revision_of(KEYS[3]), entry)
 end
 if known[5] then

@@ -6,8 +6,9 @@
 
 local now = now_ms()
 local lease = tonumber(ARGV[7])
-local known = redis.call('HMGET', KEYS[1], 'channel', 'topic', 'connection')
-if known[1] ~= 'websocket' or known[2] ~= ARGV[5] or lease_left(KEYS[1], now) == 0 then
+local known = redis.call('HMGET', KEYS[1], 'channel', 'topic', 'connection', 'grace')
+local is_over = lease_left(KEYS[1], now) == 0 or (known[4] and tonumber(known[4]) <= now)
+if known[1] ~= 'websocket' or known[2] ~= ARGV[5] or is_over then
   return 'unknown'
 end
 redis.call('HSET', KEYS[1], 'record', ARGV[6], 'expires', integer(now + lease))

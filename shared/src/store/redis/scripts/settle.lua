@@ -11,8 +11,9 @@ end
 local member = ARGV[1] .. ' ' .. ARGV[2]
 local now = now_ms()
 local known = redis.call('HMGET', KEYS[2], 'cursor', 'nonce', 'record')
+redis.call('HSET', KEYS[2], 'attempts', ARGV[6], 'retry_at', ARGV[7], 'reported', ARGV[8])
 if known[1] then
-  redis.call('HSET', KEYS[2], 'cursor', ARGV[5], 'attempts', ARGV[6], 'retry_at', ARGV[7], 'reported', ARGV[8])
+  redis.call('HSET', KEYS[2], 'cursor', ARGV[5])
 end
 if known[2] and known[2] == ARGV[9] then
   redis.call('HDEL', KEYS[2], 'request', 'nonce')
