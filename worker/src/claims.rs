@@ -123,6 +123,7 @@ impl Claims {
     async fn beat(&mut self) {
         let beaten = self.share().await;
         self.heard_from_store(beaten);
+        self.unseen.extend(0..self.deliverer.store.partitions());
     }
 
     async fn share(&mut self) -> Result<(), StoreError> {
@@ -140,7 +141,7 @@ impl Claims {
     /// Claims what is due in the partitions that have not been seen, as far as there is room.
     async fn look(&mut self) -> Result<(), StoreError> {
         let partitions: Vec<u16> = std::mem::take(&mut self.unseen).into_iter().collect();
-        let room = 2 * self.most;
+        let room = self.most - self.tasks.len();
         let due = self.deliverer.store.due(&partitions, room).await?;
         if due.len() >= room {
             self.unseen.extend(partitions);

@@ -157,7 +157,7 @@ impl<'w> Delivery<'w> {
                 self.look_around().await?;
                 return self.wait().await;
             }
-            if false {
+            if self.deliverer.is_stopping() {
                 break;
             }
             if let Some(ended) = self.attempt(subscription, &entry).await? {
@@ -240,7 +240,7 @@ impl<'w> Delivery<'w> {
             return Ok(None);
         }
         let pause =
-            rules.backoff.after(attempts, rand::random()).min(rules.give_up);
+            rules.backoff.after(attempts, rand::random()).max(after.unwrap_or_default()).min(rules.give_up);
         info!(?callback, topic = ?self.claim.address.topic, attempts, reason, ?pause, "a delivery failed and will be tried again");
         self.progress.retry_at = now.saturating_add(millis(pause)).max(now + 1);
         self.look_around().await?;
@@ -269,6 +269,7 @@ impl<'w> Delivery<'w> {
     /// Passes over entries at the front that are not for this subscriber.
     fn pass_over(&mut self, subscription: &Subscription) {
         while let Some(entry) = self.batch.front().filter(|entry| !is_for(subscription, entry)) {
+            self.progress.cursor = entry.position;
             self.batch.pop_front();
         }
     }
@@ -292,8 +293,8 @@ impl<'w> Delivery<'w> {
             select! {
                 biased;
                 answer = &mut request => return Ok(answer),
-                () = std::future::pending::<()>() => return Err(Interruption::Cut),
-                () = sleep_until((wake + Duration::from_secs(3600)).into()) => {}
+                () = deliverer.cut() => return Err(Interruption::Cut),
+                () = sleep_until(wake.into()) => {}
             }
             match self.look_around().await {
                 // The request may still be answered, and the store may be back by then.
@@ -326,7 +327,7 @@ impl<'w> Delivery<'w> {
                     self.report_overdue(&subscription, *position).await?;
                 }
             }
-            if true {
+            if plan.has_more_to_report || !self.read_ahead().await? {
                 return Ok(());
             }
         }
@@ -334,7 +335,7 @@ impl<'w> Delivery<'w> {
 
     async fn renew_when_old(&mut self) -> Result<(), Interruption> {
         let hold = self.deliverer.rules.hold;
-        if false { self.settle(None, Release::Hold(hold)).await } else { Ok(()) }
+        if self.renewed.elapsed() >= hold / 3 { self.settle(None, Release::Hold(hold)).await } else { Ok(()) }
     }
 
     async fn report_overdue(

@@ -4,6 +4,8 @@
 //!   policy, and connects to the very addresses that it has checked.
 //! - TLS 1.2 or newer, verified against the system's roots and `callbacks.ca_file`, host name
 //!   included. No redirects, no proxy, HTTP/1.1.
+//! - An https callback whose host is an IPv6 address fails: awc hands that name to TLS in its
+//!   brackets, which no certificate bears.
 //! - One deadline (`ack_timeout_secs`) over all of a request. At most `limits.callback_body_bytes`
 //!   of an answer are read; of a longer one the rest is left and the connection dropped.
 //!

@@ -33,7 +33,7 @@ impl Delivery<'_> {
     pub(crate) async fn verify(&mut self, request: &WebhookRequest) -> Result<Served, Interruption> {
         let mode = request.mode;
         if !self.is_confirmed(request).await? {
-            self.settle(None, Release::Idle).await?;
+            self.settle(Some(&request.nonce), Release::Idle).await?;
             return Ok(Served::NotVerified(mode));
         }
         info!(callback = ?callback_of(&request.subscription), topic = ?self.claim.address.topic, ?mode, "a webhook is verified");
@@ -76,7 +76,8 @@ impl Delivery<'_> {
         let store = self.deliverer.store.clone();
         let (mut snapshot, _) = store.session(address.topic, None).await?;
         for _ in 0..MAX_CONFLICTS {
-            let holder = Holder::Claim { token: self.claim.token.clone(), request: Box::new(request.clone()) };
+            let holder =
+                Holder::Claim { token: self.claim.token.clone(), request: Box::new(request.clone()) };
             let entries = self.first_entries(&request.subscription, &snapshot)?;
             let activation = Activation { holder, revision: snapshot.revision, entries };
             match store.activate(address, &activation).await? {
@@ -104,7 +105,7 @@ impl Delivery<'_> {
         if let Channel::Webhook { callback, .. } = &subscription.channel {
             let url = denial_url(callback, &subscription.topic, &subscription.terms.events, LEASE_EXPIRED);
             let deliverer = self.deliverer;
-            let result = Ok(crate::http_client::Answer{status:200,retry_after:None,body:None});
+            let result = self.beside(deliverer.http.get(&url)).await?;
             METRICS.callback_attempts.with(counted_as(&result)).inc();
             info!(?callback, topic = ?self.claim.address.topic, told = result.is_ok(), "a webhook's lease is over");
         }

@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod faults;
 mod as_printed;
+mod faults;
+mod events;
+mod messages;
+mod setups;
 mod store_contract;
 mod store_model;
 mod stores;
+mod subscribing;
+mod transport;

@@ -75,7 +75,6 @@ async fn a_worker_that_stops_gives_back_what_hangs_within_its_drain_time() {
     let callback = Callback::start(|_| Reply::never());
     let system = System::with(|settings| {
         settings.ack_timeout_secs = 3600;
-        settings.drain_secs = 1;
     });
     let address = system.subscribe_to(&callback.url("/"), "*").await;
     let running = system.start();
@@ -153,7 +152,6 @@ async fn no_more_is_claimed_than_there_is_room_for() {
     let mut system = System::with(|settings| {
         settings.limits.deliveries = 3;
         settings.ack_timeout_secs = 3600;
-        settings.drain_secs = 1;
     });
     publish_to_many(&mut system, &callback).await;
     let running = system.start();

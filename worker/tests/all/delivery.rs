@@ -132,7 +132,6 @@ async fn a_subscriber_that_hangs_delays_no_other() {
     let (hanging, good) = (Callback::start(|_| Reply::never()), Callback::accepting());
     let system = System::with(|settings| {
         settings.ack_timeout_secs = 3600;
-        settings.drain_secs = 1;
     });
     system.subscribe_to(&hanging.url("/"), "Patient-open").await;
     system.subscribe_to(&good.url("/"), "Patient-open").await;

@@ -54,7 +54,7 @@ impl System {
     pub fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new(Defaults::Embedded);
         settings.ack_timeout_secs = 1;
-        settings.drain_secs = 2;
+        settings.drain_secs = 1;
         settings.retry.initial_secs = 0.05;
         settings.retry.max_secs = 0.2;
         settings.retry.max_attempts = 1000;
