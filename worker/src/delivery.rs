@@ -207,7 +207,7 @@ impl<'w> Delivery<'w> {
                 METRICS.notifications(ChannelLabel::Webhook, Notification::Refused).inc();
                 info!(?callback, topic = ?self.claim.address.topic, "a subscriber is gone: its subscription ends");
                 self.report(subscription, entry, Reason::Refused(410)).await?;
-                self.end("gone").await?;
+                self.settle(None, Release::End).await?;
                 Ok(Some(Served::Ended))
             }
             Outcome::Retry { after } => self.failed(subscription, entry, &result, after).await,
@@ -415,13 +415,6 @@ impl<'w> Delivery<'w> {
             return Err(Interruption::Lost);
         }
         self.renewed = asked;
-        Ok(())
-    }
-
-    /// Ends the subscription, if it is still this worker's.
-    pub(crate) async fn end(&mut self, reason: &str) -> Result<(), Interruption> {
-        self.settle(None, Release::Hold(self.deliverer.rules.hold)).await?;
-        self.deliverer.store.end(self.claim.address, reason).await?;
         Ok(())
     }
 

@@ -40,13 +40,13 @@ impl Delivery<'_> {
         match mode {
             Mode::Subscribe => {
                 let cursor = self.activate(request).await?;
-                if self.claim.subscription.is_none() {
+                if self.is_new() {
                     self.progress = Progress { cursor, ..Progress::default() };
                 }
                 // What waits now was not part of this claim: the next one brings it.
                 self.settle(Some(&request.nonce), Release::Idle).await?;
             }
-            Mode::Unsubscribe => self.end("unsubscribed").await?,
+            Mode::Unsubscribe => self.settle(Some(&request.nonce), Release::End).await?,
         }
         Ok(Served::Verified(mode))
     }
@@ -89,12 +89,17 @@ impl Delivery<'_> {
         Err(StoreError::Unavailable("the session changes too fast".into()).into())
     }
 
+    /// Is nothing in force that the verified terms replace?
+    fn is_new(&self) -> bool {
+        self.claim.subscription.is_none() || self.claim.lease.is_zero()
+    }
+
     fn first_entries(
         &self,
         subscription: &Subscription,
         snapshot: &Snapshot,
     ) -> Result<Vec<Entry>, StoreError> {
-        if self.claim.subscription.is_some() {
+        if !self.is_new() {
             return Ok(Vec::new());
         }
         Ok(read_state(snapshot)?.opens_for(subscription.id, &subscription.terms.events))
@@ -109,7 +114,7 @@ impl Delivery<'_> {
             METRICS.callback_attempts.with(counted_as(&result)).inc();
             info!(?callback, topic = ?self.claim.address.topic, told = result.is_ok(), "a webhook's lease is over");
         }
-        self.end(LEASE_EXPIRED).await?;
+        self.settle(None, Release::End).await?;
         Ok(Served::Ended)
     }
 }

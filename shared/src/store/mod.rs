@@ -245,14 +245,16 @@ pub trait Store: Send + Sync + 'static {
     /// Lets go of a subscription: it may be taken again within `grace`.
     async fn detach(&self, address: Address, connection: &Connection, grace: Duration) -> Result<()>;
 
-    /// Ends a subscription and tells the node that holds its socket. `false` when there is none.
+    /// Ends a subscription, whoever holds it, and tells the node that holds its socket. `false`
+    /// when there is none. A worker ends what it has claimed by [`Release::End`].
     async fn end(&self, address: Address, reason: &str) -> Result<bool>;
 
     /// Notes a webhook subscriber's request and makes it due. Unknown when it would end what
     /// does not exist; too many when the topic has `limit` of them.
     async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed>;
 
-    /// What is due now in these partitions, at most `limit` each, longest due first.
+    /// What is due now in these partitions, at most `limit` each, longest due first; and, likewise,
+    /// the webhook subscriptions whose lease has ended.
     async fn due(&self, partitions: &[u16], limit: usize) -> Result<Vec<Address>>;
 
     /// Takes a due subscription for `hold`. `None` when it is not due, held, or gone.

@@ -191,6 +191,9 @@ pub enum Release {
     Hold(Duration),
     /// Give it back; it is due again after this time, or at once if a request has come in.
     After(Duration),
-    /// Give it back; it is due again when there is something to do.
+    /// Give it back; it is due again when there is something to do, or when its lease ends.
     Idle,
+    /// The subscription has ended. A newer request of its subscriber, if one has come in
+    /// meanwhile, stays and is due at once.
+    End,
 }

@@ -81,6 +81,7 @@ contract! {
         what_was_never_verified_and_is_answered_is_gone,
         a_lease_that_is_over_leaves_nothing_to_deliver,
         verifying_again_after_the_lease_begins_anew,
+        an_end_by_the_claim_spares_a_newer_request,
         what_has_ended_is_gone_from_everywhere;
     claims:
         a_commit_makes_due_who_is_idle_and_nobody_else,

@@ -97,7 +97,9 @@ impl State {
     }
 
     pub fn claim(&mut self, address: Address, hold: Duration, max_entries: usize, now: u64) -> Option<Claim> {
-        self.due.time_of(address).filter(|time| *time <= now)?;
+        // One that is held, or waits for its retry, is in the due set and has its time there.
+        let time = self.due.time_of(address).or_else(|| self.due.lease_end_of(address));
+        time.filter(|time| *time <= now)?;
         let webhook = self.webhook(address)?;
         let token = Uuid::new_v4().to_string();
         webhook.token = Some(token.clone());
@@ -109,6 +111,10 @@ impl State {
             .map(|topic| topic.entries(progress.cursor, max_entries).cloned().collect())
             .unwrap_or_default();
         self.due.put(address, end_of(hold, now));
+        if lease.is_zero() {
+            // From now on the due set alone knows that it is to be ended.
+            self.due.remove_lease(address);
+        }
         Some(Claim { address, token, subscription, lease, request, progress, entries, now })
     }
 
@@ -130,8 +136,10 @@ impl State {
             }
         };
         let cursor = progress.cursor;
+        let leased = Leased::new(request.subscription.clone(), now);
+        self.due.put_lease(address, leased.until);
         if let Some(webhook) = self.webhook(address) {
-            webhook.verified = Some(Leased::new(request.subscription.clone(), now));
+            webhook.verified = Some(leased);
             webhook.progress = progress;
             webhook.request.take_if(|pending| pending.nonce == request.nonce);
         }
@@ -151,20 +159,29 @@ impl State {
         let Some(webhook) = self.claimed(address, &claim.token) else { return false };
         webhook.progress = progress.clone();
         webhook.request.take_if(|pending| Some(pending.nonce.as_str()) == answered);
+        if release == Release::End {
+            (webhook.verified, webhook.progress) = (None, Progress::default());
+        }
         let has_request = webhook.request.is_some();
         let is_verified = webhook.verified.is_some();
+        let is_over = is_verified && !webhook.is_in_force(now);
         if !matches!(release, Release::Hold(_)) {
             webhook.token = None;
         }
+        if release == Release::End {
+            self.due.remove_lease(address);
+        }
         match release {
             Release::Hold(hold) => self.make_due(address, end_of(hold, now), now),
-            Release::After(_) | Release::Idle if has_request => self.make_due(address, now, now),
+            Release::After(_) | Release::Idle | Release::End if has_request => {
+                self.make_due(address, now, now)
+            }
             Release::After(pause) => self.make_due(address, end_of(pause, now), now),
-            Release::Idle if !is_verified => {
+            Release::Idle | Release::End if !is_verified => {
                 self.end_webhook(address);
             }
-            Release::Idle if head > progress.cursor => self.make_due(address, now, now),
-            Release::Idle => self.due.remove(address),
+            Release::Idle if head > progress.cursor || is_over => self.make_due(address, now, now),
+            Release::Idle | Release::End => self.due.remove(address),
         }
         true
     }
@@ -175,6 +192,7 @@ impl State {
             return false;
         }
         self.due.remove(address);
+        self.due.remove_lease(address);
         self.webhooks.remove(&address.id);
         if let Some(topic) = self.topics.get_mut(&address.topic) {
             topic.webhooks.remove(&address.id);

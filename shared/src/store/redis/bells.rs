@@ -24,6 +24,8 @@ use crate::store::{BELL_CAPACITY, DueListener, Listener, LogEntry, Rung, StoreEr
 const MAX_WAITING: usize = 1024;
 /// Channels in one SUBSCRIBE.
 const SUBSCRIBE_AT_ONCE: usize = 200;
+/// The first pause before the connection is tried again.
+const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause before the connection is tried again.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
@@ -125,13 +127,15 @@ struct Ringer {
 
 impl Ringer {
     async fn run(mut self, mut waiting: mpsc::Receiver<Request>) {
-        let mut pause = Duration::from_millis(50);
+        let mut pause = MIN_PAUSE;
         while !waiting.is_closed() {
             match self.serve(&mut waiting).await {
-                Ok(()) => pause = Duration::from_millis(50),
-                Err(error) => {
-                    tracing::warn!(%error, "the bells' connection to Redis has failed; trying again")
+                Ok(()) => pause = MIN_PAUSE,
+                // Once for each outage.
+                Err(error) if pause == MIN_PAUSE => {
+                    tracing::warn!(%error, "the bells' connection to Redis has failed; trying again");
                 }
+                Err(_) => {}
             }
             let jitter = rand::rng().random_range(0.8..1.2);
             tokio::time::sleep(pause.mul_f64(jitter)).await;

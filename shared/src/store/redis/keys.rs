@@ -68,6 +68,10 @@ impl TopicKeys {
         due_bell(self.partition)
     }
 
+    pub fn leases(&self) -> String {
+        leases(self.partition)
+    }
+
     pub fn partition(&self) -> u16 {
         self.partition
     }
@@ -81,6 +85,11 @@ pub fn subscription(id: SubscriptionId) -> String {
 /// Sorted set: webhook subscriptions (`id topic`) by when they next need a worker.
 pub fn due(partition: u16) -> String {
     format!("fhircast:{{{partition}}}:due")
+}
+
+/// Sorted set: webhook subscriptions (`id topic`) by the end of their lease.
+pub fn leases(partition: u16) -> String {
+    format!("fhircast:{{{partition}}}:leases")
 }
 
 /// Channel: the partition's number, when something has become due in it.

@@ -257,9 +257,9 @@ impl Store for RedisStore {
         let keys = self.topic(address.topic);
         let mut script = self.scripts.activate.prepare_invoke();
         script.key(keys::subscription(address.id)).key(keys.session());
-        script.key(keys.log()).key(keys.bell()).key(keys.webhooks());
+        script.key(keys.log()).key(keys.bell()).key(keys.webhooks()).key(keys.leases());
         self.with_retention(&mut script);
-        script.arg(address.id.to_string());
+        script.arg(address.id.to_string()).arg(address.topic.to_string());
         match &activation.holder {
             Holder::Connection(connection) => {
                 script.arg("connection").arg(&connection.id).arg(activation.revision).arg("").arg(0).arg("");
@@ -315,7 +315,7 @@ impl Store for RedisStore {
         }
         let mut script = self.scripts.end.prepare_invoke();
         script.key(keys::subscription(id)).key(keys.sockets()).key(keys.webhooks()).key(keys.due());
-        script.key(keys.session()).key(keys.log()).key(keys.bell());
+        script.key(keys.session()).key(keys.log()).key(keys.bell()).key(keys.leases());
         self.with_retention(&mut script);
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
         script.arg(id.to_string()).arg(topic.to_string()).arg(Entry::subscription(ended).to_json());
@@ -344,6 +344,7 @@ impl Store for RedisStore {
         let mut all = redis::pipe();
         for partition in partitions {
             all.zrangebyscore_limit(keys::due(*partition), "-inf", now, 0, limit as isize);
+            all.zrangebyscore_limit(keys::leases(*partition), "-inf", now, 0, limit as isize);
         }
         if partitions.is_empty() {
             return Ok(Vec::new());
@@ -351,14 +352,21 @@ impl Store for RedisStore {
         let mut connection = self.connections.bulk("due").await?;
         let members: Vec<Vec<String>> =
             unavailable("due", all.query_async(&mut connection).await.map_err(text))?;
-        Ok(members.iter().flatten().filter_map(|member| keys::address(member)).collect())
+        let mut addresses: Vec<Address> = Vec::new();
+        for address in members.iter().flatten().filter_map(|member| keys::address(member)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
     }
 
     async fn claim(&self, address: Address, hold: Duration, max_entries: usize) -> Result<Option<Claim>> {
         let keys = self.topic(address.topic);
         let token = Uuid::new_v4().to_string();
         let mut script = self.scripts.claim.prepare_invoke();
-        script.key(keys.due()).key(keys::subscription(address.id)).key(keys.log()).key(keys.webhooks());
+        script.key(keys.due()).key(keys::subscription(address.id)).key(keys.log());
+        script.key(keys.webhooks()).key(keys.leases());
         script.arg(address.id.to_string()).arg(address.topic.to_string());
         script.arg(hold.as_millis() as u64).arg(&token).arg(max_entries);
         let answer: Value = self.invoke("claim", &script).await?;
@@ -389,7 +397,7 @@ impl Store for RedisStore {
         let keys = self.topic(claim.address.topic);
         let mut script = self.scripts.settle.prepare_invoke();
         script.key(keys.due()).key(keys::subscription(claim.address.id)).key(keys.session());
-        script.key(keys.webhooks()).key(keys.due_bell());
+        script.key(keys.webhooks()).key(keys.due_bell()).key(keys.leases());
         script.arg(claim.address.id.to_string()).arg(claim.address.topic.to_string()).arg(keys.partition());
         script.arg(&claim.token).arg(progress.cursor.to_string()).arg(progress.attempts);
         script.arg(progress.retry_at).arg(progress.reported.to_string()).arg(answered.unwrap_or(""));
@@ -397,6 +405,7 @@ impl Store for RedisStore {
             Release::Hold(time) => script.arg("hold").arg(time.as_millis() as u64),
             Release::After(time) => script.arg("after").arg(time.as_millis() as u64),
             Release::Idle => script.arg("idle").arg(0),
+            Release::End => script.arg("end").arg(0),
         };
         self.invoke("settle", &script).await
     }

@@ -250,11 +250,28 @@ pub async fn a_lease_that_is_over_leaves_nothing_to_deliver(kind: Kind) {
         store.request_webhook(&request(Mode::Unsubscribe, &short), 9).await.unwrap(),
         Subscribed::Unknown
     );
-    publish(&*store, &topic, "e").await;
+    assert!(is_due(&*store, address).await, "FC-WHK-05: without an event, too");
     let held = claim(&*store, address).await;
     assert_eq!((held.lease, held.entries.len()), (Duration::ZERO, 0));
-    assert_eq!(held.subscription, Some(short), "FC-SUB-07: its worker knows whom to deny");
-    assert!(store.end(address, "lease expired").await.unwrap());
+    assert_eq!(held.subscription, Some(short), "FC-WHK-05: its worker knows whom to deny");
+    assert!(!is_due(&*store, address).await && store.other.claim(address, LONG, 9).await.unwrap().is_none());
+    settle(&*store, &held, Release::End).await;
+    assert!(!is_due(&*store, address).await);
+    assert!(!store.end(address, "over").await.unwrap(), "nothing is left");
+}
+
+pub async fn an_end_by_the_claim_spares_a_newer_request(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let topic = topic("t");
+    let subscription = webhook(&topic, "a");
+    let address = verify(&*store, &subscription).await;
+    let goodbye = ask(&*store, Mode::Unsubscribe, &subscription).await;
+    let held = claim(&*store, address).await;
+    let newer = ask(&*store, Mode::Subscribe, &subscription).await;
+    assert!(store.settle(&held, &held.progress, Some(&goodbye.nonce), Release::End).await.unwrap());
+    assert!(store.subscription(subscription.id).await.unwrap().is_none());
+    let next = claim(&*store, address).await;
+    assert_eq!((next.request, next.subscription, next.progress), (Some(newer), None, Progress::default()));
 }
 
 pub async fn verifying_again_after_the_lease_begins_anew(kind: Kind) {

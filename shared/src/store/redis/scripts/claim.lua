@@ -1,18 +1,20 @@
--- Takes a due subscription for a while.
+-- Takes a subscription for a while that is due, or whose lease has ended.
 --
--- KEYS 1 due set  2 subscription  3 log  4 webhooks of the topic
+-- KEYS 1 due set  2 subscription  3 log  4 webhooks of the topic  5 leases
 -- ARGV 1 id  2 topic  3 hold ms  4 token  5 most entries
 -- Returns nil when it is not due or gone, or {now, remaining lease ms, record or '', request or '',
 -- cursor or '', attempts, retry at, reported, entries as of XRANGE}.
 
 local member = ARGV[1] .. ' ' .. ARGV[2]
 local now = now_ms()
-local score = redis.call('ZSCORE', KEYS[1], member)
-if not score or tonumber(score) > now then
+-- One that is held, or waits for its retry, is in the due set as well and has its time there.
+local time = redis.call('ZSCORE', KEYS[1], member) or redis.call('ZSCORE', KEYS[5], member)
+if not time or tonumber(time) > now then
   return nil
 end
 if redis.call('EXISTS', KEYS[2]) == 0 then
   redis.call('ZREM', KEYS[1], member)
+  redis.call('ZREM', KEYS[5], member)
   redis.call('ZREM', KEYS[4], ARGV[1])
   return nil
 end
@@ -20,6 +22,10 @@ redis.call('HSET', KEYS[2], 'claim', ARGV[4])
 redis.call('ZADD', KEYS[1], integer(now + tonumber(ARGV[3])), member)
 local known = redis.call('HMGET', KEYS[2], 'record', 'request', 'cursor', 'attempts', 'retry_at', 'reported')
 local left = lease_left(KEYS[2], now)
+if left == 0 then
+  -- From now on the due set alone knows that it is to be ended.
+  redis.call('ZREM', KEYS[5], member)
+end
 local entries = {}
 if known[3] and left > 0 then
   entries = redis.call('XRANGE', KEYS[3], '(' .. known[3], '+', 'COUNT', ARGV[5])
