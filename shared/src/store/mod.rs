@@ -283,5 +283,8 @@ pub trait Store: Send + Sync + 'static {
     async fn now(&self) -> Result<u64>;
 }
 
-/// What each store hands to the listeners of one topic before it counts as lagging.
-const BELL_CAPACITY: usize = 256;
+/// Bells that wait for a topic's listener before it counts as interrupted. Its memory is taken for
+/// every topic that is served.
+const BELL_CAPACITY: usize = 32;
+/// Bells of the due sets that wait for a worker.
+const DUE_BELL_CAPACITY: usize = 512;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tokio::sync::broadcast;
 
-use super::super::{Address, BELL_CAPACITY};
+use super::super::{Address, DUE_BELL_CAPACITY};
 use crate::protocol::{SubscriptionId, TopicKey};
 
 /// The webhook subscriptions by when they are due and by when their lease ends, and the bell that
@@ -49,7 +49,7 @@ impl Timetable {
 impl DueSet {
     pub fn new(partitions: u16) -> Self {
         let (due, leases, watched) = Default::default();
-        Self { partitions, due, leases, bell: broadcast::channel(BELL_CAPACITY).0, watched }
+        Self { partitions, due, leases, bell: broadcast::channel(DUE_BELL_CAPACITY).0, watched }
     }
 
     /// When it is due, if it ever is.

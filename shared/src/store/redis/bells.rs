@@ -18,7 +18,7 @@ use redis::{Client, Msg, RedisError, aio::PubSubSink};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::keys;
-use crate::store::{BELL_CAPACITY, DueListener, Listener, LogEntry, Rung, StoreError};
+use crate::store::{BELL_CAPACITY, DUE_BELL_CAPACITY, DueListener, Listener, LogEntry, Rung, StoreError};
 
 /// Requests that wait for the connection.
 const MAX_WAITING: usize = 1024;
@@ -57,7 +57,7 @@ impl Bells {
     /// Starts the task that keeps the connection. It ends when the `Bells` are dropped.
     pub fn start(client: Client, timeout: Duration) -> Self {
         let (requests, waiting) = mpsc::channel(MAX_WAITING);
-        let (due, _) = broadcast::channel(BELL_CAPACITY);
+        let (due, _) = broadcast::channel(DUE_BELL_CAPACITY);
         let topics = Arc::new(Topics::default());
         let ringer =
             Ringer { client, topics: topics.clone(), due: due.clone(), watched: HashSet::new(), timeout };
@@ -127,13 +127,13 @@ struct Ringer {
 
 impl Ringer {
     async fn run(mut self, mut waiting: mpsc::Receiver<Request>) {
-        let mut pause = MIN_PAUSE;
+        let (mut pause, mut is_said) = (MIN_PAUSE, false);
         while !waiting.is_closed() {
             match self.serve(&mut waiting).await {
-                Ok(()) => pause = MIN_PAUSE,
-                // Once for each outage.
-                Err(error) if pause == MIN_PAUSE => {
+                Ok(()) => (pause, is_said) = (MIN_PAUSE, false),
+                Err(error) if !is_said => {
                     tracing::warn!(%error, "the bells' connection to Redis has failed; trying again");
+                    is_said = true;
                 }
                 Err(_) => {}
             }
