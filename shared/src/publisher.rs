@@ -25,8 +25,12 @@ use crate::{
     telemetry::metrics::{METRICS, SyncErrorCause},
 };
 
-/// How often a publish decides anew before it gives up: each round somebody else got through.
-const MAX_CONFLICTS: u32 = 20;
+/// How long a publish decides anew before it gives up: each round somebody else got through.
+const CONFLICTS_FOR: Duration = Duration::from_secs(2);
+/// Conflicts in a row after which a publish begins to step aside for a moment.
+const PATIENT_CONFLICTS: u32 = 3;
+/// The longest such moment.
+const MAX_STEP_ASIDE: Duration = Duration::from_millis(50);
 
 /// How long a SyncError is tried while the store is away, and the longest pause between two tries.
 const REPORT_FOR: Duration = Duration::from_secs(300);
@@ -141,7 +145,8 @@ impl Publisher {
         let topic = event.topic.key();
         let mut known = self.sessions.get(&topic);
         let mut is_fresh = false;
-        for _ in 0..MAX_CONFLICTS {
+        let (since, mut conflicts) = (Instant::now(), 0);
+        while since.elapsed() < CONFLICTS_FOR {
             let (revision, state) =
                 known.map_or_else(Default::default, |known| (known.revision, known.state));
             let version_id = Uuid::new_v4().to_string();
@@ -158,10 +163,17 @@ impl Publisher {
                     continue;
                 }
             };
-            let commit = Commit { revision, writes: change.writes, entry: change.entry, once: once.clone() };
+            let commit = Commit {
+                revision: change.depends_on_state.then_some(revision),
+                writes: change.writes,
+                entry: change.entry,
+                once: once.clone(),
+            };
             match self.store.commit(topic, &commit).await? {
                 Committed::At { position, revision } => {
-                    self.remember(topic, Known { revision, state: Arc::new(change.state) });
+                    if change.depends_on_state {
+                        self.remember(topic, Known { revision, state: Arc::new(change.state) });
+                    }
                     return Ok(Published::At(position));
                 }
                 Committed::Duplicate => return Ok(Published::Again),
@@ -169,6 +181,8 @@ impl Publisher {
                     METRICS.commit_conflicts.inc();
                     known = Some(self.learn(topic, &snapshot)?);
                     is_fresh = true;
+                    conflicts += 1;
+                    step_aside(conflicts).await;
                 }
             }
         }
@@ -206,6 +220,14 @@ impl Publisher {
 pub fn read_state(snapshot: &Snapshot) -> Result<SessionState, StoreError> {
     SessionState::from_fields(&snapshot.fields)
         .map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))
+}
+
+/// Many who publish on one topic at once would else keep each other from it.
+async fn step_aside(conflicts: u32) {
+    if conflicts > PATIENT_CONFLICTS {
+        let longest = Duration::from_millis(1 << (conflicts - PATIENT_CONFLICTS).min(8)).min(MAX_STEP_ASIDE);
+        tokio::time::sleep(longest.mul_f64(rand::random())).await;
+    }
 }
 
 fn metric_of(reason: Reason) -> SyncErrorCause {

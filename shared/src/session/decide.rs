@@ -24,6 +24,9 @@ pub struct Change {
     pub writes: Vec<(String, Option<String>)>,
     /// The entry for the topic's log.
     pub entry: Entry,
+    /// Does the decision hold for this state of the session only? An event that neither reads nor
+    /// changes the contexts is accepted whatever they are by now.
+    pub depends_on_state: bool,
 }
 
 /// Why an event is not accepted. Nothing has changed.
@@ -73,7 +76,13 @@ pub fn decide(
     let notice = Notice { id: event.id.clone(), name: event.name.clone(), audience, message: raw(message) };
     let entry = Entry::event(notice);
     let next = state.evolve(&entry, rules.max_open);
-    Ok(Change { writes: state.difference(&next), state: next, entry })
+    let depends_on_state = match event.name.kind() {
+        EventKind::Anchored { .. } | EventKind::HomeOpen | EventKind::UserLogout => true,
+        EventKind::SyncError | EventKind::Heartbeat | EventKind::UserHibernate | EventKind::Proprietary => {
+            false
+        }
+    };
+    Ok(Change { writes: state.difference(&next), state: next, entry, depends_on_state })
 }
 
 /// JSON that this program rendered out of JSON that it has read.
@@ -191,6 +200,17 @@ mod tests {
         };
         assert_eq!(select("2").unwrap_err(), Rejection::NotOpen, "FC-CNT-06");
         assert!(select("1").unwrap().writes.is_empty(), "FC-CNT-06");
+    }
+
+    #[test]
+    fn only_what_concerns_contexts_depends_on_them() {
+        let depends = |name: &str, context: &str| {
+            try_step(&SessionState::default(), name, context, None, "v").unwrap().depends_on_state
+        };
+        assert!(depends("Patient-open", &resource("Patient", "1")) && depends("home-open", ""));
+        for name in ["syncerror", "userHibernate", "org.example.thing"] {
+            assert!(!depends(name, ""), "{name}");
+        }
     }
 
     #[test]

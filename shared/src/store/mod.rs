@@ -84,7 +84,7 @@ impl From<&Limits> for Retention {
 /// A session as it was at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// How many changes it has seen.
+    /// How often its fields have changed.
     pub revision: u64,
     /// The last entry of the log.
     pub head: Position,
@@ -95,8 +95,8 @@ pub struct Snapshot {
 /// What is to be written, all or nothing.
 #[derive(Debug, Clone)]
 pub struct Commit {
-    /// The revision that it was decided on.
-    pub revision: u64,
+    /// The revision that it was decided on; `None` when it holds on any.
+    pub revision: Option<u64>,
     /// The fields to write, or to delete.
     pub writes: Vec<(String, Option<String>)>,
     /// What is appended to the log.

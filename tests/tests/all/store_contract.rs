@@ -32,7 +32,8 @@ macro_rules! contract {
 contract! {
     sessions:
         a_topic_never_seen_has_revision_0_and_no_fields,
-        a_commit_writes_and_deletes_fields_and_counts_the_revision,
+        a_commit_writes_and_deletes_fields_and_counts_those_that_do,
+        a_commit_that_holds_on_any_revision_meets_no_conflict,
         a_commit_on_another_revision_changes_nothing_and_answers_the_session,
         the_same_commit_happens_once_whatever_its_revision,
         a_request_is_recognised_for_the_time_of_resends_and_a_cause_longer,

@@ -120,7 +120,7 @@ pub fn event(id: &str) -> Entry {
 /// A commit of an event, which writes its id into the field `last`.
 pub fn commit(revision: u64, id: &str) -> Commit {
     let writes = vec![("last".to_owned(), Some(id.to_owned()))];
-    Commit { revision, writes, entry: event(id), once: Once::Request(id.into()) }
+    Commit { revision: Some(revision), writes, entry: event(id), once: Once::Request(id.into()) }
 }
 
 /// Commits an event on the session as it is.

@@ -172,7 +172,7 @@ mod tests {
     fn commit(state: &mut State, topic: TopicKey, now: u64) {
         let id = SubscriptionId::random(0);
         let commit = Commit {
-            revision: state.session(topic, None, now).0.revision,
+            revision: None,
             writes: vec![("field".into(), Some("value".into()))],
             entry: Entry::subscription(SubscriptionChange::Renewed { id }),
             once: Once::Cause(id.to_string()),

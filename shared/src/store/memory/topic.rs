@@ -66,7 +66,7 @@ impl TopicState {
         if self.remembers(&commit.once, now) {
             return Committed::Duplicate;
         }
-        if self.revision != commit.revision {
+        if commit.revision.is_some_and(|revision| revision != self.revision) {
             return Committed::Conflict(self.snapshot());
         }
         for (field, value) in &commit.writes {
@@ -75,7 +75,7 @@ impl TopicState {
                 None => self.fields.remove(field),
             };
         }
-        self.revision += 1;
+        self.revision += u64::from(!commit.writes.is_empty());
         let kept = match commit.once {
             Once::Request(_) => retention.resend,
             Once::Cause(_) => retention.log,

@@ -144,7 +144,8 @@ impl Store for RedisStore {
         script.key(keys.session()).key(keys.log()).key(keys.bell()).key(keys.webhooks());
         script.key(keys.due()).key(keys.due_bell()).key(keys.once(&commit.once));
         self.with_retention(&mut script);
-        script.arg(topic.to_string()).arg(keys.partition()).arg(commit.revision);
+        script.arg(topic.to_string()).arg(keys.partition());
+        script.arg(commit.revision.map_or_else(String::new, |revision| revision.to_string()));
         script.arg(self.once_millis(&commit.once)).arg(commit.entry.to_json());
         let deleted: Vec<&String> =
             commit.writes.iter().filter(|(_, value)| value.is_none()).map(|(field, _)| field).collect();

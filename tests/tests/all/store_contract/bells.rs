@@ -48,7 +48,8 @@ pub async fn every_entry_rings_once_in_order_in_every_process(kind: Kind) {
     for process in [&*store, &*store.other, &*store, &*store.other] {
         listeners.push(process.listen(topic.key()).await.unwrap());
     }
-    let ids: Vec<String> = (0..50).map(|number| format!("e{number}")).collect();
+    // No more than wait for a listener, since these listen only when all is said.
+    let ids: Vec<String> = (0..20).map(|number| format!("e{number}")).collect();
     for (number, id) in ids.iter().enumerate() {
         publish(if number % 2 == 0 { &*store } else { &*store.other }, &topic, id).await;
     }

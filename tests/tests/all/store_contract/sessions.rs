@@ -17,26 +17,39 @@ pub async fn a_topic_never_seen_has_revision_0_and_no_fields(kind: Kind) {
     assert_eq!((page.entries.len(), page.head), (0, Position::START));
 }
 
-pub async fn a_commit_writes_and_deletes_fields_and_counts_the_revision(kind: Kind) {
+pub async fn a_commit_writes_and_deletes_fields_and_counts_those_that_do(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t").key();
     let write = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
     let rounds = [
-        vec![write("a", Some("1")), write("b", Some("ü\n\"{}"))],
-        vec![],
-        vec![write("a", None), write("c", Some("")), write("none", None)],
+        (0, 1, vec![write("a", Some("1")), write("b", Some("ü\n\"{}"))]),
+        (1, 1, vec![]),
+        (1, 2, vec![write("a", None), write("c", Some("")), write("none", None)]),
+        (2, 3, vec![write("none", None)]),
     ];
-    for (revision, writes) in (0..).zip(rounds) {
-        let commit = Commit { writes, ..commit(revision, &format!("e{revision}")) };
+    for (round, (before, counted, writes)) in rounds.into_iter().enumerate() {
+        let commit = Commit { writes, ..commit(before, &format!("e{round}")) };
         let Committed::At { position, revision: after } = store.commit(topic, &commit).await.unwrap() else {
             panic!("not committed")
         };
         let (snapshot, _) = store.other.session(topic, None).await.unwrap();
-        assert_eq!((after, snapshot.revision, snapshot.head), (revision + 1, revision + 1, position));
+        assert_eq!((after, snapshot.revision, snapshot.head), (counted, counted, position));
     }
     let (snapshot, _) = store.session(topic, None).await.unwrap();
     let fields: Vec<(&str, &str)> = snapshot.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
     assert_eq!(fields, [("b", "ü\n\"{}"), ("c", "")]);
+}
+
+pub async fn a_commit_that_holds_on_any_revision_meets_no_conflict(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let topic = topic("t");
+    publish(&*store, &topic, "first").await;
+    let before = store.session(topic.key(), None).await.unwrap().0;
+    let event = Commit { revision: None, writes: Vec::new(), ..commit(0, "any") };
+    assert!(matches!(store.commit(topic.key(), &event).await.unwrap(), Committed::At { revision: 1, .. }));
+    let after = store.session(topic.key(), None).await.unwrap().0;
+    assert_eq!((after.revision, after.fields), (before.revision, before.fields));
+    assert_eq!(say(&log(&*store, topic.key()).await), ["first", "any"]);
 }
 
 pub async fn a_commit_on_another_revision_changes_nothing_and_answers_the_session(kind: Kind) {
@@ -64,7 +77,7 @@ pub async fn the_same_commit_happens_once_whatever_its_revision(kind: Kind) {
         let event = Commit { once: once.clone(), ..commit(session.revision, "e") };
         assert!(matches!(store.commit(topic.key(), &event).await.unwrap(), Committed::At { .. }));
         for revision in [session.revision, session.revision + 1] {
-            let again = Commit { revision, ..event.clone() };
+            let again = Commit { revision: Some(revision), ..event.clone() };
             assert!(matches!(store.other.commit(topic.key(), &again).await.unwrap(), Committed::Duplicate));
         }
         assert!(store.session(topic.key(), Some(&once)).await.unwrap().1);
