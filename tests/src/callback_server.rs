@@ -286,9 +286,10 @@ async fn handle(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
             .collect(),
         body: body.to_vec(),
     };
-    shared.requests.send_modify(|requests| requests.push(request.clone()));
+    // Chosen before it is recorded: what a test sets once it has seen a request is for the next one.
     let replies = shared.replies.lock().unwrap_or_else(PoisonError::into_inner).get(&request.path).cloned();
     let reply = replies.and_then(|replies| replies(&request)).unwrap_or_else(|| usual(&request));
+    shared.requests.send_modify(|requests| requests.push(request));
     tokio::time::sleep(reply.delay).await;
     if let Some(gate) = &reply.gate {
         gate.passed().await;

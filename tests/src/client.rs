@@ -1,14 +1,18 @@
 //! An app's asking side: subscribe, publish, read the current context (FC-SUB-01, FC-REQ-01, FC-CTX-01), well formed or not.
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use native_tls::TlsConnector;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder};
 use url::form_urlencoded;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// For which an idle connection is used again: less than the hub keeps one, so that no request crosses its end.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An app, as the hub sees one.
 #[derive(Clone)]
@@ -51,17 +55,23 @@ impl Answer {
 impl App {
     /// An app that uses the hub at `hub_url`.
     pub fn new(hub_url: &str) -> Result<App> {
-        App::with(hub_url, reqwest::Client::builder())
+        // To read the system's authorities takes 40 ms: once is enough.
+        static SYSTEM: LazyLock<Result<TlsConnector, String>> =
+            LazyLock::new(|| TlsConnector::new().map_err(|error| error.to_string()));
+        let tls = SYSTEM.clone().map_err(|error| anyhow!("TLS cannot be set up: {error}"))?;
+        App::with(hub_url, tls)
     }
 
     /// An app that trusts the certificate authority in this PEM file.
     pub fn trusting(hub_url: &str, ca: &Path) -> Result<App> {
-        let ca = reqwest::Certificate::from_pem(&std::fs::read(ca)?)?;
-        App::with(hub_url, reqwest::Client::builder().add_root_certificate(ca))
+        let ca = native_tls::Certificate::from_pem(&std::fs::read(ca)?)?;
+        App::with(hub_url, TlsConnector::builder().add_root_certificate(ca).build()?)
     }
 
-    fn with(hub_url: &str, builder: reqwest::ClientBuilder) -> Result<App> {
-        let http = builder.no_proxy().timeout(REQUEST_TIMEOUT).build()?;
+    fn with(hub_url: &str, tls: TlsConnector) -> Result<App> {
+        let builder = reqwest::Client::builder().use_preconfigured_tls(tls);
+        let builder = builder.no_proxy().timeout(REQUEST_TIMEOUT).pool_idle_timeout(IDLE_TIMEOUT);
+        let http = builder.build()?;
         Ok(App { http, hub_url: hub_url.trim_end_matches('/').to_owned() })
     }
 

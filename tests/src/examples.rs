@@ -1,6 +1,6 @@
-//! The specification's own messages, byte for byte, and the two places where a test must change them.
+//! The specification's own messages, byte for byte, and the few places where a test must change them.
 //!
-//! The files stand in `tests/examples/`, whose README names their faults. Replacing `hub.topic` or `id` leaves every
+//! The files stand in `tests/examples/`, whose README names their faults. Replacing a value leaves every
 //! other byte as published, so that what arrives can be compared with what was sent (FC-TRN-05).
 
 use anyhow::{Context, Result, anyhow};
@@ -64,6 +64,8 @@ struct Envelope<'a> {
 struct Event<'a> {
     #[serde(borrow, rename = "hub.topic")]
     topic: &'a RawValue,
+    #[serde(borrow, rename = "context.versionId", default)]
+    version: Option<&'a RawValue>,
 }
 
 impl Message {
@@ -77,12 +79,17 @@ impl Message {
 
     /// The same message, sent to `topic`.
     pub fn topic(self, topic: &str) -> Result<Message> {
-        self.replaced(topic, |envelope| envelope.event.topic)
+        self.replaced(topic, |envelope| Some(envelope.event.topic))
     }
 
     /// The same message with another event id.
     pub fn id(self, id: &str) -> Result<Message> {
-        self.replaced(id, |envelope| envelope.id)
+        self.replaced(id, |envelope| Some(envelope.id))
+    }
+
+    /// The same message that names another version; one that names none is an error.
+    pub fn version(self, version: &str) -> Result<Message> {
+        self.replaced(version, |envelope| envelope.event.version)
     }
 
     /// The message's bytes.
@@ -90,9 +97,13 @@ impl Message {
         &self.0
     }
 
-    fn replaced(self, value: &str, place: impl for<'a> Fn(&Envelope<'a>) -> &'a RawValue) -> Result<Message> {
+    fn replaced(
+        self,
+        value: &str,
+        place: impl for<'a> Fn(&Envelope<'a>) -> Option<&'a RawValue>,
+    ) -> Result<Message> {
         let envelope: Envelope = serde_json::from_str(&self.0).context("the message is no event")?;
-        let old = place(&envelope).get();
+        let old = place(&envelope).context("the message has no such member")?.get();
         let start = old.as_ptr().addr() - self.0.as_ptr().addr();
         let new = serde_json::to_string(value)?;
         Ok(Message([&self.0[..start], &new, &self.0[start + old.len()..]].concat()))
@@ -146,6 +157,14 @@ mod tests {
                 .unwrap();
             assert_eq!(back.text(), *text, "{name}");
         }
+    }
+
+    #[test]
+    fn a_version_is_replaced_where_there_is_one() {
+        let update = Message::example("3.0.0/DiagnosticReport-update").unwrap().version("v2").unwrap();
+        let changed: serde_json::Value = serde_json::from_str(update.text()).unwrap();
+        assert_eq!(changed["event"]["context.versionId"], "v2");
+        assert!(Message::example("3.0.0/Patient-open").unwrap().version("v2").is_err());
     }
 
     #[test]

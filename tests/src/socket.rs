@@ -186,6 +186,11 @@ impl Listener {
         Ok(listener)
     }
 
+    /// The endpoint that it is, or was last, connected to.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// Chooses the answers from now on.
     pub fn answer_with(&self, answers: impl Fn(&Received) -> Option<u16> + Send + Sync + 'static) {
         *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(answers);

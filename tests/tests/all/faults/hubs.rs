@@ -2,27 +2,26 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use harness::process::Signal;
-use harness::system::{Hub, System};
+use harness::client::App;
+use harness::system::System;
 use harness::wait::{self, PATIENCE};
 
-use super::load::{PACE, Publisher, Topic, stop, topics_with_sockets, wait_for_more};
+use super::load::{PACE, Publisher, Topic, apps, reconnect_at, stop, topics_with_sockets, wait_for_more};
 
 const TOPICS: usize = 5;
 const SOCKETS: usize = 10;
 /// So many of a topic's sockets never answer.
 const SILENT: usize = 2;
-/// Events of each publisher before and after the failure.
+/// Events of each publisher before the failure, while nobody is connected, and after the resume.
 const EVENTS: usize = 20;
 /// By then the cursor of who never answers has moved for the first time: a ping after a second, and a save after
 /// another one.
 const CURSOR_MOVES: Duration = Duration::from_secs(4);
 
 /// Two publishers a topic: one at the other hub, and one that stays with the first as long as it answers.
-fn publishers(topics: &[Topic], first: &Hub, other: &Hub) -> Vec<Publisher> {
+fn publishers(topics: &[Topic], first: &App, other: &App) -> Vec<Publisher> {
     let both = |topic| {
-        let start = |hubs: &[&Hub]| Publisher::start(hubs, topic, PACE, usize::MAX);
+        let start = |apps: &[&App]| Publisher::start(apps, topic, PACE, usize::MAX);
         [start(&[other]), start(&[first, other])]
     };
     topics.iter().flat_map(both).collect()
@@ -31,11 +30,12 @@ fn publishers(topics: &[Topic], first: &Hub, other: &Hub) -> Vec<Publisher> {
 #[tokio::test]
 async fn a_killed_hubs_subscribers_resume_on_the_other() {
     let mut system = System::builder().hubs(2).workers(0).start().await.unwrap();
-    let mut topics = topics_with_sockets(TOPICS, &system.hubs[0], SOCKETS).await;
+    let apps = apps(&system);
+    let mut topics = topics_with_sockets(TOPICS, &apps[0], SOCKETS).await;
     for topic in &topics {
         topic.listeners.iter().take(SILENT).for_each(|listener| listener.answer_with(|_| None));
     }
-    let publishers = publishers(&topics, &system.hubs[0], &system.hubs[1]);
+    let publishers = publishers(&topics, &apps[0], &apps[1]);
     wait_for_more(&publishers, EVENTS).await;
     wait::eventually(PATIENCE, "events that are old enough", || async {
         let is_old = |topic: &Topic| {
@@ -47,10 +47,11 @@ async fn a_killed_hubs_subscribers_resume_on_the_other() {
     .unwrap();
 
     system.hubs[0].process().kill().unwrap();
-    for topic in &mut topics {
+    for topic in &topics {
         assert_eq!(topic.wait_closed().await, [None; SOCKETS]);
-        topic.reconnect_at(&system.hubs[1]).await;
     }
+    wait_for_more(&publishers, EVENTS).await;
+    reconnect_at(&system.hubs[1], &mut topics).await;
     wait_for_more(&publishers, EVENTS).await;
 
     for (topic, sent) in topics.iter().zip(stop(publishers).await.chunks(2)) {
@@ -67,20 +68,18 @@ async fn a_hub_that_drains_loses_nothing() {
     const DRAIN: Duration = Duration::from_secs(10);
     let mut system =
         System::builder().hubs(2).workers(0).set("drain_secs", DRAIN.as_secs()).start().await.unwrap();
-    let mut topics = topics_with_sockets(TOPICS, &system.hubs[0], SOCKETS).await;
-    let publishers = publishers(&topics, &system.hubs[0], &system.hubs[1]);
+    let apps = apps(&system);
+    let mut topics = topics_with_sockets(TOPICS, &apps[0], SOCKETS).await;
+    let publishers = publishers(&topics, &apps[0], &apps[1]);
     wait_for_more(&publishers, EVENTS).await;
 
-    let (drained, other) = system.hubs.split_at_mut(1);
-    drained[0].process().signal(Signal::TERM).unwrap();
-    let resumed = join_all(topics.iter_mut().map(|topic| async {
-        let codes = topic.wait_closed().await;
-        topic.reconnect_at(&other[0]).await;
-        codes
-    }));
-    let (exit, codes) = tokio::join!(drained[0].process().wait_exit(DRAIN), resumed);
-    assert!(exit.unwrap().success());
-    assert!(codes.concat().iter().all(|code| *code == Some(1001)), "FC-SUB-11: {codes:?}");
+    let exit = system.hubs[0].stop(DRAIN).await.unwrap();
+    assert!(exit.success(), "{exit}");
+    for topic in &topics {
+        assert_eq!(topic.wait_closed().await, [Some(1001); SOCKETS]);
+    }
+    wait_for_more(&publishers, EVENTS).await;
+    reconnect_at(&system.hubs[1], &mut topics).await;
     wait_for_more(&publishers, EVENTS).await;
 
     for (topic, sent) in topics.iter().zip(stop(publishers).await.chunks(2)) {

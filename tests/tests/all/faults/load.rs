@@ -10,7 +10,7 @@ use harness::client::App;
 use harness::examples::Message;
 use harness::history::{Findings, History};
 use harness::socket::Listener;
-use harness::system::Hub;
+use harness::system::{Hub, System};
 use harness::wait::{self, PATIENCE};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,6 +25,9 @@ const FIRST: &str = "userHibernate";
 pub const PACE: Duration = Duration::from_millis(50);
 /// Before a publisher sends again what was not accepted.
 const TRY_AGAIN: Duration = Duration::from_millis(200);
+/// For so long a publisher sends an event again: the 5 s for which the hub knows it again (FC-REQ-07), less the 2 s
+/// that a request may wait for Redis. Later it could be broadcast twice, as is right by FC-REQ-05.
+const RESEND_FOR: Duration = Duration::from_secs(3);
 
 /// A topic and who subscribed to it. A callback's path is the topic's name.
 pub struct Topic {
@@ -45,10 +48,9 @@ impl Topic {
         }
     }
 
-    /// Adds sockets at this hub, which answer what they get.
-    pub async fn listen(&mut self, hub: &Hub, count: usize) {
+    /// Adds sockets, which answer what they get.
+    pub async fn listen(&mut self, app: &App, count: usize) {
         for _ in 0..count {
-            let app = hub.app().unwrap();
             let endpoint = app.subscribe_websocket(&self.name, EVENT, &[]).await.unwrap();
             self.listeners.push(Listener::connect(&endpoint).await.unwrap());
             self.endpoints.push(endpoint);
@@ -56,8 +58,8 @@ impl Topic {
     }
 
     /// Adds a callback, and waits until it is in service.
-    pub async fn call_back(&mut self, hub: &Hub, server: &CallbackServer) {
-        let (app, path) = (hub.app().unwrap(), self.path());
+    pub async fn call_back(&mut self, app: &App, server: &CallbackServer) {
+        let path = self.path();
         let events = format!("{EVENT},{FIRST}");
         let answer = app.subscribe_webhook(&self.name, &events, &server.url(&path), &[]).await.unwrap();
         answer.expect_status(202).unwrap();
@@ -84,15 +86,6 @@ impl Topic {
         try_join_all(closed).await.unwrap()
     }
 
-    /// All sockets connect again, at this hub, by the endpoints that they were given.
-    pub async fn reconnect_at(&mut self, hub: &Hub) {
-        let listeners = self.listeners.iter_mut().zip(&self.endpoints);
-        let reconnected = listeners.map(|(listener, endpoint)| async move {
-            listener.reconnect_to(&hub.endpoint_here(endpoint).unwrap()).await
-        });
-        try_join_all(reconnected).await.unwrap();
-    }
-
     /// Waits until everyone has been sent the event `id`.
     pub async fn wait_for_event(&self, id: &str, server: Option<&CallbackServer>) {
         for listener in &self.listeners {
@@ -110,6 +103,7 @@ impl Topic {
         for record in sent {
             self.wait_for_event(record.accepted.last().expect("an accepted event"), server).await;
             history.accepted_in_order(record.accepted.iter().cloned());
+            history.uncertain(record.given_up.iter().cloned());
         }
         for (number, listener) in self.listeners.iter().enumerate() {
             listener.tell(&mut history, &format!("socket {number}"), EVENT);
@@ -123,14 +117,30 @@ impl Topic {
     }
 }
 
-/// Topics, each with the sockets at `hub`.
-pub async fn topics_with_sockets(count: usize, hub: &Hub, sockets: usize) -> Vec<Topic> {
+/// An app for each hub of the system: one client each for all who talk to that hub.
+pub fn apps(system: &System) -> Vec<App> {
+    system.hubs.iter().map(|hub| hub.app().unwrap()).collect()
+}
+
+/// Topics, each with so many sockets at the hub of `app`.
+pub async fn topics_with_sockets(count: usize, app: &App, sockets: usize) -> Vec<Topic> {
     let topics = (0..count).map(|_| async {
         let mut topic = Topic::new();
-        topic.listen(hub, sockets).await;
+        topic.listen(app, sockets).await;
         topic
     });
     join_all(topics).await
+}
+
+/// All sockets of the topics connect again, at this hub, by the endpoints that they were given.
+pub async fn reconnect_at(hub: &Hub, topics: &mut [Topic]) {
+    for topic in topics {
+        let listeners = topic.listeners.iter_mut().zip(&topic.endpoints);
+        let reconnected = listeners.map(|(listener, endpoint)| async move {
+            listener.reconnect_to(&hub.endpoint_here(endpoint).unwrap()).await
+        });
+        try_join_all(reconnected).await.unwrap();
+    }
 }
 
 /// How a request to publish ended.
@@ -147,6 +157,8 @@ pub struct Attempt {
 pub struct Record {
     /// The ids of the events that were accepted, in order.
     pub accepted: Vec<String>,
+    /// The ids of those that were not, as far as the publisher knows.
+    pub given_up: Vec<String>,
     pub attempts: Vec<Attempt>,
 }
 
@@ -163,8 +175,8 @@ impl Record {
     }
 }
 
-/// Publishes one event after the other. What was not accepted it sends again, the same bytes, until it is; when a
-/// hub does not answer at all, by the next one.
+/// Publishes one event after the other. What was not accepted it sends again, the same bytes, for a while, and to
+/// the next hub when one does not answer at all; then it gives that event up.
 pub struct Publisher {
     record: Arc<watch::Sender<Record>>,
     stop: Arc<AtomicBool>,
@@ -173,8 +185,8 @@ pub struct Publisher {
 
 impl Publisher {
     /// Starts to publish to `topic`, at most `most` events.
-    pub fn start(hubs: &[&Hub], topic: &Topic, pace: Duration, most: usize) -> Publisher {
-        let apps: Vec<App> = hubs.iter().map(|hub| hub.app().unwrap()).collect();
+    pub fn start(apps: &[&App], topic: &Topic, pace: Duration, most: usize) -> Publisher {
+        let apps: Vec<App> = apps.iter().copied().cloned().collect();
         let (record, stop) = (Arc::new(watch::Sender::default()), Arc::new(AtomicBool::new(false)));
         let run = run(apps, topic.name.clone(), pace, most, record.clone(), stop.clone());
         Publisher { record, stop, task: tokio::spawn(run) }
@@ -237,6 +249,7 @@ async fn run(
         }
         let id = Uuid::new_v4().to_string();
         let event = Message::example("3.0.0/Patient-open").unwrap().topic(&topic).unwrap().id(&id).unwrap();
+        let first = Instant::now();
         loop {
             let at = Instant::now();
             let answer = apps.peek().expect("a hub").publish(event.text()).await;
@@ -260,6 +273,10 @@ async fn run(
                     apps.next();
                 }
                 Some(_) => panic!("an event is refused: {answer:?}"),
+            }
+            if first.elapsed() + TRY_AGAIN > RESEND_FOR {
+                record.send_modify(|record| record.given_up.push(id));
+                break;
             }
             tokio::time::sleep(TRY_AGAIN).await;
         }

@@ -9,7 +9,7 @@ use harness::process::Signal;
 use harness::redis_server::RedisServer;
 use harness::system::System;
 
-use super::load::{PACE, Publisher, stop, topics_with_sockets, wait_for_more};
+use super::load::{PACE, Publisher, apps, stop, topics_with_sockets, wait_for_more};
 
 const TOPICS: usize = 4;
 const SOCKETS: usize = 5;
@@ -52,15 +52,15 @@ async fn redis_is_away_for_ten_seconds(way: Way) {
         // With `everysec` a kill may cost Redis what it wrote while the disk was busy: then Redis has lost it, not the hub.
         let mut redis = system.redis.connection().await.unwrap();
         let mut config = redis::cmd("CONFIG");
-        config.arg(["SET", "appendfsync", "always"]).query_async::<()>(&mut redis).await.unwrap();
+        config.arg(&["SET", "appendfsync", "always"]).query_async::<()>(&mut redis).await.unwrap();
     }
     let server = CallbackServer::start().unwrap();
-    let mut topics = topics_with_sockets(TOPICS, &system.hubs[0], SOCKETS).await;
+    let apps = apps(&system);
+    let mut topics = topics_with_sockets(TOPICS, &apps[0], SOCKETS).await;
     for topic in &mut topics {
-        topic.call_back(&system.hubs[0], &server).await;
+        topic.call_back(&apps[0], &server).await;
     }
-    let hubs = &system.hubs;
-    let publish = |(number, topic)| Publisher::start(&[&hubs[number % 2]], topic, PACE, usize::MAX);
+    let publish = |(number, topic)| Publisher::start(&[&apps[number % 2]], topic, PACE, usize::MAX);
     let publishers: Vec<Publisher> = topics.iter().enumerate().map(publish).collect();
     wait_for_more(&publishers, EVENTS).await;
 
@@ -90,7 +90,11 @@ async fn redis_is_away_for_ten_seconds(way: Way) {
         }
         for refused in record.failed() {
             assert_eq!(refused.status, Some(503));
-            assert!(refused.retry_after.parse::<u64>().is_ok_and(|secs| secs > 0), "{:?}", refused.retry_after);
+            assert!(
+                refused.retry_after.parse::<u64>().is_ok_and(|secs| secs > 0),
+                "{:?}",
+                refused.retry_after
+            );
             assert!(refused.took < ANSWERED_WITHIN, "refused after {:?}", refused.took);
         }
         let again = record.accepted_after(back).unwrap() - back;

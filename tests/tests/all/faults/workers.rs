@@ -28,16 +28,16 @@ struct Underway {
 async fn underway() -> Underway {
     let system = System::builder()
         .workers(2)
-        .set("retry.claim_secs", 2)
+        .set("retry.claim_secs", 3)
         .set("ack_timeout_secs", 60)
         .start()
         .await
         .unwrap();
     let server = CallbackServer::start().unwrap();
-    let hub = &system.hubs[0];
+    let app = system.hubs[0].app().unwrap();
     let topics = join_all((0..CALLBACKS).map(|_| async {
         let mut topic = Topic::new();
-        topic.call_back(hub, &server).await;
+        topic.call_back(&app, &server).await;
         topic
     }))
     .await;
@@ -52,7 +52,7 @@ async fn underway() -> Underway {
             Some(if is_held { reply.held_by(&gate) } else { reply })
         });
     }
-    let publishers = topics.iter().map(|topic| Publisher::start(&[hub], topic, WORK, EVENTS));
+    let publishers = topics.iter().map(|topic| Publisher::start(&[&app], topic, WORK, EVENTS));
     let sent = join_all(publishers.collect::<Vec<_>>().into_iter().map(Publisher::finished)).await;
     for (number, (topic, record)) in topics.iter().zip(&sent).enumerate() {
         server.wait_for_event(PATIENCE, &topic.path(), &record.accepted[number]).await.unwrap();
@@ -114,9 +114,9 @@ async fn a_worker_that_stood_still_finds_its_claims_void_when_it_wakes() {
     .unwrap();
 
     // What it might still do wrong would come before these.
-    let hub = &underway.system.hubs[0];
+    let app = underway.system.hubs[0].app().unwrap();
     for (topic, record) in underway.topics.iter().zip(&mut underway.sent) {
-        let more = Publisher::start(&[hub], topic, WORK, 1).finished().await;
+        let more = Publisher::start(&[&app], topic, WORK, 1).finished().await;
         record.accepted.extend(more.accepted);
     }
     underway.judge().await;
