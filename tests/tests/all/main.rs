@@ -3,12 +3,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod as_printed;
-mod faults;
+mod configuration;
+mod context;
+mod counting;
+mod drain;
 mod events;
+mod examples;
+mod faults;
+mod malformed;
 mod messages;
+mod notifying;
+mod requesting;
 mod setups;
+mod sockets;
 mod store_contract;
 mod store_model;
 mod stores;
 mod subscribing;
+mod tls;
 mod transport;
+mod verifying;
+mod webhooks;

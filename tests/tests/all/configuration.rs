@@ -1,0 +1,51 @@
+//! The well-known document, and that it is true (FC-CNF-01).
+
+use harness::examples::{fresh_id, fresh_topic};
+use serde_json::Value;
+
+use crate::{
+    messages::{event, resource},
+    setups::{Kind, ids_until, on_both_setups},
+};
+
+on_both_setups![
+    the_document_says_what_the_hub_is,
+    every_event_that_it_names_can_be_asked_for_and_is_delivered,
+];
+
+async fn document(kind: Kind) -> Value {
+    let answer = kind.shared().await.subscriber().get("/.well-known/fhircast-configuration").await.unwrap();
+    assert_eq!(answer.status, 200, "FC-CNF-01: {answer:?}");
+    assert!(answer.header("content-type").starts_with("application/json"), "FC-CNF-01: {answer:?}");
+    answer.json().unwrap()
+}
+
+async fn the_document_says_what_the_hub_is(kind: Kind) {
+    let document = document(kind).await;
+    for member in ["websocketSupport", "webhookSupport", "getCurrentSupport"] {
+        assert_eq!(document[member], true, "FC-CNF-01: {member} in {document}");
+    }
+    assert_eq!(document["capabilities"]["supportsGetCurrentContext"], true, "FC-CNF-01");
+    assert!(document["capabilities"]["supportsNonCurrentContextUpdates"].is_boolean(), "FC-CNF-01");
+    for member in ["fhircastVersion", "fhirVersion"] {
+        assert!(document[member].as_str().is_some_and(|text| !text.is_empty()), "FC-CNF-01: {member}");
+    }
+}
+
+async fn every_event_that_it_names_can_be_asked_for_and_is_delivered(kind: Kind) {
+    let document = document(kind).await;
+    let setup = kind.shared().await;
+    let names = document["eventsSupported"].as_array().unwrap();
+    assert!(!names.is_empty(), "FC-CNF-01");
+    for name in names.iter().map(|name| name.as_str().unwrap()) {
+        let (topic, id) = (fresh_topic(), fresh_id());
+        let listener = setup.listener(&topic, name).await;
+        let sent = name.replace('*', "DiagnosticReport");
+        let anchor = resource(sent.split('-').next().unwrap(), "1");
+        if sent.ends_with("-select") {
+            setup.publish(&event(&topic, "open", "DiagnosticReport-open", &anchor)).await;
+        }
+        setup.publish(&event(&topic, &id, &sent, &anchor)).await;
+        assert!(ids_until(&listener, &id).await.contains(&id), "FC-CNF-01: {name}");
+    }
+}
