@@ -49,6 +49,7 @@ pub struct Publisher {
 struct Known {
     revision: u64,
     state: Arc<SessionState>,
+    since: Instant,
 }
 
 #[derive(Clone)]
@@ -82,6 +83,11 @@ pub enum PublishError {
     #[error("the session changes too fast: try again")]
     Contended,
 }
+
+/// How long a state that was seen is trusted. A session that the store has forgotten begins to
+/// count its revisions anew, so nobody may remember the old ones by then: `limits.session_secs`
+/// is always longer.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
 
 /// How many sessions, and how many bytes of them, a process keeps in memory.
 const CACHED_SESSIONS: usize = 20_000;
@@ -143,7 +149,7 @@ impl Publisher {
         once: Once,
     ) -> Result<Published, PublishError> {
         let topic = event.topic.key();
-        let mut known = self.sessions.get(&topic);
+        let mut known = self.sessions.get(&topic).filter(|known| known.since.elapsed() < KNOWN_FOR);
         let mut is_fresh = false;
         let (since, mut conflicts) = (Instant::now(), 0);
         while since.elapsed() < CONFLICTS_FOR {
@@ -172,7 +178,8 @@ impl Publisher {
             match self.store.commit(topic, &commit).await? {
                 Committed::At { position, revision } => {
                     if change.depends_on_state {
-                        self.remember(topic, Known { revision, state: Arc::new(change.state) });
+                        let state = Arc::new(change.state);
+                        self.remember(topic, Known { revision, state, since: Instant::now() });
                     }
                     return Ok(Published::At(position));
                 }
@@ -191,8 +198,9 @@ impl Publisher {
 
     fn learn(&self, topic: TopicKey, snapshot: &Snapshot) -> Result<Known, StoreError> {
         let state = read_state(snapshot)?;
-        let known = Known { revision: snapshot.revision, state: Arc::new(state) };
-        self.remember(topic, known.clone());
+        let known = Known { revision: snapshot.revision, state: Arc::new(state), since: Instant::now() };
+        // The store's word counts, also when it is a smaller revision.
+        self.sessions.insert(topic, known.clone());
         Ok(known)
     }
 
@@ -209,7 +217,7 @@ impl Publisher {
         let Some(known) = self.sessions.get(&topic) else { return };
         if entry.revision == known.revision + 1 {
             let state = Arc::new(known.state.evolve(&entry.entry, self.rules.max_open));
-            self.remember(topic, Known { revision: entry.revision, state });
+            self.remember(topic, Known { revision: entry.revision, state, since: Instant::now() });
         } else if entry.revision > known.revision {
             self.sessions.remove(&topic);
         }

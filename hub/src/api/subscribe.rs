@@ -36,7 +36,7 @@ pub async fn subscribe(request: &HttpRequest, body: &[u8], node: &Node) -> Resul
         SubscriptionRequest::UnsubscribeWebsocket { topic, endpoint } => {
             let id = known(endpoint)?;
             let address = Address { id, topic: topic.key() };
-            if !node.store.end(address, "unsubscribed").await? {
+            if !node.store.end_websocket(address, "unsubscribed").await? {
                 return Err(ApiError::NotFound(UNKNOWN_ENDPOINT));
             }
             Ok(endpoint_answer(node, request, id))

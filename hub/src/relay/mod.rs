@@ -6,11 +6,13 @@
 //!
 //! - [`Relays`]: the relays of this node, started with the first socket and ended with the last.
 //! - `topic`: the relay of one topic.
+//! - `joining`: bringing a socket from its cursor to where the relay is.
 //! - `members`: its sockets, by what they ask for.
 //! - `recent`: the last entries, for those who come back.
 //!
 //! Rules: FC-NOT-01, FC-NOT-08, FC-SUB-04, FC-SUB-09, FC-WSC-04, FC-WSC-08.
 
+mod joining;
 mod members;
 mod recent;
 mod topic;
@@ -18,11 +20,12 @@ mod topic;
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use actix_web::web;
 use shared::{
-    protocol::{SubscriptionId, TopicKey},
+    protocol::TopicKey,
     store::{Address, Connection, Position, Subscription},
 };
 use tokio::sync::mpsc;
@@ -37,14 +40,23 @@ enum Command {
     /// A socket has been opened.
     Join(Box<Joiner>),
     /// A socket has been closed.
-    Leave { id: SubscriptionId, connection: String },
+    Leave(Address, Connection),
 }
 
-/// A socket that wants what comes after `cursor`.
+/// A socket that wants what comes after its cursor.
 pub struct Joiner {
-    pub subscription: Subscription,
-    pub socket: SocketHandle,
-    pub cursor: Position,
+    subscription: Subscription,
+    socket: SocketHandle,
+    cursor: Position,
+    /// Since when it has taken nothing more.
+    stalled_since: Option<Instant>,
+}
+
+impl Joiner {
+    /// A socket that has just been opened.
+    pub fn new(subscription: Subscription, socket: SocketHandle, cursor: Position) -> Self {
+        Self { subscription, socket, cursor, stalled_since: None }
+    }
 }
 
 /// How far a relay has come in its topic's log.
@@ -85,7 +97,7 @@ impl Relays {
     pub async fn leave(&self, address: Address, connection: &Connection) {
         let relay = self.lock().get(&address.topic).cloned();
         if let Some(relay) = relay {
-            let _ = relay.send(Command::Leave { id: address.id, connection: connection.id.clone() }).await;
+            let _ = relay.send(Command::Leave(address, connection.clone())).await;
         }
     }
 

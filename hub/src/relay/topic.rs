@@ -11,14 +11,14 @@ use actix_web::web;
 use shared::{
     protocol::{SubscriptionId, Topic, TopicKey, confirmation},
     session::{EntryKind, SubscriptionChange},
-    store::{Listener, LogEntry, LogPage, Position, Rung, StoreError},
+    store::{Listener, LogEntry, LogPage, Position, Rung, StoreError, Subscription},
     telemetry::metrics::METRICS,
 };
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     Command, Followed, Joiner,
-    members::{Members, deliver_to},
+    members::Members,
     recent::{Recent, Rendered},
 };
 use crate::{
@@ -27,21 +27,23 @@ use crate::{
 };
 
 /// Entries in one read of the log.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 /// How long after a failed read of the log the next one is tried.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(500);
 
-struct Relay {
-    node: web::Data<Node>,
-    topic: Topic,
-    members: Members,
-    recent: Recent,
-    position: Position,
-    followed: Arc<Followed>,
-    /// Sockets that wait for the log to be read for them.
-    waiting: Vec<Joiner>,
+pub(super) struct Relay {
+    pub(super) node: web::Data<Node>,
+    pub(super) topic: Topic,
+    pub(super) members: Members,
+    pub(super) recent: Recent,
+    pub(super) position: Position,
+    pub(super) followed: Arc<Followed>,
+    /// Sockets that are not yet where the relay is.
+    pub(super) waiting: Vec<Joiner>,
     /// When the log has to be read, because more may be in it than has been heard.
-    catch_up_at: Option<Instant>,
+    pub(super) catch_up_at: Option<Instant>,
+    /// When those that wait may take more.
+    pub(super) admit_at: Option<Instant>,
 }
 
 /// Runs the relay of a topic until its last socket has gone.
@@ -67,8 +69,9 @@ pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Rec
     commands.close();
     node.relays.forget(topic);
     while let Some(command) = commands.recv().await {
-        if let Command::Join(joiner) = command {
-            node.relays.join(&node, joiner).await;
+        match command {
+            Command::Join(joiner) => node.relays.join(&node, joiner).await,
+            Command::Leave(address, connection) => node.relays.leave(address, &connection).await,
         }
     }
     METRICS.topics_served.dec();
@@ -99,6 +102,7 @@ impl Relay {
             followed,
             waiting: Vec::new(),
             catch_up_at: Some(Instant::now()),
+            admit_at: None,
         }
     }
 
@@ -109,7 +113,7 @@ impl Relay {
     /// Serves until nobody is left.
     async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>, listener: &mut Listener) {
         while !self.has_nobody() {
-            let catch_up_at = self.catch_up_at;
+            let (catch_up_at, admit_at) = (self.catch_up_at, self.admit_at);
             tokio::select! {
                 rung = listener.next() => match rung {
                     Rung::Entry(entry) => self.heard(entry).await,
@@ -120,6 +124,7 @@ impl Relay {
                     None => return,
                 },
                 () = sleep_until(catch_up_at), if catch_up_at.is_some() => self.catch_up().await,
+                () = sleep_until(admit_at), if admit_at.is_some() => self.admit().await,
             }
         }
     }
@@ -130,11 +135,10 @@ impl Relay {
                 self.waiting.push(*joiner);
                 self.admit().await;
             }
-            Command::Leave { id, connection } => {
-                let is_it =
-                    |socket: &SocketHandle| socket.address.id == id && socket.connection.id == connection;
-                if let Some(socket) = self.members.get(&id).filter(|socket| is_it(socket)).cloned() {
-                    self.members.remove(&id);
+            Command::Leave(address, connection) => {
+                let is_it = |socket: &SocketHandle| socket.connection == connection;
+                if let Some(socket) = self.members.get(&address.id).filter(|socket| is_it(socket)).cloned() {
+                    self.members.remove(&address.id);
                     self.leave_behind(&socket, None);
                 }
                 self.waiting.retain(|joiner| !is_it(&joiner.socket));
@@ -186,14 +190,11 @@ impl Relay {
         }
     }
 
-    /// Reads the subscription anew and confirms it (FC-SUB-04).
     async fn renew(&mut self, id: &SubscriptionId) {
         let Some(socket) = self.members.get(id).cloned() else { return };
-        match self.node.store.subscription(*id).await {
-            Ok(Some((subscription, lease))) => {
-                let events = subscription.terms.events;
-                socket.tell(confirmation::confirmation(&subscription.topic, &events, lease));
-                self.members.insert(events, socket);
+        match self.confirm_anew(&socket).await {
+            Ok(Some(subscription)) => {
+                self.members.insert(subscription.terms.events, socket);
             }
             Ok(None) => {}
             // Left behind before this entry, it comes back and is confirmed on the new terms.
@@ -205,18 +206,31 @@ impl Relay {
         }
     }
 
+    /// Reads a subscription that was subscribed again, and confirms it (FC-SUB-04). `None` when
+    /// it has ended since.
+    pub(super) async fn confirm_anew(
+        &self,
+        socket: &SocketHandle,
+    ) -> Result<Option<Subscription>, StoreError> {
+        let Some((subscription, lease)) = self.node.store.subscription(socket.address.id).await? else {
+            return Ok(None);
+        };
+        let events = &subscription.terms.events;
+        socket.tell(confirmation::confirmation(&subscription.topic, events, lease));
+        Ok(Some(subscription))
+    }
+
     /// Reads the log from the position to its end.
     async fn catch_up(&mut self) {
         self.catch_up_at = None;
         loop {
             match self.node.store.log(self.topic.key(), self.position, PAGE).await {
-                Ok(LogPage { entries, head }) => {
-                    let is_last = entries.len() < PAGE;
+                Ok(LogPage { entries, head, has_more }) => {
                     for entry in entries {
                         self.note_gap(entry.previous, self.position);
                         self.take(entry).await;
                     }
-                    if is_last {
+                    if !has_more {
                         if head > self.position {
                             // What the head names has been trimmed, or cannot be read.
                             self.note_gap(head, self.position);
@@ -232,88 +246,15 @@ impl Relay {
         self.admit().await;
     }
 
-    fn try_again(&mut self, error: &StoreError) {
+    pub(super) fn try_again(&mut self, error: &StoreError) {
         tracing::warn!(%error, topic = ?self.topic, "the log cannot be read; trying again");
         self.catch_up_at = Some(Instant::now() + TRY_AGAIN);
     }
 
-    fn note_gap(&self, names: Position, has: Position) {
+    pub(super) fn note_gap(&self, names: Position, has: Position) {
         if names != has {
             METRICS.gaps.inc();
             tracing::error!(topic = ?self.topic, after = %has, "entries of the log are gone before they were read");
-        }
-    }
-
-    /// Brings the sockets that wait to the relay's position, and lets them follow it.
-    async fn admit(&mut self) {
-        let mut later = Vec::new();
-        for joiner in std::mem::take(&mut self.waiting) {
-            if joiner.cursor > self.position {
-                // The relay is behind: it has to read first.
-                later.push(joiner);
-                self.catch_up_at.get_or_insert_with(Instant::now);
-                continue;
-            }
-            match self.between(joiner.cursor).await {
-                Ok(missed) => self.bring_up(joiner, &missed).await,
-                Err(error) => {
-                    later.push(joiner);
-                    self.try_again(&error);
-                }
-            }
-        }
-        self.waiting.append(&mut later);
-    }
-
-    /// The entries after `cursor`, up to the relay's position.
-    async fn between(&self, cursor: Position) -> Result<Vec<Arc<Rendered>>, StoreError> {
-        if cursor == self.position {
-            return Ok(Vec::new());
-        }
-        if let Some(entries) = self.recent.after(cursor) {
-            return Ok(entries);
-        }
-        let mut missed: Vec<Arc<Rendered>> = Vec::new();
-        let mut last = cursor;
-        loop {
-            let page = self.node.store.log(self.topic.key(), last, PAGE).await?;
-            let is_last = page.entries.len() < PAGE;
-            for entry in page.entries.into_iter().take_while(|entry| entry.position <= self.position) {
-                self.note_gap(entry.previous, last);
-                last = entry.position;
-                missed.push(Arc::new(Rendered::new(entry)));
-            }
-            if is_last || last >= self.position {
-                break;
-            }
-        }
-        if last < self.position {
-            self.note_gap(self.position, last);
-        }
-        Ok(missed)
-    }
-
-    async fn bring_up(&mut self, joiner: Joiner, missed: &[Arc<Rendered>]) {
-        let Joiner { subscription, socket, .. } = joiner;
-        let (id, events) = (subscription.id, subscription.terms.events);
-        for rendered in missed {
-            if let Some((socket, closing)) =
-                deliver_to(&socket, &events, rendered, &self.node.settings.limits)
-            {
-                // It has not followed yet, so its cursor stays where it was.
-                return close(&socket, closing);
-            }
-        }
-        socket.outbox.follow(self.followed.clone());
-        if let Some(before) = self.members.insert(events, socket) {
-            before.close(Closing::Replaced);
-        }
-        for rendered in missed {
-            if let EntryKind::Subscription(change) = &rendered.entry.entry.kind
-                && *change.id() == id
-            {
-                self.change(change).await;
-            }
         }
     }
 
@@ -325,7 +266,7 @@ impl Relay {
 }
 
 /// Closes a socket, unless it has gone by itself. Its cursor stays, so nothing is lost.
-fn close(socket: &SocketHandle, closing: Option<Closing>) {
+pub(super) fn close(socket: &SocketHandle, closing: Option<Closing>) {
     if let Some(closing) = closing {
         tracing::info!(subscription = ?socket.address.id, ?closing, "a socket falls behind and is closed");
         socket.close(closing);

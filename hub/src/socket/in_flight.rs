@@ -32,20 +32,25 @@ struct Notification {
     number: u64,
     entry: Arc<LogEntry>,
     since: Instant,
-    is_confirmed: bool,
+    state: State,
+}
+
+#[derive(PartialEq, Eq)]
+enum State {
+    Sent,
+    /// The subscriber refused it, and the others have not been told yet.
+    Refused,
+    Confirmed,
 }
 
 impl InFlight {
-    /// Takes note of a notification that is being handed to the socket.
-    pub fn push(&mut self, entry: Arc<LogEntry>, bytes: usize, now: Instant) {
+    /// Takes note of a notification that is being handed to the socket, and numbers it.
+    pub fn push(&mut self, entry: Arc<LogEntry>, bytes: usize, now: Instant) -> u64 {
         self.last += 1;
         self.unsent_bytes += bytes;
-        self.notifications.push_back(Notification {
-            number: self.last,
-            entry,
-            since: now,
-            is_confirmed: false,
-        });
+        let (number, state) = (self.last, State::Sent);
+        self.notifications.push_back(Notification { number, entry, since: now, state });
+        number
     }
 
     /// The socket has taken all that was handed to it.
@@ -53,40 +58,51 @@ impl InFlight {
         self.unsent_bytes = 0;
     }
 
-    /// The subscriber answered the notification with this id: its entry, if it was on its way.
+    /// The subscriber answered the notification with this id: its entry, if it waited for that.
     pub fn answer(&mut self, id: &str) -> Option<Arc<LogEntry>> {
+        self.set(id, State::Confirmed)
+    }
+
+    /// The subscriber refused the notification with this id: its entry, if it waited for an
+    /// answer. It stays unconfirmed until the others have been [told](Self::reported).
+    pub fn refuse(&mut self, id: &str) -> Option<Arc<LogEntry>> {
+        self.set(id, State::Refused)
+    }
+
+    fn set(&mut self, id: &str, state: State) -> Option<Arc<LogEntry>> {
         self.answers = true;
-        let is_it = |notification: &&mut Notification| {
-            !notification.is_confirmed
-                && notification.entry.entry.as_event().is_some_and(|notice| notice.id == id)
+        let is_it = |sent: &&mut Notification| {
+            sent.state == State::Sent && sent.entry.entry.as_event().is_some_and(|notice| notice.id == id)
         };
         let answered = self.notifications.iter_mut().find(is_it)?;
-        answered.is_confirmed = true;
+        answered.state = state;
         let entry = answered.entry.clone();
         self.trim();
         Some(entry)
     }
 
+    /// The others have been told that the subscriber refused this entry.
+    pub fn reported(&mut self, position: Position) {
+        let refused = self.notifications.iter_mut().filter(|sent| sent.state == State::Refused);
+        refused.filter(|sent| sent.entry.position == position).for_each(|sent| sent.state = State::Confirmed);
+        self.trim();
+    }
+
     /// A pong came that was sent after notification number `number` had been read.
     pub fn pong(&mut self, number: u64, now: Instant, ack_timeout: Duration) {
-        for notification in
-            self.notifications.iter_mut().take_while(|notification| notification.number <= number)
-        {
-            notification.is_confirmed |=
-                !self.answers || now.duration_since(notification.since) >= ack_timeout;
+        for sent in self.notifications.iter_mut().take_while(|sent| sent.number <= number) {
+            let suffices = !self.answers || now.duration_since(sent.since) >= ack_timeout;
+            if suffices && sent.state == State::Sent {
+                sent.state = State::Confirmed;
+            }
         }
         self.trim();
     }
 
     fn trim(&mut self) {
-        while self.notifications.front().is_some_and(|first| first.is_confirmed) {
+        while self.notifications.front().is_some_and(|first| first.state == State::Confirmed) {
             self.notifications.pop_front();
         }
-    }
-
-    /// The number of the last notification, for the ping after it.
-    pub fn last(&self) -> u64 {
-        self.last
     }
 
     /// How many notifications wait for their confirmation.
@@ -175,10 +191,23 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_confirmed_when_the_others_have_been_told() {
+        let now = Instant::now();
+        let mut in_flight = in_flight(now);
+        assert_eq!(in_flight.refuse("e1").unwrap().position, at(1));
+        assert!(in_flight.refuse("e1").is_none(), "FC-NOT-02: one SyncError a refusal");
+        in_flight.pong(3, now + ACK, ACK);
+        assert_eq!(in_flight.cursor(at(9)), at(0), "who takes over is refused again, and tells them");
+        in_flight.reported(at(1));
+        assert_eq!(in_flight.cursor(at(9)), at(9));
+    }
+
+    #[test]
     fn unsent_bytes_are_counted_until_the_socket_takes_them() {
         let mut in_flight = in_flight(Instant::now());
         assert_eq!(in_flight.unsent_bytes(), 30);
         in_flight.sent();
-        assert_eq!((in_flight.unsent_bytes(), in_flight.last()), (0, 3));
+        assert_eq!(in_flight.unsent_bytes(), 0);
+        assert_eq!(in_flight.push(entry(4), 10, Instant::now()), 4, "they are numbered");
     }
 }

@@ -110,9 +110,9 @@ impl SocketHandle {
         if in_flight.unconfirmed() >= limits.unanswered {
             return Err(Closing::Unanswered);
         }
-        in_flight.push(entry.clone(), frame.len(), Instant::now());
+        let number = in_flight.push(entry.clone(), frame.len(), Instant::now());
         drop(in_flight);
-        self.session.do_send(ToSocket::Notification { frame, accepted_at: entry.position.millis });
+        self.session.do_send(ToSocket::Notification { frame, number, accepted_at: entry.position.millis });
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub enum ToSocket {
     Notification {
         /// The frame.
         frame: ByteString,
+        /// Its number among those of this socket.
+        number: u64,
         /// When the store accepted the event, in milliseconds since 1970.
         accepted_at: u64,
     },
@@ -59,6 +61,8 @@ pub struct SocketSession {
     /// From where the subscriber is to be served.
     cursor: Position,
     frames: Frames,
+    /// The number of the last notification that has been written.
+    written: u64,
     missed_pongs: u32,
     is_confirming: bool,
     has_closed: bool,
@@ -73,6 +77,7 @@ impl SocketSession {
             lease_end: Instant::now() + lease,
             cursor,
             frames: Frames::default(),
+            written: 0,
             missed_pongs: 0,
             is_confirming: false,
             has_closed: false,
@@ -94,14 +99,21 @@ impl SocketSession {
 
     /// The subscriber answered; an error is told to the others (FC-NOT-02).
     fn answered(&mut self, id: &str, status: u16) {
-        let Some(entry) = self.held.outbox.in_flight().answer(id) else { return };
         if status < 400 {
-            METRICS.notifications(Channel::Websocket, Notification::Confirmed).inc();
+            if self.held.outbox.in_flight().answer(id).is_some() {
+                METRICS.notifications(Channel::Websocket, Notification::Confirmed).inc();
+            }
             return;
         }
+        let Some(entry) = self.held.outbox.in_flight().refuse(id) else { return };
         METRICS.notifications(Channel::Websocket, Notification::Refused).inc();
         let (node, subscription) = (self.node().clone(), self.subscription.clone());
-        actix_web::rt::spawn(async move { report(&node, &subscription, &entry, status).await });
+        let outbox = self.held.outbox.clone();
+        actix_web::rt::spawn(async move {
+            if report(&node, &subscription, &entry, status).await {
+                outbox.in_flight().reported(entry.position);
+            }
+        });
     }
 
     /// Asks, once for all notifications of the last second, whether they have been read.
@@ -120,8 +132,7 @@ impl SocketSession {
     }
 
     fn ping(&self, ctx: &mut WebsocketContext<Self>) {
-        let last = self.held.outbox.in_flight().last();
-        ctx.ping(&last.to_be_bytes());
+        ctx.ping(&self.written.to_be_bytes());
     }
 
     fn close(&mut self, closing: Closing, ctx: &mut WebsocketContext<Self>) {
@@ -135,12 +146,13 @@ impl SocketSession {
     }
 }
 
-/// Reports an answer that was an error, but never one to a SyncError (FC-NOT-05).
-async fn report(node: &Node, subscription: &Subscription, entry: &LogEntry, status: u16) {
-    let Some(notice) = entry.entry.as_event() else { return };
-    if notice.name.kind() == EventKind::SyncError {
-        return;
-    }
+/// Reports an answer that was an error, but never one to a SyncError (FC-NOT-05). `false` when it
+/// could not be.
+async fn report(node: &Node, subscription: &Subscription, entry: &LogEntry, status: u16) -> bool {
+    let Some(notice) = entry.entry.as_event().filter(|notice| notice.name.kind() != EventKind::SyncError)
+    else {
+        return true;
+    };
     let position = entry.position.to_string();
     let cause = Cause {
         topic: &subscription.topic,
@@ -151,9 +163,11 @@ async fn report(node: &Node, subscription: &Subscription, entry: &LogEntry, stat
         subscriber_name: subscription.terms.subscriber_name.as_deref(),
         reason: Reason::Refused(status),
     };
-    if let Err(error) = node.publisher.report_surely(&cause).await {
+    let reported = node.publisher.report_surely(&cause).await;
+    if let Err(error) = &reported {
         tracing::error!(%error, topic = ?subscription.topic, "a SyncError could not be published");
     }
+    reported.is_ok()
 }
 
 impl Actor for SocketSession {
@@ -175,7 +189,11 @@ impl Actor for SocketSession {
         };
         let node = self.node().clone();
         node.sockets.add(handle.clone());
-        let joiner = Joiner { subscription: self.subscription.clone(), socket: handle, cursor: self.cursor };
+        if node.is_draining() {
+            // The upgrade was under way when the drain began.
+            return self.close(Closing::GoingAway, ctx);
+        }
+        let joiner = Joiner::new(self.subscription.clone(), handle, self.cursor);
         actix_web::rt::spawn(async move { node.relays.join(&node, Box::new(joiner)).await });
         ctx.run_interval(self.node().settings.ping(), |session, ctx| {
             if session.missed_pongs >= MAX_MISSED_PONGS {
@@ -203,8 +221,9 @@ impl Handler<ToSocket> for SocketSession {
             return;
         }
         match message {
-            ToSocket::Notification { frame, accepted_at } => {
+            ToSocket::Notification { frame, number, accepted_at } => {
                 ctx.text(frame);
+                self.written = number;
                 METRICS.notifications(Channel::Websocket, Notification::Sent).inc();
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 METRICS.delivered(Channel::Websocket, now.saturating_sub(Duration::from_millis(accepted_at)));

@@ -107,7 +107,9 @@ impl Anchor {
     fn of_reference(raw: &RawValue) -> Option<Self> {
         let head: ReferenceHead<'_> = serde_json::from_str(raw.get()).ok()?;
         let literal = non_empty_string(head.reference);
-        let mut segments = literal.iter().flat_map(|literal| literal.rsplit('/'));
+        // Of `Patient/1/_history/2` the version does not matter here.
+        let unversioned = literal.iter().filter_map(|literal| literal.split("/_history/").next());
+        let mut segments = unversioned.flat_map(|literal| literal.rsplit('/'));
         let (id, from_path) = (segments.next(), segments.next());
         let (id, from_path) =
             (id.filter(|id| !id.is_empty()).map(str::to_owned), from_path.map(str::to_owned));
@@ -184,6 +186,8 @@ mod tests {
             ("Patient", Some("1")),
             "FC-EVT-07"
         );
+        let versioned = reference(r#"{"reference":"Patient/1/_history/2"}"#).unwrap();
+        assert!(versioned.is_same(&literal), "FC-EVT-07");
         let logical = reference(r#"{"type":"Patient","identifier":{"system":"s","value":"v"}}"#).unwrap();
         assert!(logical.is_identified() && logical.id.is_none(), "FC-EVT-07");
         assert!(reference(r#"{"reference":"Patient"}"#).is_none());

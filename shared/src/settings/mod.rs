@@ -179,7 +179,7 @@ settings! {
         /// Events that a topic's log keeps at most.
         log_entries: usize = 20_000, at_least(1);
         /// Seconds after its last event or subscription for which a topic is kept.
-        session_secs: u64 = 86_400, at_least(1);
+        session_secs: u64 = 86_400, at_least(1800);
         /// Publishes that one hub works on at once.
         in_flight_publishes: usize = 1024, at_least(1);
     }

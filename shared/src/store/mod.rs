@@ -148,8 +148,10 @@ pub struct LogEntry {
 pub struct LogPage {
     /// The entries after the position that was asked for, in order, up to the limit.
     pub entries: Vec<Arc<LogEntry>>,
-    /// The last entry that the log had when it was read, or later.
+    /// The last entry that the log had when it was read; `entries` may already go beyond it.
     pub head: Position,
+    /// Was the limit reached? The log may go on then.
+    pub has_more: bool,
 }
 
 /// A topic's bell rang.
@@ -225,7 +227,8 @@ pub trait Store: Send + Sync + 'static {
     async fn subscribe_websocket(&self, subscription: &Subscription, limit: usize) -> Result<Subscribed>;
 
     /// Replaces events, lease and name of a WebSocket subscription (FC-SUB-04), and tells the
-    /// node that holds its socket. Unknown when there is none of that id in that topic.
+    /// node that holds its socket. One that nobody holds waits for its connection again, as a new
+    /// one does. Unknown when there is none of that id in that topic, or its grace is over.
     async fn renew_websocket(&self, subscription: &Subscription) -> Result<Subscribed>;
 
     /// A subscription that has not ended, with what remains of its lease.
@@ -245,9 +248,9 @@ pub trait Store: Send + Sync + 'static {
     /// Lets go of a subscription: it may be taken again within `grace`.
     async fn detach(&self, address: Address, connection: &Connection, grace: Duration) -> Result<()>;
 
-    /// Ends a subscription, whoever holds it, and tells the node that holds its socket. `false`
-    /// when there is none. A worker ends what it has claimed by [`Release::End`].
-    async fn end(&self, address: Address, reason: &str) -> Result<bool>;
+    /// Ends a WebSocket subscription and tells the node that holds its socket. `false` when there
+    /// is none. A webhook is ended by the worker that has claimed it ([`Release::End`]).
+    async fn end_websocket(&self, address: Address, reason: &str) -> Result<bool>;
 
     /// Notes a webhook subscriber's request and makes it due. Unknown when it would end what
     /// does not exist; too many when the topic has `limit` of them.

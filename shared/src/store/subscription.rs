@@ -167,6 +167,9 @@ pub struct Claim {
     pub progress: Progress,
     /// What comes after the cursor, as far as one claim reads.
     pub entries: Vec<Arc<LogEntry>>,
+    /// The head of the log, if `entries` reach up to it: what lies between the last of them and
+    /// the head is no longer in the log.
+    pub head: Option<Position>,
     /// The store's clock at the claim, in milliseconds since 1970.
     pub now: u64,
 }

@@ -130,8 +130,8 @@ impl Store for MemoryStore {
         self.write(|state, now| state.detach(address, connection, grace, now))
     }
 
-    async fn end(&self, address: Address, reason: &str) -> Result<bool> {
-        self.write(|state, now| state.end_websocket(address, reason, now) || state.end_webhook(address))
+    async fn end_websocket(&self, address: Address, reason: &str) -> Result<bool> {
+        self.write(|state, now| state.end_websocket(address, reason, now))
     }
 
     async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed> {

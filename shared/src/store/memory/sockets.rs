@@ -55,6 +55,7 @@ impl State {
         };
         let terms = subscription.terms.clone();
         socket.lease = Leased::new(Subscription { terms, ..socket.lease.subscription.clone() }, now);
+        socket.grace_end = None;
         if socket.holder.is_some() {
             self.tell(address.topic, SubscriptionChange::Renewed { id: address.id }, now);
         }

@@ -62,7 +62,7 @@ impl State {
     }
 
     pub fn log(&self, topic: TopicKey, after: Position, limit: usize) -> LogPage {
-        let empty = LogPage { entries: Vec::new(), head: Position::START };
+        let empty = LogPage { entries: Vec::new(), head: Position::START, has_more: false };
         self.topics.get(&topic).map_or(empty, |state| state.page(after, limit))
     }
 

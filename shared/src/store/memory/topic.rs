@@ -116,7 +116,9 @@ impl TopicState {
     }
 
     pub fn page(&self, after: Position, limit: usize) -> LogPage {
-        LogPage { entries: self.entries(after, limit).cloned().collect(), head: self.head }
+        let entries: Vec<_> = self.entries(after, limit).cloned().collect();
+        let has_more = entries.len() == limit;
+        LogPage { entries, head: self.head, has_more }
     }
 
     pub fn listen(&mut self) -> broadcast::Receiver<Rung> {

@@ -1,11 +1,11 @@
 //! Webhook subscriptions: what is in force, what waits to be verified, and which claim holds each.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use super::{
-    super::{Activated, Activation, Address, Claim, Progress, Release, Subscribed, WebhookRequest},
+    super::{Activated, Activation, Address, Claim, LogEntry, Progress, Release, Subscribed, WebhookRequest},
     end_of,
     state::{Leased, State},
 };
@@ -107,15 +107,16 @@ impl State {
         let subscription = webhook.verified.as_ref().map(|leased| leased.subscription.clone());
         let lease = webhook.verified.as_ref().map_or(Duration::ZERO, |leased| leased.remaining(now));
         let topic = self.topics.get(&address.topic).filter(|_| !lease.is_zero());
-        let entries = topic
+        let entries: Vec<Arc<LogEntry>> = topic
             .map(|topic| topic.entries(progress.cursor, max_entries).cloned().collect())
             .unwrap_or_default();
+        let head = (entries.len() < max_entries).then(|| self.head(address.topic));
         self.due.put(address, end_of(hold, now));
         if lease.is_zero() {
             // From now on the due set alone knows that it is to be ended.
             self.due.remove_lease(address);
         }
-        Some(Claim { address, token, subscription, lease, request, progress, entries, now })
+        Some(Claim { address, token, subscription, lease, request, progress, entries, head, now })
     }
 
     pub fn activate_webhook(

@@ -15,7 +15,10 @@ use std::{
 use futures_util::StreamExt;
 use rand::Rng;
 use redis::{Client, Msg, RedisError, aio::PubSubSink};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::MissedTickBehavior,
+};
 
 use super::keys;
 use crate::store::{BELL_CAPACITY, DUE_BELL_CAPACITY, DueListener, Listener, LogEntry, Rung, StoreError};
@@ -24,6 +27,8 @@ use crate::store::{BELL_CAPACITY, DUE_BELL_CAPACITY, DueListener, Listener, LogE
 const MAX_WAITING: usize = 1024;
 /// Channels in one SUBSCRIBE.
 const SUBSCRIBE_AT_ONCE: usize = 200;
+/// How often the connection is asked whether it lives: one that is open and dead rings no bell.
+const PING_EVERY: Duration = Duration::from_secs(3);
 /// The first pause before the connection is tried again.
 const MIN_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause before the connection is tried again.
@@ -151,8 +156,14 @@ impl Ringer {
         for sender in self.topics.lock().values() {
             let _ = sender.send(Rung::Interrupted);
         }
+        let mut pings = tokio::time::interval(PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = pings.tick() => {
+                    let answered = tokio::time::timeout(self.timeout, sink.ping::<()>()).await;
+                    answered.map_err(|_| timed_out())??;
+                }
                 message = messages.next() => match message {
                     Some(message) => self.ring(&message, &mut sink).await?,
                     None => return Ok(()),
@@ -200,8 +211,8 @@ impl Ringer {
         while let Some(request) = next.take() {
             match request {
                 Request::Subscribe { channel, done } => {
+                    dones.push((channel.clone(), done));
                     channels.push(channel);
-                    dones.push(done);
                     if channels.len() < SUBSCRIBE_AT_ONCE {
                         next = waiting.try_recv().ok();
                     }
@@ -213,8 +224,13 @@ impl Ringer {
             }
         }
         self.subscribe(sink, &channels).await?;
-        for done in dones {
-            let _ = done.send(());
+        for (channel, done) in dones {
+            // Who no longer waits has read the log too early.
+            if done.send(()).is_err()
+                && let Some(sender) = self.topics.lock().get(&channel)
+            {
+                let _ = sender.send(Rung::Interrupted);
+            }
         }
         Ok(())
     }

@@ -1,8 +1,9 @@
-//! The connections of one process: a multiplexed one for the hot path, and a small pool for what
-//! is long (pages of logs, sweeps of the due sets), so that no publish waits behind a long answer.
+//! The connections of one process: a multiplexed one for the hot path, and a small pool for pages
+//! of logs and sweeps of the due sets, so that no publish waits behind those.
 //!
 //! Every call has a time-out. A call that failed because the connection had dropped is made once
-//! more: all that the store asks is safe to ask twice.
+//! more: all that the store asks may be asked twice. (The second answer to an end may be that
+//! there is nothing to end.)
 
 use std::{future::Future, time::Duration};
 

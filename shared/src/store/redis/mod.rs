@@ -178,7 +178,8 @@ impl Store for RedisStore {
             .await;
         let (head, entries) = unavailable("log", answer.map_err(text))?;
         let head = head.map_or(Ok(Position::START), |head| head.parse().map_err(corrupt))?;
-        Ok(LogPage { entries: log_entries(entries.ids), head })
+        let has_more = entries.ids.len() == limit;
+        Ok(LogPage { entries: log_entries(entries.ids), head, has_more })
     }
 
     async fn listen(&self, topic: TopicKey) -> Result<Listener> {
@@ -309,18 +310,18 @@ impl Store for RedisStore {
         Ok(())
     }
 
-    async fn end(&self, address: Address, reason: &str) -> Result<bool> {
+    async fn end_websocket(&self, address: Address, reason: &str) -> Result<bool> {
         let (Address { id, topic }, keys) = (address, self.topic(address.topic));
         if id.partition() != keys.partition() {
             return Ok(false);
         }
-        let mut script = self.scripts.end.prepare_invoke();
-        script.key(keys::subscription(id)).key(keys.sockets()).key(keys.webhooks()).key(keys.due());
-        script.key(keys.session()).key(keys.log()).key(keys.bell()).key(keys.leases());
+        let mut script = self.scripts.end_websocket.prepare_invoke();
+        script.key(keys::subscription(id)).key(keys.sockets());
+        script.key(keys.session()).key(keys.log()).key(keys.bell());
         self.with_retention(&mut script);
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
         script.arg(id.to_string()).arg(topic.to_string()).arg(Entry::subscription(ended).to_json());
-        self.invoke("end", &script).await
+        self.invoke("end_websocket", &script).await
     }
 
     async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed> {
@@ -367,7 +368,7 @@ impl Store for RedisStore {
         let token = Uuid::new_v4().to_string();
         let mut script = self.scripts.claim.prepare_invoke();
         script.key(keys.due()).key(keys::subscription(address.id)).key(keys.log());
-        script.key(keys.webhooks()).key(keys.leases());
+        script.key(keys.webhooks()).key(keys.leases()).key(keys.session());
         script.arg(address.id.to_string()).arg(address.topic.to_string());
         script.arg(hold.as_millis() as u64).arg(&token).arg(max_entries);
         let answer: Value = self.invoke("claim", &script).await?;
@@ -384,8 +385,11 @@ impl Store for RedisStore {
             retry_at: reply.parsed()?,
             reported: reply.parsed()?,
         };
-        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
-        Ok(Some(Claim { address, token, subscription, lease, request, progress, entries, now }))
+        let head: Position = reply.parsed()?;
+        let ids = reply.value::<StreamRangeReply>()?.ids;
+        let head = (ids.len() < max_entries).then_some(head);
+        let entries = log_entries(ids);
+        Ok(Some(Claim { address, token, subscription, lease, request, progress, entries, head, now }))
     }
 
     async fn settle(

@@ -1,15 +1,17 @@
 -- Takes a subscription for a while that is due, or whose lease has ended.
 --
--- KEYS 1 due set  2 subscription  3 log  4 webhooks of the topic  5 leases
+-- KEYS 1 due set  2 subscription  3 log  4 webhooks of the topic  5 leases  6 session
 -- ARGV 1 id  2 topic  3 hold ms  4 token  5 most entries
 -- Returns nil when it is not due or gone, or {now, remaining lease ms, record or '', request or '',
--- cursor or '', attempts, retry at, reported, entries as of XRANGE}.
+-- cursor or '', attempts, retry at, reported, head, entries as of XRANGE}.
 
 local member = ARGV[1] .. ' ' .. ARGV[2]
 local now = now_ms()
 -- One that is held, or waits for its retry, is in the due set as well and has its time there.
 local time = redis.call('ZSCORE', KEYS[1], member) or redis.call('ZSCORE', KEYS[5], member)
-if not time or tonumber(time) > now then
+local is_due = time and tonumber(time) <= now
+-- The same call again, after its answer was lost, finds its own claim.
+if not is_due and redis.call('HGET', KEYS[2], 'claim') ~= ARGV[4] then
   return nil
 end
 if redis.call('EXISTS', KEYS[2]) == 0 then
@@ -32,5 +34,5 @@ if known[3] and left > 0 then
 end
 return {
   integer(now), integer(left), known[1] or '', known[2] or '', known[3] or '',
-  known[4] or '0', known[5] or '0', known[6] or '0-0', entries,
+  known[4] or '0', known[5] or '0', known[6] or '0-0', head_of(KEYS[6]), entries,
 }

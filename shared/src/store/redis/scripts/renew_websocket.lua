@@ -12,6 +12,7 @@ if known[1] ~= 'websocket' or known[2] ~= ARGV[5] or is_over then
   return 'unknown'
 end
 redis.call('HSET', KEYS[1], 'record', ARGV[6], 'expires', integer(now + lease))
+redis.call('HDEL', KEYS[1], 'grace')
 redis.call('PEXPIRE', KEYS[1], integer(lease + AFTERLIFE))
 redis.call('ZADD', KEYS[2], integer(now + lease), ARGV[4])
 keep(KEYS[2], lease)

@@ -1,0 +1,146 @@
+//! Bringing a socket from its cursor to where the relay is.
+//!
+//! It is handed what it has missed in the order of the log, no more at a time than its outbox
+//! takes: while the outbox is full it waits, and the relay serves the others. What concerns the
+//! subscription itself is done in its place in that order.
+
+use std::sync::Arc;
+
+use shared::{
+    protocol::confirmation,
+    session::{EntryKind, SubscriptionChange},
+    store::{Position, StoreError},
+};
+use tokio::time::Instant;
+
+use super::{
+    Joiner,
+    members::deliver_to,
+    recent::Rendered,
+    topic::{PAGE, Relay, TRY_AGAIN, close},
+};
+use crate::socket::Closing;
+
+/// Where a joiner has got to.
+enum Stage {
+    /// It is where the relay is.
+    UpToDate,
+    /// It is further than the relay, which has to read the log first.
+    Ahead,
+    /// Its outbox is full.
+    Full,
+    /// It is gone, or is being closed.
+    Over,
+}
+
+impl Joiner {
+    /// It need not be handed anything up to this position again.
+    fn pass(&mut self, position: Position) {
+        self.cursor = position;
+        self.stalled_since = None;
+        self.socket.outbox.leave_at(position);
+    }
+}
+
+impl Relay {
+    /// Serves those who wait; whoever is up to date follows from now on.
+    pub(super) async fn admit(&mut self) {
+        self.admit_at = None;
+        for mut joiner in std::mem::take(&mut self.waiting) {
+            match self.bring_up(&mut joiner).await {
+                Ok(Stage::UpToDate) => {
+                    joiner.socket.outbox.follow(self.followed.clone());
+                    if let Some(before) = self.members.insert(joiner.subscription.terms.events, joiner.socket)
+                    {
+                        before.close(Closing::Replaced);
+                    }
+                    continue;
+                }
+                Ok(Stage::Over) => continue,
+                Ok(Stage::Ahead) => {
+                    self.catch_up_at.get_or_insert_with(Instant::now);
+                }
+                Ok(Stage::Full) => self.admit_at = Some(Instant::now() + TRY_AGAIN),
+                Err(error) => self.try_again(&error),
+            }
+            self.waiting.push(joiner);
+        }
+    }
+
+    async fn bring_up(&mut self, joiner: &mut Joiner) -> Result<Stage, StoreError> {
+        while joiner.cursor != self.position {
+            if joiner.cursor > self.position {
+                return Ok(Stage::Ahead);
+            }
+            let missed = self.after(joiner.cursor).await?;
+            for rendered in &missed {
+                self.note_gap(rendered.entry.previous, joiner.cursor);
+                if let Some(stage) = self.hand(joiner, rendered).await? {
+                    return Ok(stage);
+                }
+                joiner.pass(rendered.entry.position);
+            }
+            if missed.is_empty() {
+                self.note_gap(self.position, joiner.cursor);
+                joiner.pass(self.position);
+            }
+        }
+        Ok(Stage::UpToDate)
+    }
+
+    /// Entries after a position, up to the relay's: all of them if they are recent, else a page.
+    async fn after(&self, position: Position) -> Result<Vec<Arc<Rendered>>, StoreError> {
+        if let Some(entries) = self.recent.after(position) {
+            return Ok(entries);
+        }
+        let page = self.node.store.log(self.topic.key(), position, PAGE).await?;
+        let up_to_here = page.entries.into_iter().take_while(|entry| entry.position <= self.position);
+        Ok(up_to_here.map(|entry| Arc::new(Rendered::new(entry))).collect())
+    }
+
+    /// Hands one entry over. A stage, if it was not taken or is the last.
+    async fn hand(&self, joiner: &mut Joiner, rendered: &Rendered) -> Result<Option<Stage>, StoreError> {
+        let Joiner { subscription, socket, .. } = joiner;
+        let change = match &rendered.entry.entry.kind {
+            EntryKind::Event(_) => {
+                let refused =
+                    deliver_to(socket, &subscription.terms.events, rendered, &self.node.settings.limits);
+                return Ok(refused.map(|(_, closing)| self.wait_or_give_up(joiner, closing)));
+            }
+            EntryKind::Subscription(change) => change,
+        };
+        if *change.id() != subscription.id {
+            return Ok(None);
+        }
+        match change {
+            SubscriptionChange::Renewed { .. } => {
+                if let Some(renewed) = self.confirm_anew(socket).await? {
+                    *subscription = renewed;
+                }
+                Ok(None)
+            }
+            SubscriptionChange::Replaced { connection, .. } if *connection == socket.connection.id => {
+                socket.close(Closing::Replaced);
+                Ok(Some(Stage::Over))
+            }
+            // It was another, before this one.
+            SubscriptionChange::Replaced { .. } => Ok(None),
+            SubscriptionChange::Ended { reason, .. } => {
+                socket.tell(confirmation::denial(&self.topic, &subscription.terms.events, reason));
+                socket.close(Closing::Ended);
+                Ok(Some(Stage::Over))
+            }
+        }
+    }
+
+    /// A full outbox empties while its subscriber reads and answers; one that does neither for
+    /// the ack time-out is closed, with its cursor where it has got to.
+    fn wait_or_give_up(&self, joiner: &mut Joiner, closing: Option<Closing>) -> Stage {
+        let since = *joiner.stalled_since.get_or_insert_with(std::time::Instant::now);
+        if closing.is_some() && since.elapsed() < self.node.settings.ack_timeout() {
+            return Stage::Full;
+        }
+        close(&joiner.socket, closing);
+        Stage::Over
+    }
+}
