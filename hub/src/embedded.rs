@@ -1,21 +1,27 @@
 //! The embedded hub: everything in one process, for a desk or a demo.
 
-use std::{io::Write, net::SocketAddr};
+use std::io::Write;
+
+use shared::settings::Settings;
 
 /// Says what the embedded hub is, and is not.
-pub fn announce() {
+pub fn announce(settings: &Settings) {
     tracing::warn!(
         "embedded: sessions are in this process's memory and gone when it ends; one process only, no cluster"
     );
     tracing::warn!(
-        "embedded: authentication is off, callbacks over http to this machine are allowed; loopback only"
+        listen = %settings.listen,
+        only_loopback = settings.listen.ip().is_loopback(),
+        authentication = "off",
+        http_callbacks = settings.callbacks.allow_http,
+        callback_networks = ?settings.callbacks.allowed_networks,
+        "embedded: for a desk or a demo"
     );
 }
 
 /// Prints three commands that show the hub at work. The third posts the Patient-open of the
 /// specification (3.0.0, CC0) with the topic replaced.
-pub fn print_commands(out: &mut impl Write, address: SocketAddr, base_path: &str) -> std::io::Result<()> {
-    let hub = format!("http://{address}{base_path}");
+pub fn print_commands(out: &mut impl Write, hub: &str) -> std::io::Result<()> {
     let event = include_str!("patient_open.json").trim();
     writeln!(
         out,

@@ -7,12 +7,11 @@ use clap::Parser;
 use hub::{embedded, server};
 use shared::{
     settings::{Defaults, Flags, Settings},
-    telemetry::{logging, metrics::METRICS},
+    signals::Signals,
+    store::open::{READINESS, open, watch},
+    telemetry::{Readiness, admin, logging, metrics::METRICS},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::sync::oneshot;
 use worker::Worker;
 
 #[global_allocator]
@@ -48,7 +47,6 @@ async fn main() -> ExitCode {
     match run(settings, arguments.embedded).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "the hub has failed");
             let _ = writeln!(std::io::stderr(), "fhircast-hub: {error:#}");
             ExitCode::FAILURE
         }
@@ -63,55 +61,40 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
             "redis.url is not set: set it, or start with --embedded to keep everything in this process's memory"
         );
     }
-    let store = server::open_store(&settings).await?;
-    let base_path = settings.base_paths.first().cloned().unwrap_or_default();
-    let hub = server::start(settings.clone(), store.clone()).await?;
+    let mut signals = Signals::new().context("signals cannot be heard")?;
+    let readiness = Readiness::new([READINESS, "draining"]);
+    readiness.set("draining", true, "no");
+    let (admin, admin_server) = admin::start(settings.admin_listen, readiness.clone())?;
+    let admin_handle = admin_server.handle();
+    actix_web::rt::spawn(admin_server);
 
+    let store = tokio::select! {
+        store = open(&settings, &readiness) => store?,
+        () = signals.next() => return Ok(()),
+    };
+    let hub = server::start(settings.clone(), store.clone(), readiness.clone())?;
     let (stop_worker, worker_stops) = oneshot::channel();
     let worker = if is_embedded {
-        embedded::announce();
+        embedded::announce(&settings);
         let worker = Worker::new(store, hub.publisher.clone(), &settings)?;
         Some(actix_web::rt::spawn(worker.run_until_stopped(async move {
             let _ = worker_stops.await;
         })))
     } else {
+        actix_web::rt::spawn(watch(store, readiness));
         None
     };
 
-    tracing::info!(url = hub.url, admin = format!("http://{}", hub.admin), "listening");
+    tracing::info!(url = hub.url, admin = format!("http://{admin}"), "listening");
     if is_embedded {
-        embedded::print_commands(&mut std::io::stdout(), hub.address, &base_path)?;
+        embedded::print_commands(&mut std::io::stdout(), &hub.url)?;
     }
-    let (stop, stopped) = oneshot::channel();
-    actix_web::rt::spawn(stop_on_signal(stop));
-    let served = hub.run(stopped).await;
+    let served = hub.run(signals.first()).await;
     let _ = stop_worker.send(());
     if let Some(worker) = worker {
         worker.await.context("the worker has ended")?;
     }
+    admin_handle.stop(true).await;
     tracing::info!("stopped");
     served
-}
-
-/// The first SIGTERM or SIGINT drains; the second ends the process at once.
-async fn stop_on_signal(stop: oneshot::Sender<()>) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be heard");
-        return;
-    };
-    let mut stop = Some(stop);
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        match stop.take() {
-            Some(stop) => {
-                let _ = stop.send(());
-            }
-            None => std::process::exit(130),
-        }
-    }
 }

@@ -10,20 +10,14 @@ use std::{
 use actix_tls::accept::openssl::TlsStream;
 use actix_web::{
     App, HttpServer,
-    dev::{Extensions, Server, ServerHandle},
+    dev::{Extensions, Server},
     rt::net::TcpStream,
     web,
 };
 use anyhow::Context;
-use shared::{
-    publisher::Publisher,
-    session::Rules,
-    settings::Settings,
-    store::{Retention, Store, memory::MemoryStore, redis::RedisStore},
-    telemetry::{Readiness, admin},
-};
+use shared::{publisher::Publisher, session::Rules, settings::Settings, store::Store, telemetry::Readiness};
 use socket2::SockRef;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::{
@@ -35,8 +29,6 @@ use crate::{
     tls,
 };
 
-/// How often the store is asked whether it is there.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// A peer that takes nothing of what it is sent for this long is cut off by the kernel.
 const STUCK_PEER: Duration = Duration::from_secs(40);
 /// How long requests that are in flight may take at the end of a drain.
@@ -48,34 +40,21 @@ pub struct Hub {
     pub url: String,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Where health and metrics are.
-    pub admin: SocketAddr,
-    /// What it is made of.
-    pub store: Arc<dyn Store>,
     /// What it publishes with.
     pub publisher: Arc<Publisher>,
     node: web::Data<Node>,
     readiness: Readiness,
     server: Server,
-    admin_handle: ServerHandle,
 }
 
-/// Opens the store that the settings name.
-pub async fn open_store(settings: &Settings) -> anyhow::Result<Arc<dyn Store>> {
-    let retention = Retention::from(&settings.limits);
-    Ok(match settings.redis.url {
-        Some(_) => RedisStore::connect(&settings.redis, retention).await?,
-        None => MemoryStore::new(settings.redis.partitions, retention),
-    })
-}
-
-/// Starts a hub on a store. It serves once [`Hub::run`] is awaited.
-pub async fn start(settings: Settings, store: Arc<dyn Store>) -> anyhow::Result<Hub> {
+/// Starts a hub on a store. It serves once [`Hub::run`] is awaited, and says in `readiness` when
+/// it drains.
+pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) -> anyhow::Result<Hub> {
     let rules = Rules { max_open: settings.limits.open_contexts };
     let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
     let node = web::Data::new(Node {
         id: Uuid::new_v4().to_string(),
-        store: store.clone(),
+        store,
         publisher: publisher.clone(),
         relays: Relays::default(),
         sockets: Sockets::default(),
@@ -84,12 +63,6 @@ pub async fn start(settings: Settings, store: Arc<dyn Store>) -> anyhow::Result<
         settings,
     });
     let settings = &node.settings;
-
-    let readiness = Readiness::new(["redis", "draining"]);
-    readiness.set("draining", true, "no");
-    let (admin, admin_server) = admin::start(settings.admin_listen, readiness.clone())?;
-    let admin_handle = admin_server.handle();
-    actix_web::rt::spawn(admin_server);
 
     let (data, origins) = (node.clone(), settings.cors.allowed_origins.clone());
     let server = HttpServer::new(move || {
@@ -113,11 +86,8 @@ pub async fn start(settings: Settings, store: Arc<dyn Store>) -> anyhow::Result<
     Ok(Hub {
         url: format!("{scheme}://{address}{base}"),
         address,
-        admin,
-        store,
         publisher,
         server: server.run(),
-        admin_handle,
         readiness,
         node,
     })
@@ -125,31 +95,18 @@ pub async fn start(settings: Settings, store: Arc<dyn Store>) -> anyhow::Result<
 
 impl Hub {
     /// Serves until `stop` resolves; then drains, and returns when all is let go.
-    pub async fn run(self, stop: oneshot::Receiver<()>) -> anyhow::Result<()> {
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let handle = self.server.handle();
         let mut serving = actix_web::rt::spawn(self.server);
         actix_web::rt::spawn(save_cursors(self.node.clone()));
-        actix_web::rt::spawn(probe(self.store, self.readiness.clone()));
         tokio::select! {
             served = &mut serving => return served.context("the server has ended")?.context("the server has failed"),
-            _ = stop => {}
+            () = stop => {}
         }
         self.readiness.set("draining", false, "yes");
         drain(&self.node, self.node.settings.drain()).await;
         handle.stop(true).await;
-        self.admin_handle.stop(true).await;
         serving.await.context("the server has ended")?.context("the server has failed")
-    }
-}
-
-/// Keeps readiness true to whether the store answers.
-async fn probe(store: Arc<dyn Store>, readiness: Readiness) {
-    loop {
-        match store.ping().await {
-            Ok(()) => readiness.set("redis", true, "ok"),
-            Err(error) => readiness.set("redis", false, error.to_string()),
-        }
-        tokio::time::sleep(PROBE_EVERY).await;
     }
 }
 

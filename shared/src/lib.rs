@@ -5,11 +5,13 @@
 //! - [`store`]: the seam to Redis and to the embedded memory store.
 //! - [`publisher`]: decides and commits an event, on whichever store.
 //! - [`settings`]: one typed tree of settings for both programs.
+//! - [`signals`]: those that ask a program to stop.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
 
 pub mod protocol;
 pub mod publisher;
 pub mod session;
 pub mod settings;
+pub mod signals;
 pub mod store;
 pub mod telemetry;

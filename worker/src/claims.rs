@@ -5,8 +5,9 @@
 //! die, so every worker also looks at *all* partitions once a second. What it has given back for a
 //! while, it looks at again when the time has come.
 //!
-//! Nothing is claimed that there is no room for. A store that is away is asked again with growing
-//! pauses; said once, and said again when it is back.
+//! Nothing is claimed that there is no room for, and each look begins at another partition, so that
+//! none is left out for long because those before it have taken the room. A store that is away is
+//! asked again with growing pauses; said once, and said again when it is back.
 
 use std::{
     collections::BTreeSet,
@@ -140,7 +141,9 @@ impl Claims {
 
     /// Claims what is due in the partitions that have not been seen, as far as there is room.
     async fn look(&mut self) -> Result<(), StoreError> {
-        let partitions: Vec<u16> = std::mem::take(&mut self.unseen).into_iter().collect();
+        let mut partitions: Vec<u16> = std::mem::take(&mut self.unseen).into_iter().collect();
+        let first = rand::random_range(0..partitions.len().max(1));
+        partitions.rotate_left(first);
         let room = self.most - self.tasks.len();
         let due = self.deliverer.store.due(&partitions, room).await?;
         if due.len() >= room {

@@ -8,7 +8,9 @@
 //! - Otherwise it is tried again after a pause, with the claim given back meanwhile, until it is
 //!   given up: then there is a SyncError, and the cursor moves on.
 //! - An event that has stayed undelivered for the ack time-out is reported at that moment, also
-//!   while a request hangs, and also when it only waits behind another one.
+//!   while a request hangs, and also when it only waits behind another one, or for its host. What
+//!   was accepted after the end of the lease was not for this subscriber, and is not reported.
+//! - What the log no longer holds is passed over, and counted as a gap.
 //!
 //! Relies on the fence of the claim: whoever has lost it moves no cursor and sends nothing more.
 //! A store that is away ends the claim where it stands; what was in flight is sent again.
@@ -17,6 +19,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -44,8 +47,9 @@ use crate::{
     plan::{Plan, Waiting, plan},
 };
 
-/// When a subscription is looked at again whose host has as many requests as it may.
-const BUSY_PAUSE: Duration = Duration::from_millis(100);
+/// When a subscription is looked at again whose host has as many requests as it may, in
+/// milliseconds: not all that wait for one host come at the same time.
+const BUSY_PAUSE: Range<u64> = 100..500;
 
 /// Why a claim ended before its work.
 #[derive(Debug)]
@@ -125,8 +129,8 @@ impl<'w> Delivery<'w> {
             return Ok(Served::Delivered(self.tally));
         };
         let Some(_slot) = self.deliverer.hosts.slot(&callback) else {
-            self.settle(None, Release::After(BUSY_PAUSE)).await?;
-            return Ok(Served::Waiting { tally: self.tally, pause: BUSY_PAUSE });
+            self.look_around().await?;
+            return self.wait(rand::random_range(BUSY_PAUSE)).await;
         };
         if let Some(request) = self.claim.request.clone() {
             return self.verify(&request).await;
@@ -147,15 +151,25 @@ impl<'w> Delivery<'w> {
         }
     }
 
+    /// The subscription, unless its lease was over when it was claimed.
+    pub(crate) fn in_force(&self) -> Option<&Subscription> {
+        self.claim.subscription.as_ref().filter(|_| !self.claim.lease.is_zero())
+    }
+
     async fn deliver(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
-        self.notice_a_gap();
+        if self.batch.front().is_some_and(|first| first.previous > self.progress.cursor) {
+            self.count_a_gap();
+        }
         loop {
             self.pass_over(subscription);
             let plan = self.plan();
-            let Some(entry) = self.batch.front().cloned() else { break };
+            let Some(entry) = self.batch.front().cloned() else {
+                self.catch_up();
+                break;
+            };
             if !plan.may_try {
                 self.look_around().await?;
-                return self.wait().await;
+                return self.wait(u64::MAX).await;
             }
             if self.deliverer.is_stopping() {
                 break;
@@ -244,12 +258,13 @@ impl<'w> Delivery<'w> {
         info!(?callback, topic = ?self.claim.address.topic, attempts, reason, ?pause, "a delivery failed and will be tried again");
         self.progress.retry_at = now.saturating_add(millis(pause)).max(now + 1);
         self.look_around().await?;
-        self.wait().await.map(Some)
+        self.wait(u64::MAX).await.map(Some)
     }
 
-    /// Gives the claim back until the next try or report.
-    async fn wait(&mut self) -> Result<Served, Interruption> {
-        let pause = Duration::from_millis(self.plan().wake_at.saturating_sub(self.now()).max(1));
+    /// Gives the claim back until the next try or report, and for so many milliseconds at most.
+    async fn wait(&mut self, at_most: u64) -> Result<Served, Interruption> {
+        let until_next = self.plan().wake_at.saturating_sub(self.now());
+        let pause = Duration::from_millis(until_next.clamp(1, at_most));
         self.settle(None, Release::After(pause)).await?;
         Ok(Served::Waiting { tally: self.tally, pause })
     }
@@ -274,13 +289,20 @@ impl<'w> Delivery<'w> {
         }
     }
 
-    /// The log may have been trimmed past the cursor: that is never silent.
-    fn notice_a_gap(&self) {
-        let is_gap = self.batch.front().is_some_and(|first| first.previous > self.claim.progress.cursor);
-        if is_gap {
-            METRICS.gaps.inc();
-            warn!(topic = ?self.claim.address.topic, subscription = ?self.claim.address.id, "the log no longer holds all that a subscriber has not got");
+    /// All entries are done with: if they reached up to the head, there is nothing left before it.
+    /// A cursor that stayed behind the head would make the subscription due again at once.
+    fn catch_up(&mut self) {
+        if let Some(head) = self.claim.head.filter(|head| *head > self.progress.cursor) {
+            self.count_a_gap();
+            self.progress =
+                Progress { cursor: head, reported: self.progress.reported, ..Progress::default() };
         }
+    }
+
+    /// The log has been trimmed past the cursor: that is never silent.
+    fn count_a_gap(&self) {
+        METRICS.gaps.inc();
+        warn!(topic = ?self.claim.address.topic, subscription = ?self.claim.address.id, "the log no longer holds all that a subscriber has not got");
     }
 
     /// Waits for a request, and looks around meanwhile.
@@ -321,7 +343,7 @@ impl<'w> Delivery<'w> {
             self.looked_around = Instant::now();
             self.renew_when_old().await?;
             let plan = self.plan();
-            if let Some(subscription) = self.claim.subscription.clone() {
+            if let Some(subscription) = self.in_force().cloned() {
                 for position in &plan.overdue {
                     self.renew_when_old().await?;
                     self.report_overdue(&subscription, *position).await?;
@@ -384,19 +406,22 @@ impl<'w> Delivery<'w> {
 
     /// Reads on in the log for events that may become overdue. `false` when there are none.
     async fn read_ahead(&mut self) -> Result<bool, Interruption> {
-        let Some(subscription) = &self.claim.subscription else { return Ok(false) };
+        let Some(subscription) = self.in_force().cloned() else { return Ok(false) };
         let page = self.deliverer.store.log(self.claim.address.topic, self.read_to, PAGE).await?;
         let Some(last) = page.entries.last() else { return Ok(false) };
         self.read_to = last.position;
-        self.ahead = page.entries.into_iter().filter(|entry| is_for(subscription, entry)).collect();
+        self.ahead = page.entries.into_iter().filter(|entry| is_for(&subscription, entry)).collect();
         Ok(true)
     }
 
     fn plan(&self) -> Plan {
-        let Some(subscription) = &self.claim.subscription else {
+        let Some(subscription) = self.in_force() else {
             return plan(self.now(), [], &self.progress, millis(self.deliverer.rules.ack_timeout));
         };
-        let entries = self.batch.iter().chain(&self.ahead).filter(|entry| is_for(subscription, entry));
+        let lease_end = self.claim.now.saturating_add(millis(self.claim.lease));
+        let is_owed =
+            |entry: &&Arc<LogEntry>| entry.position.millis < lease_end && is_for(subscription, entry);
+        let entries = self.batch.iter().chain(&self.ahead).filter(is_owed);
         let waiting = entries.filter_map(|entry| {
             let notice = entry.entry.as_event()?;
             Some(Waiting { position: entry.position, is_reported: is_reported(notice) })

@@ -91,7 +91,7 @@ impl Delivery<'_> {
 
     /// Is nothing in force that the verified terms replace?
     fn is_new(&self) -> bool {
-        self.claim.subscription.is_none() || self.claim.lease.is_zero()
+        self.in_force().is_none()
     }
 
     fn first_entries(

@@ -26,6 +26,7 @@ livenessProbe:
 - { name: FHIRCAST_LISTEN, value: "0.0.0.0:8080" }
 - { name: FHIRCAST_ADMIN_LISTEN, value: "0.0.0.0:9100" }
 - { name: FHIRCAST_LOG__FORMAT, value: json }
+- { name: FHIRCAST_INSECURE, value: {{ .Values.insecure | quote }} }
 - { name: FHIRCAST_DRAIN_SECS, value: {{ .Values.drainSeconds | quote }} }
 {{- if .Values.publicUrl }}
 - { name: FHIRCAST_PUBLIC_URL, value: {{ .Values.publicUrl | quote }} }

@@ -68,10 +68,10 @@ impl Relay {
     }
 
     async fn bring_up(&mut self, joiner: &mut Joiner) -> Result<Stage, StoreError> {
+        if joiner.needs() > self.position {
+            return Ok(Stage::Ahead);
+        }
         while joiner.cursor != self.position {
-            if joiner.cursor > self.position {
-                return Ok(Stage::Ahead);
-            }
             let missed = self.after(joiner.cursor).await?;
             for rendered in &missed {
                 self.note_gap(rendered.entry.previous, joiner.cursor);

@@ -47,6 +47,8 @@ enum Command {
 pub struct Joiner {
     subscription: Subscription,
     socket: SocketHandle,
+    /// The log's head when the socket took its subscription.
+    attached_at: Position,
     cursor: Position,
     /// Since when it has taken nothing more.
     stalled_since: Option<Instant>,
@@ -54,8 +56,19 @@ pub struct Joiner {
 
 impl Joiner {
     /// A socket that has just been opened.
-    pub fn new(subscription: Subscription, socket: SocketHandle, cursor: Position) -> Self {
-        Self { subscription, socket, cursor, stalled_since: None }
+    pub fn new(
+        subscription: Subscription,
+        socket: SocketHandle,
+        attached_at: Position,
+        cursor: Position,
+    ) -> Self {
+        Self { subscription, socket, attached_at, cursor, stalled_since: None }
+    }
+
+    /// How far the relay must have come before it can serve the socket. Then it also knows of all
+    /// who held the subscription before.
+    fn needs(&self) -> Position {
+        self.attached_at.max(self.cursor)
     }
 }
 

@@ -52,11 +52,10 @@ pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Rec
     let mut listener: Option<Listener> = None;
     let mut relay: Option<Relay> = None;
     while let Some(command) = commands.recv().await {
-        // The first socket says where in the log to begin.
         if let (None, Command::Join(first)) = (&relay, &command) {
-            let heard = listen(&node, topic).await;
+            let (heard, head) = begin(&node, topic).await;
             listener = Some(heard);
-            relay = Some(Relay::new(node.clone(), first.subscription.topic.clone(), first.cursor));
+            relay = Some(Relay::new(node.clone(), first.subscription.topic.clone(), head));
         }
         let (Some(relay), Some(listener)) = (&mut relay, &mut listener) else { break };
         relay.handle(command).await;
@@ -77,12 +76,18 @@ pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Rec
     METRICS.topics_served.dec();
 }
 
-async fn listen(node: &Node, topic: TopicKey) -> Listener {
+/// Listens, and then looks where the log is: what comes later is heard.
+async fn begin(node: &Node, topic: TopicKey) -> (Listener, Position) {
     loop {
-        match node.store.listen(topic).await {
-            Ok(listener) => return listener,
+        let begun = async {
+            let listener = node.store.listen(topic).await?;
+            let (session, _) = node.store.session(topic, None).await?;
+            Ok::<_, StoreError>((listener, session.head))
+        };
+        match begun.await {
+            Ok(begun) => return begun,
             Err(error) => {
-                tracing::warn!(%error, ?topic, "a bell cannot be listened to; trying again");
+                tracing::warn!(%error, ?topic, "a log cannot be followed; trying again");
                 tokio::time::sleep(TRY_AGAIN).await;
             }
         }
@@ -101,7 +106,7 @@ impl Relay {
             position,
             followed,
             waiting: Vec::new(),
-            catch_up_at: Some(Instant::now()),
+            catch_up_at: None,
             admit_at: None,
         }
     }
@@ -233,9 +238,7 @@ impl Relay {
                     if !has_more {
                         if head > self.position {
                             // What the head names has been trimmed, or cannot be read.
-                            self.note_gap(head, self.position);
-                            self.position = head;
-                            self.followed.set(head);
+                            self.skip_to(head);
                         }
                         break;
                     }
@@ -243,7 +246,19 @@ impl Relay {
                 Err(error) => return self.try_again(&error),
             }
         }
+        // The log was read after all of them were attached: it ends before where they have been.
+        if let Some(beyond) =
+            self.waiting.iter().map(Joiner::needs).max().filter(|needs| *needs > self.position)
+        {
+            self.skip_to(beyond);
+        }
         self.admit().await;
+    }
+
+    fn skip_to(&mut self, position: Position) {
+        self.note_gap(position, self.position);
+        self.position = position;
+        self.followed.set(position);
     }
 
     pub(super) fn try_again(&mut self, error: &StoreError) {

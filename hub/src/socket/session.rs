@@ -58,6 +58,8 @@ pub struct SocketSession {
     subscription: Subscription,
     /// When the lease ends.
     lease_end: Instant,
+    /// The log's head when the connection took the subscription.
+    attached_at: Position,
     /// From where the subscriber is to be served.
     cursor: Position,
     frames: Frames,
@@ -70,11 +72,18 @@ pub struct SocketSession {
 
 impl SocketSession {
     /// A session for a subscription that `connection` has just taken.
-    pub fn new(held: Held, subscription: Subscription, lease: Duration, cursor: Position) -> Self {
+    pub fn new(
+        held: Held,
+        subscription: Subscription,
+        lease: Duration,
+        attached_at: Position,
+        cursor: Position,
+    ) -> Self {
         Self {
             held,
             subscription,
             lease_end: Instant::now() + lease,
+            attached_at,
             cursor,
             frames: Frames::default(),
             written: 0,
@@ -193,7 +202,7 @@ impl Actor for SocketSession {
             // The upgrade was under way when the drain began.
             return self.close(Closing::GoingAway, ctx);
         }
-        let joiner = Joiner::new(self.subscription.clone(), handle, self.cursor);
+        let joiner = Joiner::new(self.subscription.clone(), handle, self.attached_at, self.cursor);
         actix_web::rt::spawn(async move { node.relays.join(&node, Box::new(joiner)).await });
         ctx.run_interval(self.node().settings.ping(), |session, ctx| {
             if session.missed_pongs >= MAX_MISSED_PONGS {

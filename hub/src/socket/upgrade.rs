@@ -40,7 +40,7 @@ pub async fn upgrade(
 
     let address = subscription.address();
     let connection = Connection { node: node.id.clone(), id: Uuid::new_v4().to_string() };
-    let Attached { subscription, lease, cursor } =
+    let Attached { subscription, lease, head, cursor } =
         node.store.attach(address, &connection).await?.ok_or(UNKNOWN)?;
     let outbox = Arc::new(Outbox::default());
     let held = Held::new(node.clone(), address, connection.clone(), outbox.clone());
@@ -49,7 +49,7 @@ pub async fn upgrade(
         Err(snapshot) => activate(&node, &subscription, connection, snapshot).await?,
     };
     outbox.saved(cursor);
-    let session = SocketSession::new(held, subscription, lease, cursor);
+    let session = SocketSession::new(held, subscription, lease, head, cursor);
     let codec = Codec::new().max_size(node.settings.limits.frame_bytes);
     let body = WebsocketContext::with_codec(session, payload, codec);
     Ok(response.streaming(CountedBody::new(body, outbox)))

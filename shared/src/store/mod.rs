@@ -16,6 +16,7 @@
 //! - Who holds a subscription (a connection, a claim) is the only one who can move its cursor.
 
 pub mod memory;
+pub mod open;
 mod position;
 pub mod redis;
 mod subscription;

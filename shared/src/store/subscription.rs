@@ -86,6 +86,8 @@ pub struct Attached {
     pub subscription: Subscription,
     /// What remains of its lease.
     pub lease: Duration,
+    /// The log's head at that moment: who held it before lost it there or earlier.
+    pub head: Position,
     /// Where reading goes on, or the session as it is if the subscription has never been read:
     /// then it is to be activated.
     pub cursor: Result<Position, Snapshot>,

@@ -30,12 +30,15 @@ async fn the_three_commands_that_the_embedded_hub_prints_work_as_printed() {
     // The commands are the lines that are indented by three spaces.
     let lines = hub.log_lines();
     let commands: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("   ")).collect();
-    let [subscribe, listen, publish] = commands.as_slice() else { panic!("not three commands: {commands:?}") };
+    let [subscribe, listen, publish] = commands.as_slice() else {
+        panic!("not three commands: {commands:?}")
+    };
 
     // The first two share a shell, whose standard input stays open as a terminal's would.
     let folder = tempfile::tempdir().unwrap();
     let mut both = Command::new("bash");
-    both.args(["-c", &format!("mkfifo input; exec 0<>input; {subscribe}; exec {listen}")]).current_dir(&folder);
+    both.args(["-c", &format!("mkfifo input; exec 0<>input; {subscribe}; exec {listen}")])
+        .current_dir(&folder);
     let listening = Process::start("listening", both).unwrap();
     printed(&listening, "hub.lease_seconds").await;
     let published = shell(publish);
@@ -56,7 +59,8 @@ async fn the_cluster_serves_at_the_url_that_it_prints_and_stops_all_that_it_star
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/local/cluster");
     let mut cluster = Command::new(script);
     cluster.arg(programs).env("TMPDIR", folder.path());
-    for name in ["LB", "REDIS", "HUB1", "HUB2", "HUB1_ADMIN", "HUB2_ADMIN", "WORKER1_ADMIN", "WORKER2_ADMIN"] {
+    for name in ["LB", "REDIS", "HUB1", "HUB2", "HUB1_ADMIN", "HUB2_ADMIN", "WORKER1_ADMIN", "WORKER2_ADMIN"]
+    {
         cluster.env(format!("{name}_PORT"), free_port().to_string());
     }
     let mut cluster = Process::start("cluster", cluster).unwrap();
@@ -65,10 +69,28 @@ async fn the_cluster_serves_at_the_url_that_it_prints_and_stops_all_that_it_star
     printed(&cluster, "Ctrl-C stops everything").await;
 
     let load = Command::new(program("fhircast-load").unwrap())
-        .args(["--hub", url, "--sockets", "4", "--topics", "2", "--callbacks", "2", "--rate", "20", "--seconds", "1"])
+        .args([
+            "--hub",
+            url,
+            "--sockets",
+            "4",
+            "--topics",
+            "2",
+            "--callbacks",
+            "2",
+            "--rate",
+            "20",
+            "--seconds",
+            "1",
+        ])
         .output()
         .unwrap();
-    assert!(load.status.success(), "{}{}", String::from_utf8_lossy(&load.stdout), String::from_utf8_lossy(&load.stderr));
+    assert!(
+        load.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&load.stdout),
+        String::from_utf8_lossy(&load.stderr)
+    );
 
     cluster.signal(Signal::TERM).unwrap();
     cluster.wait_exit(PATIENCE).await.unwrap();

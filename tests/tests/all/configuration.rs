@@ -4,7 +4,7 @@ use harness::examples::{fresh_id, fresh_topic};
 use serde_json::Value;
 
 use crate::{
-    messages::{event, resource},
+    messages::{event, resource, versioned},
     setups::{Kind, ids_until, on_both_setups},
 };
 
@@ -42,10 +42,13 @@ async fn every_event_that_it_names_can_be_asked_for_and_is_delivered(kind: Kind)
         let listener = setup.listener(&topic, name).await;
         let sent = name.replace('*', "DiagnosticReport");
         let anchor = resource(sent.split('-').next().unwrap(), "1");
-        if sent.ends_with("-select") {
+        let mut sent = event(&topic, &id, &sent, &anchor);
+        if name.ends_with("-select") || name.ends_with("-update") {
             setup.publish(&event(&topic, "open", "DiagnosticReport-open", &anchor)).await;
+            let context = setup.subscriber().current_context(&topic).await.unwrap().json().unwrap();
+            sent = versioned(&sent, context["context.versionId"].as_str().unwrap());
         }
-        setup.publish(&event(&topic, &id, &sent, &anchor)).await;
+        setup.publish(&sent).await;
         assert!(ids_until(&listener, &id).await.contains(&id), "FC-CNF-01: {name}");
     }
 }

@@ -10,6 +10,7 @@ mod drain;
 mod events;
 mod examples;
 mod faults;
+mod health;
 mod malformed;
 mod messages;
 mod notifying;

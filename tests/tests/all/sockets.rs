@@ -32,6 +32,8 @@ on_both_setups![
     a_peer_that_misses_pings_is_dropped_and_one_that_answers_them_is_not,
     a_dropped_socket_resumes_without_a_gap,
     a_subscriber_that_never_answers_resumes_without_a_gap,
+    who_missed_more_than_may_be_unanswered_gets_all_of_it,
+    who_neither_reads_on_nor_answers_is_closed_and_comes_back_to_where_it_was,
     an_endpoint_ends_with_the_reconnect_grace,
 ];
 
@@ -261,6 +263,46 @@ async fn a_subscriber_that_never_answers_resumes_without_a_gap(kind: Kind) {
     assert!(history.check().is_clean(), "FC-WSC-08: {}", history.check());
 }
 
+async fn who_missed_more_than_may_be_unanswered_gets_all_of_it(kind: Kind) {
+    let setup = kind.own(&[("limits.unanswered", "5")]).await;
+    for answers in [true, false] {
+        let topic = fresh_topic();
+        let mut listener = setup.listener(&topic, "Patient-open").await;
+        if !answers {
+            listener.answer_with(|_| None);
+        }
+        listener.drop_connection().await;
+        let ids: Vec<String> = (0..23).map(|number| number.to_string()).collect();
+        for id in &ids {
+            setup.publish(&patient_open(&topic, id)).await;
+        }
+        listener.reconnect().await.unwrap();
+        assert_eq!(ids_until(&listener, "22").await, ids, "FC-WSC-08: answers: {answers}");
+    }
+}
+
+async fn who_neither_reads_on_nor_answers_is_closed_and_comes_back_to_where_it_was(kind: Kind) {
+    let setup = kind.own(&[("limits.unanswered", "5"), ("ack_timeout_secs", "1")]).await;
+    let topic = fresh_topic();
+    let mut listener = setup.listener(&topic, "Patient-open").await;
+    // It has answered before, so it is held to its answers.
+    setup.publish(&patient_open(&topic, "first")).await;
+    listener.wait_for_event(PATIENCE, "first").await.unwrap();
+    listener.answer_with(|_| None);
+    let ids: Vec<String> = (0..12).map(|number| number.to_string()).collect();
+    for id in &ids {
+        setup.publish(&patient_open(&topic, id)).await;
+    }
+    assert_eq!(listener.wait_closed(PATIENCE).await.unwrap(), Some(1008), "limits.unanswered");
+    listener.answer_with(|_| Some(200));
+    listener.reconnect().await.unwrap();
+    listener.wait_for_event(PATIENCE, "11").await.unwrap();
+    let mut history = History::default();
+    history.accepted(["first".to_owned()].into_iter().chain(ids));
+    listener.tell(&mut history, "the subscriber", "Patient-open");
+    assert!(history.check().is_clean(), "FC-WSC-08: {}", history.check());
+}
+
 async fn an_endpoint_ends_with_the_reconnect_grace(kind: Kind) {
     let setup = kind.own(&[("reconnect_grace_secs", "1")]).await;
     let topic = fresh_topic();
@@ -274,11 +316,11 @@ async fn an_endpoint_ends_with_the_reconnect_grace(kind: Kind) {
         endpoints.push(endpoint);
     }
     for endpoint in endpoints {
-        // Renewing is refused from the same moment on, and unlike connecting it does not end the grace.
+        // Looking at it, unlike connecting, does not end the grace.
+        let id = endpoint.rsplit('/').next().unwrap();
         let gone = eventually(PATIENCE, "the end of the grace", || async {
-            let renewal = [("hub.channel.endpoint", endpoint.as_str())];
-            let renewed = setup.subscriber().subscribe_websocket(&topic, "*", &renewal).await;
-            renewed.err().filter(|error| error.to_string().contains("404"))
+            let looked = setup.subscriber().get(&format!("/ws/{id}")).await.unwrap();
+            (looked.status == 404).then_some(())
         });
         gone.await.expect("FC-WSC-08: the endpoint ends with the grace");
         let refused = Socket::connect(&endpoint).await.err().unwrap();

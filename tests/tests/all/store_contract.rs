@@ -62,13 +62,15 @@ contract! {
         a_newer_connection_takes_over_and_the_older_is_told,
         what_is_not_there_cannot_be_attached,
         within_its_grace_a_subscription_is_taken_again,
+        renewing_within_its_grace_ends_the_grace,
         after_its_grace_a_subscription_is_lost,
         an_activation_appends_behind_its_cursor,
         an_activation_on_another_revision_changes_nothing,
         only_who_holds_it_activates,
         a_cursor_moves_forward_only_and_not_before_the_activation,
         an_older_connection_moves_nothing_and_lets_go_of_nothing,
-        ending_removes_it_and_tells_who_holds_it;
+        ending_removes_it_and_tells_who_holds_it,
+        ending_a_websocket_touches_no_webhook;
     webhooks:
         a_request_is_due_and_no_subscription_until_it_is_verified,
         a_verified_request_is_in_force,

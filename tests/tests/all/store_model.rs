@@ -12,8 +12,8 @@ use proptest::{
 use shared::{
     protocol::{Topic, webhook::Mode},
     store::{
-        Activated, Address, Claim, Commit, Committed, Connection, CursorMove, Once, Position, Progress,
-        Release, Snapshot, Store, Subscription,
+        Activated, Claim, Commit, Committed, Connection, CursorMove, Once, Position, Progress, Release,
+        Snapshot, Store, Subscription,
     },
 };
 use uuid::Uuid;
@@ -48,7 +48,6 @@ enum Operation {
     Claim { worker: usize, webhook: usize, is_held: bool, max_entries: usize },
     Verify { worker: usize, webhook: usize, lag: u64, entries: usize },
     Settle { worker: usize, webhook: usize, place: usize, attempts: u32, is_answered: bool, release: Release },
-    EndWebhook { webhook: usize },
     RegisterWorker { worker: usize },
 }
 
@@ -62,6 +61,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => Just(Release::Idle),
         1 => pause().prop_map(Release::After),
         1 => pause().prop_map(Release::Hold),
+        1 => Just(Release::End),
     ];
     // Mostly the same one, so that what was begun is gone on with.
     let worker = || prop_oneof![4 => Just(0_usize), 1 => Just(1)];
@@ -90,7 +90,6 @@ fn operation() -> impl Strategy<Value = Operation> {
                 Op::Settle { worker, webhook, place, attempts, is_answered, release }
             }
         ),
-        1 => (0..WEBHOOKS).prop_map(|webhook| Op::EndWebhook { webhook }),
         1 => (0..WORKERS).prop_map(|worker| Op::RegisterWorker { worker }),
     ];
     let of_topics = prop_oneof![
@@ -250,7 +249,7 @@ impl Side {
             Operation::Log { topic, place, limit } => {
                 let after = self.position(topic, place);
                 let page = store.log(cast.topics[topic].key(), after, limit).await.unwrap();
-                format!("{:?} {}", say(&page.entries), self.place(topic, page.head))
+                format!("{:?} {} {}", say(&page.entries), self.place(topic, page.head), page.has_more)
             }
             Operation::Subscribe { socket, limit } => {
                 let subscription = &cast.sockets[socket];
@@ -294,7 +293,9 @@ impl Side {
                 store.detach(address, &cast.connection(connection), LONG).await.unwrap();
                 String::new()
             }
-            Operation::EndWebsocket { socket } => self.end(cast.sockets[socket].address()).await,
+            Operation::EndWebsocket { socket } => {
+                store.end_websocket(cast.sockets[socket].address(), "over").await.unwrap().to_string()
+            }
             Operation::Request { webhook, mode, limit, leases } => {
                 let mut request = request(mode, &with_lease(&cast.webhooks[webhook], leases));
                 request.nonce = format!("step {step}");
@@ -304,10 +305,11 @@ impl Side {
                 let hold = if is_held { LONG } else { Duration::ZERO };
                 let claimed = store.claim(cast.webhooks[webhook].address(), hold, max_entries).await.unwrap();
                 let Some(claim) = claimed else { return "none".into() };
-                let Claim { subscription, lease, request, progress, entries, .. } = &claim;
+                let Claim { subscription, lease, request, progress, entries, head, .. } = &claim;
                 let progress = self.tell_progress(webhook % TOPICS, progress);
-                let told =
-                    format!("{subscription:?} {} {request:?} {progress} {:?}", leases(*lease), say(entries));
+                let head = head.map(|head| self.place(webhook % TOPICS, head));
+                let (lease, entries) = (leases(*lease), say(entries));
+                let told = format!("{subscription:?} {lease} {request:?} {progress} {entries:?} {head:?}");
                 let is_verified = subscription.is_some();
                 self.claims[worker][webhook] = Some(Held { claim, is_verified });
                 told
@@ -334,16 +336,11 @@ impl Side {
                     claim.request.as_ref().filter(|_| is_answered).map(|request| request.nonce.as_str());
                 store.settle(claim, &progress, answered, release).await.unwrap().to_string()
             }
-            Operation::EndWebhook { webhook } => self.end(cast.webhooks[webhook].address()).await,
             Operation::RegisterWorker { worker } => {
                 let workers = store.register_worker(&format!("{} {worker}", cast.name), LONG).await.unwrap();
                 format!("{:?}", workers.iter().filter(|id| id.starts_with(&cast.name)).collect::<Vec<_>>())
             }
         }
-    }
-
-    async fn end(&self, address: Address) -> String {
-        self.store.end(address, "over").await.unwrap().to_string()
     }
 
     async fn read_logs(&mut self, cast: &Cast) {

@@ -11,6 +11,8 @@ use harness::{
     wait::{PATIENCE, eventually},
 };
 
+use shared::protocol::{SubscriptionId, Topic};
+
 use crate::{
     messages::{event, patient_open, resource},
     setups::{Kind, ids_at, on_both_setups},
@@ -22,6 +24,7 @@ on_both_setups![
     an_intent_is_verified_with_the_callbacks_own_query_kept,
     what_is_not_verified_does_not_exist,
     an_unsubscribe_is_verified_too,
+    a_webhook_is_not_ended_as_if_it_were_a_socket,
     subscribing_again_replaces_the_terms,
     a_late_joiner_is_sent_what_is_open,
     a_lease_that_ends_is_denied,
@@ -45,6 +48,19 @@ async fn a_callback_is_required_and_its_secret_is_short(kind: Kind) {
         assert_eq!(answer.status, expected, "FC-WHK-01: {length} bytes: {answer:?}");
         assert!(expected == 202 || answer.body.contains("hub.secret"), "FC-WHK-01: {answer:?}");
     }
+}
+
+async fn a_webhook_is_not_ended_as_if_it_were_a_socket(kind: Kind) {
+    let (setup, topic) = (kind.shared().await, fresh_topic());
+    let server = CallbackServer::start().unwrap();
+    setup.webhook(&server, "/cb", &topic, "Patient-open", &[]).await;
+    // Its id can be computed by whoever knows topic and callback.
+    let key = topic.parse::<Topic>().unwrap().key();
+    let id = SubscriptionId::of_callback(key.partition(256), &key, &server.url("/cb"));
+    let answer = setup.subscriber().unsubscribe_websocket(&topic, &format!("ws://x/ws/{id}")).await.unwrap();
+    assert_eq!(answer.status, 404, "FC-SUB-09, FC-WHK-02: {answer:?}");
+    setup.publish(&patient_open(&topic, "still")).await;
+    server.wait_for_event(PATIENCE, "/cb", "still").await.expect("FC-WHK-02: it lives on");
 }
 
 async fn a_callback_is_https_unless_it_is_allowed_otherwise(kind: Kind) {

@@ -42,16 +42,25 @@ async fn a_request_that_takes_longer_than_a_claim_is_not_made_by_another_worker(
 #[actix_rt::test]
 async fn a_worker_that_has_lost_its_claim_sends_nothing_more_and_moves_nothing() {
     let callback = Callback::start(|_| Reply::status(200).after(Duration::from_millis(300)));
-    let system = System::new();
+    let system = System::with(|settings| settings.retry.claim_secs = 1);
     let address = system.subscribe_to(&callback.url("/"), "*").await;
     system.publish("Patient-open", "e1").await;
     system.publish("Patient-open", "e2").await;
     let worker: Worker = system.worker();
     let working = actix_rt::spawn(async move { worker.step().await.unwrap() });
     until("a request is in flight", || async { !callback.ids().is_empty() }).await;
-    assert!(system.store.end(address, "taken away").await.unwrap());
+    // Its thread, which is this one, stands still for longer than its claim holds.
+    let taken = loop {
+        match system.store.claim(address, Duration::from_secs(9), 9).await.unwrap() {
+            Some(claim) => break claim,
+            None => std::thread::sleep(Duration::from_millis(10)),
+        }
+    };
     assert_eq!(working.await.unwrap(), [Served::Lost], "FC-WHK-07");
     assert_eq!(callback.ids(), ["e1"]);
+    assert_eq!(taken.entries.len(), 2, "FC-WHK-07: it is for the new holder to deliver");
+    let settled = system.store.settle(&taken, &taken.progress, None, Release::Idle).await.unwrap();
+    assert!(settled, "the new holder is not disturbed");
 }
 
 #[actix_rt::test]
@@ -170,4 +179,38 @@ async fn with_little_room_everything_comes() {
     until("all come", || async { callback.ids().len() == 20 }).await;
     running.stop().await;
     assert_eq!(callback.ids().len(), 20, "FC-WHK-07: once each");
+}
+
+#[actix_rt::test]
+async fn partitions_that_are_always_due_starve_no_other() {
+    let busy = Callback::start(|_| Reply::status(503));
+    let good = Callback::accepting();
+    let mut system = System::with(|settings| {
+        settings.limits.deliveries = 1;
+        settings.retry.initial_secs = 0.001;
+        settings.retry.max_secs = 0.001;
+        settings.retry.max_attempts = u32::MAX;
+        settings.ack_timeout_secs = 3600;
+    });
+    let mut topics: Vec<Topic> = (0..9).map(|number| format!("topic-{number}").parse().unwrap()).collect();
+    topics.sort_by_key(|topic| topic.key().partition(system.store.partitions()));
+    system.topic = topics[0].clone();
+    for number in 0..20 {
+        system.subscribe_to(&busy.url(&format!("/{number}")), "*").await;
+    }
+    system.publish("Patient-open", "e").await;
+    let partitions = system.store.partitions();
+    let others: Vec<&Topic> = topics
+        .iter()
+        .filter(|topic| topic.key().partition(partitions) != topics[0].key().partition(partitions))
+        .collect();
+    assert!(others.len() >= 4);
+    let running = system.start();
+    until("there is no rest", || async { busy.ids().len() > 40 }).await;
+    for topic in &others {
+        system.topic = (*topic).clone();
+        system.request(Mode::Subscribe, &system.subscription(&good.url("/"), "*")).await;
+    }
+    until("the others have their turn", || async { good.received().len() == others.len() }).await;
+    running.stop().await;
 }

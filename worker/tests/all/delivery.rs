@@ -8,6 +8,7 @@ use std::{
 use shared::{
     protocol::{subscription_request::Secret, webhook::signature},
     store::Channel,
+    telemetry::metrics::METRICS,
 };
 use worker::{Served, Tally};
 
@@ -154,4 +155,24 @@ async fn a_long_answer_counts_by_its_status_and_is_not_read_to_its_end() {
     }
     assert_eq!(system.step().await, [Served::Delivered(Tally { delivered: 2, ..Tally::default() })]);
     assert_eq!(callback.ids(), ["e1", "e2"]);
+}
+
+#[actix_rt::test]
+async fn a_subscription_whose_events_have_been_trimmed_comes_to_rest() {
+    let callback = Callback::accepting();
+    // A log that keeps nothing: all has been trimmed before any worker comes.
+    let system = System::with(|settings| settings.limits.log_entries = 0);
+    let address = system.subscribe_to(&callback.url("/"), "*").await;
+    let gaps = METRICS.gaps.get();
+    for id in ["e1", "e2"] {
+        system.publish("Patient-open", id).await;
+    }
+    assert_eq!(system.step().await, [Served::Delivered(Tally::default())]);
+    assert!(METRICS.gaps.get() > gaps, "FC-WHK-06: nothing is skipped silently");
+    assert!(system.step().await.is_empty(), "the cursor is at the head, and nobody looks again");
+
+    let head = system.store.session(system.topic.key(), None).await.unwrap().0.head;
+    system.publish("Patient-open", "e3").await;
+    let claim = system.store.claim(address, Duration::from_secs(9), 9).await.unwrap();
+    assert_eq!(claim.expect("a new event makes it due").progress.cursor, head);
 }

@@ -95,6 +95,31 @@ async fn reports_both_in_time(reply: impl Fn() -> Reply + Send + Sync + 'static)
 }
 
 #[actix_rt::test]
+async fn events_are_reported_in_time_while_their_host_is_busy_with_others() {
+    let callback = Callback::start(|_| Reply::never());
+    let system = System::with(|settings| {
+        settings.ack_timeout_secs = 2;
+        settings.limits.deliveries_per_host = 1;
+    });
+    for path in ["/hangs", "/waits"] {
+        let event = if path == "/hangs" { "Patient-open" } else { "Encounter-open" };
+        system.subscribe_to(&callback.url(path), event).await;
+    }
+    let running = system.start();
+    system.publish("Patient-open", "e1").await;
+    until("the host is busy", || async { !callback.ids().is_empty() }).await;
+    let published = Instant::now();
+    system.publish("Encounter-open", "e2").await;
+    until("it is reported", || async { system.reported().await.contains(&"e2".to_owned()) }).await;
+    let after = published.elapsed();
+    assert!(
+        after >= Duration::from_millis(1950) && after < Duration::from_millis(3500),
+        "FC-WHK-04: {after:?}"
+    );
+    running.stop().await;
+}
+
+#[actix_rt::test]
 async fn events_beyond_what_one_claim_reads_are_reported_as_well() {
     let callback = Callback::start(|_| Reply::status(503).header("retry-after", "60"));
     let system = System::new();

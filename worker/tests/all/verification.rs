@@ -86,6 +86,33 @@ async fn anything_but_2xx_with_the_challenge_leaves_no_subscription() {
 }
 
 #[actix_rt::test]
+async fn a_request_that_is_not_confirmed_is_dropped_and_its_callback_left_alone() {
+    let callback = Callback::answering(|request| match request.path.as_str() {
+        "/refuses" => Reply::status(404),
+        _ => Reply::challenge(request),
+    });
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}/", listener.local_addr().unwrap())
+    };
+    let system = System::new();
+    system.request(Mode::Subscribe, &system.subscription(&closed, "*")).await;
+    assert_eq!(system.step().await, [Served::NotVerified(Mode::Subscribe)], "FC-WHK-02");
+    assert!(system.step().await.is_empty(), "FC-WHK-02: one that cannot be reached is asked once as well");
+
+    let running = system.start();
+    system.request(Mode::Subscribe, &system.subscription(&callback.url("/refuses"), "*")).await;
+    until("it is asked", || async { !callback.received().is_empty() }).await;
+    for probe in ["/probe-1", "/probe-2"] {
+        let address = system.request(Mode::Subscribe, &system.subscription(&callback.url(probe), "*")).await;
+        until("the probe is verified", || system.exists(address)).await;
+    }
+    running.stop().await;
+    let came: Vec<String> = callback.received().into_iter().map(|request| request.path).collect();
+    assert_eq!(came, ["/refuses", "/probe-1", "/probe-2"], "FC-WHK-02: exactly one GET");
+}
+
+#[actix_rt::test]
 async fn an_answer_is_read_up_to_its_limit() {
     let callback = Callback::accepting();
     for (limit, expected) in
@@ -205,4 +232,21 @@ async fn a_lease_that_is_over_is_denied_and_forgotten() {
     assert!(callback.ids().is_empty(), "FC-WHK-05: nothing after the lease");
     system.publish("Patient-open", "e2").await;
     assert!(system.step().await.is_empty());
+}
+
+#[actix_rt::test]
+async fn what_comes_after_the_lease_is_not_missed_by_a_subscriber_that_hangs_in_its_denial() {
+    let callback = Callback::answering(|request| match request.parameter("hub.mode") {
+        Some("denied") => Reply::never(),
+        _ => Reply::challenge(request),
+    });
+    let system = System::new();
+    let mut subscription = system.subscription(&callback.url("/"), "Patient-open");
+    subscription.terms.lease_secs = 1;
+    let address = system.subscribe(&subscription).await;
+    until("the lease ends", || async { !system.exists(address).await }).await;
+    system.publish("Patient-open", "e").await;
+    // The denial takes as long as any request may: the event would be overdue before its end.
+    assert_eq!(system.step().await, [Served::Ended], "FC-WHK-05");
+    assert!(system.reported().await.is_empty(), "FC-NOT-02: it was for nobody");
 }

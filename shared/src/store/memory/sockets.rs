@@ -25,7 +25,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    fn is_over(&self, now: u64) -> bool {
+    pub fn is_over(&self, now: u64) -> bool {
         self.lease.is_over(now) || self.grace_end.is_some_and(|end| end <= now)
     }
 
@@ -73,7 +73,8 @@ impl State {
             self.tell(address.topic, change, now);
         }
         let cursor = cursor.ok_or_else(|| self.session(address.topic, None, now).0);
-        Some(Attached { subscription, lease, cursor })
+        let head = self.head(address.topic);
+        Some(Attached { subscription, lease, head, cursor })
     }
 
     pub fn activate_websocket(

@@ -87,7 +87,7 @@ impl State {
 
     /// A subscription whose lease is not over.
     pub fn subscription(&self, id: SubscriptionId, now: u64) -> Option<(Subscription, Duration)> {
-        let socket = self.sockets.get(&id).map(|socket| &socket.lease);
+        let socket = self.sockets.get(&id).filter(|socket| !socket.is_over(now)).map(|socket| &socket.lease);
         let webhook = self.webhooks.get(&id).and_then(|webhook| webhook.verified.as_ref());
         let leased = socket.or(webhook).filter(|leased| !leased.is_over(now))?;
         Some((leased.subscription.clone(), leased.remaining(now)))

@@ -11,9 +11,20 @@ use deadpool_redis::{Manager, Pool, Runtime};
 use redis::{
     AsyncConnectionConfig, Client, RedisError,
     aio::{ConnectionManager, ConnectionManagerConfig},
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
 use crate::{settings::Redis as RedisSettings, store::StoreError, telemetry::metrics::METRICS};
+
+/// A connection on which nothing is heard for this long is asked by the kernel, every second.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// TCP as the hub needs it: no waiting for larger packets, and an end to a connection whose other
+/// side has silently gone.
+pub fn tcp(settings: &RedisSettings) -> TcpSettings {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(1));
+    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(2 * settings.timeout())
+}
 
 /// Connections for long answers, a process.
 const POOL_SIZE: usize = 4;

@@ -16,7 +16,7 @@ mod startup;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{Client, ScriptInvocation, Value, streams::StreamRangeReply};
+use redis::{Client, IntoConnectionInfo, ScriptInvocation, Value, streams::StreamRangeReply};
 use uuid::Uuid;
 
 use self::{
@@ -55,7 +55,9 @@ impl RedisStore {
             settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
         let misconfigured =
             |error: redis::RedisError| StoreError::Misconfigured(format!("redis.url: {error}"));
-        let client = Client::open(url.expose().as_str()).map_err(misconfigured)?;
+        let server = url.expose().as_str().into_connection_info().map_err(misconfigured)?;
+        let client =
+            Client::open(server.set_tcp_settings(connection::tcp(settings))).map_err(misconfigured)?;
         let connections = Connections::new(&client, settings).map_err(misconfigured)?;
         let scripts = Scripts::new();
         startup::check(&connections, settings.partitions).await?;
@@ -249,10 +251,11 @@ impl Store for RedisStore {
             return Ok(None);
         }
         let lease = Duration::from_millis(reply.parsed()?);
+        let head = reply.parsed()?;
         let cursor = reply.text()?;
         let cursor =
             if cursor.is_empty() { Err(reply.snapshot()?) } else { Ok(cursor.parse().map_err(corrupt)?) };
-        Ok(Some(Attached { subscription, lease, cursor }))
+        Ok(Some(Attached { subscription, lease, head, cursor }))
     }
 
     async fn activate(&self, address: Address, activation: &Activation) -> Result<Activated> {

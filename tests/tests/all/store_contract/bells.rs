@@ -88,7 +88,7 @@ pub async fn what_a_subscription_appends_rings_as_well(kind: Kind) {
     store.activate(address, &first_reading(&first, 0, &["open"])).await.unwrap();
     store.renew_websocket(&subscription).await.unwrap();
     store.attach(address, &connection("second")).await.unwrap().unwrap();
-    store.end(address, "over").await.unwrap();
+    store.end_websocket(address, "over").await.unwrap();
     let mut rung = Vec::new();
     for _ in 0..4 {
         rung.push(next(&mut listener).await);

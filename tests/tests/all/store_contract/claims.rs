@@ -5,7 +5,7 @@ use std::time::Duration;
 use harness::wait::{PATIENCE, eventually};
 use shared::{
     protocol::{Topic, webhook::Mode},
-    store::{Activated, Address, Progress, Release},
+    store::{Activated, Address, Position, Progress, Release},
 };
 
 use super::webhooks::{ask, claim, read_up_to, settle};
@@ -47,14 +47,16 @@ pub async fn a_claim_reads_what_comes_after_the_cursor_up_to_its_bound(kind: Kin
     let topic = topic("t");
     publish(&*store, &topic, "before").await;
     let address = verify(&*store, &webhook(&topic, "a")).await;
+    let mut head = Position::START;
     for number in 0..5 {
-        publish(&*store, &topic, &format!("e{number}")).await;
+        head = publish(&*store, &topic, &format!("e{number}")).await;
     }
     let mut read = Vec::new();
     while let Some(claim) = store.claim(address, LONG, 2).await.unwrap() {
         assert!(!claim.entries.is_empty() && claim.entries.len() <= 2);
         let cursor = claim.entries.last().unwrap().position;
         assert_eq!(claim.progress.cursor, claim.entries[0].previous);
+        assert_eq!(claim.head, (claim.entries.len() < 2).then_some(head), "it may go on otherwise");
         read.extend(say(&claim.entries));
         assert!(store.settle(&claim, &read_up_to(cursor), None, Release::Idle).await.unwrap());
     }
@@ -213,7 +215,7 @@ pub async fn first_entries_and_changes_of_sockets_make_nobody_due(kind: Kind) {
     store.activate(address, &first_reading(&first, 0, &["open"])).await.unwrap();
     store.attach(address, &connection("second")).await.unwrap().unwrap();
     store.renew_websocket(&subscription).await.unwrap();
-    store.end(address, "over").await.unwrap();
+    store.end_websocket(address, "over").await.unwrap();
     assert_eq!(log(&*store, topic.key()).await.len(), 4);
     assert!(!is_due(&*store, idle).await);
     publish(&*store, &topic, "e").await;

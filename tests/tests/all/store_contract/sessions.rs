@@ -124,6 +124,7 @@ pub async fn each_entry_names_its_predecessor_and_pages_join(kind: Kind) {
     loop {
         let page = store.other.log(topic.key(), cursor, 3).await.unwrap();
         assert!(page.entries.len() <= 3 && page.head == head);
+        assert_eq!(page.has_more, page.entries.len() == 3);
         let Some(last) = page.entries.last() else { break };
         cursor = last.position;
         read.extend(page.entries);

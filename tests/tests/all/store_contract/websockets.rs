@@ -11,8 +11,8 @@ use shared::{
 };
 
 use crate::stores::{
-    Kind, LONG, RETENTION, assert_chained, clock_passes, connection, first_reading, log, open, publish, say,
-    socket, terms, topic, verify, webhook,
+    Kind, LONG, RETENTION, assert_chained, clock_passes, connection, first_reading, is_due, log, open,
+    publish, say, socket, terms, topic, verify, webhook,
 };
 
 async fn subscribe(store: &dyn Store, topic: &Topic) -> Subscription {
@@ -71,7 +71,7 @@ pub async fn what_has_ended_leaves_its_place_to_another(kind: Kind) {
     let topic = topic("t");
     let first = subscribe(&*store, &topic).await;
     assert_eq!(store.subscribe_websocket(&socket(&topic), 1).await.unwrap(), Subscribed::TooMany);
-    assert!(store.end(first.address(), "over").await.unwrap());
+    assert!(store.end_websocket(first.address(), "over").await.unwrap());
     assert_eq!(store.subscribe_websocket(&socket(&topic), 1).await.unwrap(), Subscribed::Accepted);
 }
 
@@ -139,7 +139,7 @@ pub async fn what_is_not_there_cannot_be_renewed(kind: Kind) {
         assert_eq!(store.renew_websocket(&unknown).await.unwrap(), Subscribed::Unknown, "{unknown:?}");
     }
     assert_eq!(store.subscription(subscription.id).await.unwrap().unwrap().0, subscription);
-    assert!(store.end(subscription.address(), "over").await.unwrap());
+    assert!(store.end_websocket(subscription.address(), "over").await.unwrap());
     assert_eq!(store.renew_websocket(&subscription).await.unwrap(), Subscribed::Unknown);
 }
 
@@ -200,6 +200,18 @@ pub async fn within_its_grace_a_subscription_is_taken_again(kind: Kind) {
     assert!(store.attach(address, &second).await.unwrap().is_some(), "the grace ended when it was taken");
 }
 
+pub async fn renewing_within_its_grace_ends_the_grace(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let (topic, connection) = (topic("t"), connection("c"));
+    let (address, start) = connect(&*store, &topic, &connection).await;
+    store.detach(address, &connection, Duration::from_secs(3)).await.unwrap();
+    let end_of_grace = store.now().await.unwrap() + 3000;
+    let again = Subscription { id: address.id, ..socket(&topic) };
+    assert_eq!(store.renew_websocket(&again).await.unwrap(), Subscribed::Accepted);
+    clock_passes(&*store, end_of_grace).await;
+    assert_eq!(cursor(&*store, address, &connection).await, Ok(start), "FC-SUB-04: it waits, as a new one");
+}
+
 pub async fn after_its_grace_a_subscription_is_lost(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let (topic, connection) = (topic("t"), connection("c"));
@@ -208,7 +220,11 @@ pub async fn after_its_grace_a_subscription_is_lost(kind: Kind) {
     clock_passes(&*store, store.now().await.unwrap() + 50).await;
     assert!(store.attach(address, &connection).await.unwrap().is_none());
     let again = Subscription { id: address.id, ..socket(&topic) };
-    assert_eq!(store.renew_websocket(&again).await.unwrap(), Subscribed::Unknown, "202 would promise too much");
+    assert_eq!(
+        store.renew_websocket(&again).await.unwrap(),
+        Subscribed::Unknown,
+        "202 would promise too much"
+    );
 }
 
 pub async fn an_activation_appends_behind_its_cursor(kind: Kind) {
@@ -267,7 +283,7 @@ pub async fn only_who_holds_it_activates(kind: Kind) {
     store.detach(address, &second, LONG).await.unwrap();
     assert!(is_lost(&second).await, "it has let go");
     store.attach(address, &second).await.unwrap().unwrap();
-    store.end(address, "over").await.unwrap();
+    store.end_websocket(address, "over").await.unwrap();
     assert!(is_lost(&second).await, "it has ended");
     assert!(!said(&*store, &topic).await.contains(&"open".to_owned()));
 }
@@ -325,14 +341,26 @@ pub async fn ending_removes_it_and_tells_who_holds_it(kind: Kind) {
     let (detached, _) = connect(&*store, &topic, &connection("d")).await;
     store.detach(detached, &connection("d"), LONG).await.unwrap();
     let in_another_topic = Address { topic: crate::stores::topic("other").key(), ..held };
-    assert!(!store.end(in_another_topic, "over").await.unwrap());
+    assert!(!store.end_websocket(in_another_topic, "over").await.unwrap());
     for address in [unheld, detached, held] {
-        assert!(store.end(address, "\"over\"").await.unwrap());
+        assert!(store.end_websocket(address, "\"over\"").await.unwrap());
         assert!(store.subscription(address.id).await.unwrap().is_none());
         assert!(store.attach(address, &connection("c")).await.unwrap().is_none(), "FC-SUB-09");
-        assert!(!store.end(address, "over").await.unwrap());
+        assert!(!store.end_websocket(address, "over").await.unwrap());
     }
     let id = held.id;
     let change = format!(r#"{{"v":1,"subscription":{{"ended":{{"id":"{id}","reason":"\"over\""}}}}}}"#);
     assert_eq!(said(&*store, &topic).await, [change]);
+}
+
+pub async fn ending_a_websocket_touches_no_webhook(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let topic = topic("t");
+    let callback = webhook(&topic, "a");
+    let address = verify(&*store, &callback).await;
+    assert!(!store.end_websocket(address, "over").await.unwrap());
+    assert_eq!(store.subscription(address.id).await.unwrap().unwrap().0, callback);
+    publish(&*store, &topic, "e").await;
+    assert!(is_due(&*store, address).await);
+    assert_eq!(said(&*store, &topic).await, ["e"]);
 }

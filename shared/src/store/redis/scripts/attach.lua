@@ -2,7 +2,8 @@
 --
 -- KEYS 1 subscription  2 sockets of the topic  3 session  4 log  5 bell
 -- ARGV 1 log ms  2 log entries  3 session ms  4 id  5 node  6 connection  7 entry, '?' for the one before
--- Returns nil, or {record, remaining lease ms, cursor or '', session fields if there is no cursor}.
+-- Returns nil, or {record, remaining lease ms, head, cursor or '', session fields if there is no
+-- cursor}.
 
 local now = now_ms()
 local left = lease_left(KEYS[1], now)
@@ -21,7 +22,8 @@ if known[4] and known[4] ~= ARGV[6] then
   local entry = string.gsub(ARGV[7], '%?', (string.gsub(known[4], '%%', '%%%%')))
   append(topic, retention, now, revision_of(KEYS[3]), entry)
 end
+local head = head_of(KEYS[3])
 if known[5] then
-  return {known[2], integer(left), known[5]}
+  return {known[2], integer(left), head, known[5]}
 end
-return {known[2], integer(left), '', redis.call('HGETALL', KEYS[3])}
+return {known[2], integer(left), head, '', redis.call('HGETALL', KEYS[3])}

@@ -32,7 +32,7 @@ if ARGV[10] == 'end' then
   redis.call('ZREM', KEYS[6], member)
   known[1], known[3] = false, false
 end
-local has_more = known[1] and head_of(KEYS[3]) ~= ARGV[5]
+local has_more = known[1] and is_later(head_of(KEYS[3]), ARGV[5])
 local is_over = known[3] and lease_left(KEYS[2], now) == 0
 local is_due = known[2] or (ARGV[10] == 'idle' and (has_more or is_over))
 if is_due then

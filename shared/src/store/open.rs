@@ -1,0 +1,51 @@
+//! Opening the store that the settings name, and keeping the readiness true to it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Result, Retention, Store, StoreError, memory::MemoryStore, redis::RedisStore};
+use crate::{settings::Settings, telemetry::Readiness};
+
+/// The part of the readiness that tells of the store.
+pub const READINESS: &str = "store";
+
+/// How often the store is asked whether it is there.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Opens the store: Redis as soon as it answers, or the memory of this process if `redis.url` is
+/// not set. What no patience cures is an error.
+pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn Store>> {
+    let retention = Retention::from(&settings.limits);
+    if settings.redis.url.is_none() {
+        readiness.set(READINESS, true, "in memory");
+        return Ok(MemoryStore::new(settings.redis.partitions, retention));
+    }
+    let mut is_told = false;
+    loop {
+        match RedisStore::connect(&settings.redis, retention).await {
+            Ok(store) => {
+                readiness.set(READINESS, true, "ok");
+                return Ok(store);
+            }
+            Err(StoreError::Unavailable(reason)) => {
+                if !is_told {
+                    tracing::warn!(reason, "Redis does not answer: waiting for it");
+                    is_told = true;
+                }
+                readiness.set(READINESS, false, "Redis does not answer");
+            }
+            Err(other) => return Err(other),
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Keeps the readiness true to whether the store answers, for as long as it is polled.
+pub async fn watch(store: Arc<dyn Store>, readiness: Readiness) {
+    loop {
+        match store.ping().await {
+            Ok(()) => readiness.set(READINESS, true, "ok"),
+            Err(_) => readiness.set(READINESS, false, "does not answer"),
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
