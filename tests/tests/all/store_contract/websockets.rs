@@ -167,7 +167,9 @@ pub async fn a_newer_connection_takes_over_and_the_older_is_told(kind: Kind) {
     let address = subscribe(&*store, &topic).await.address();
     store.attach(address, &connection("first")).await.unwrap().unwrap();
     assert!(said(&*store, &topic).await.is_empty());
-    store.other.attach(address, &connection("second")).await.unwrap().unwrap();
+    let second = store.other.attach(address, &connection("second")).await.unwrap().unwrap();
+    let head = store.session(topic.key(), None).await.unwrap().0.head;
+    assert_eq!(second.head, head, "the older one has lost it up to there");
     let id = address.id;
     let change = format!(r#"{{"v":1,"subscription":{{"replaced":{{"id":"{id}","connection":"first"}}}}}}"#);
     assert_eq!(said(&*store, &topic).await, [change], "FC-WSC-04");
