@@ -42,6 +42,7 @@ impl Contradictions {
         let Settings { lease, limits, retry, .. } = settings;
         self.not_above(&["lease.default_secs", "lease.max_secs"], lease.default_secs, lease.max_secs);
         self.not_above(&["lease.max_secs", "limits.session_secs"], lease.max_secs, limits.session_secs);
+        self.not_above(&["limits.log_secs", "limits.session_secs"], limits.log_secs, limits.session_secs);
         self.not_above(&["retry.initial_secs", "retry.max_secs"], retry.initial_secs, retry.max_secs);
         self.not_above(&["retry.give_up_secs", "limits.log_secs"], retry.give_up_secs, limits.log_secs);
         if limits.unsent_bytes / 2 < limits.body_bytes {

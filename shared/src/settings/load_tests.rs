@@ -241,6 +241,7 @@ fn a_contradiction_names_both_settings() {
         ("limits.body_bytes = 8388609", "limits.unsent_bytes and limits.body_bytes: "),
         ("limits.log_secs = 299", "retry.give_up_secs and limits.log_secs: "),
         ("limits.session_secs = 86399", "lease.max_secs and limits.session_secs: "),
+        ("limits.log_secs = 86401", "limits.log_secs and limits.session_secs: "),
         ("retry.initial_secs = 31", "retry.initial_secs and retry.max_secs: "),
         ("tls.cert = \"c\"", "tls.cert and tls.key: "),
         ("tls.key = \"k\"", "tls.cert and tls.key: "),
@@ -255,8 +256,8 @@ fn a_contradiction_names_both_settings() {
 fn what_only_just_fits_is_no_contradiction() {
     from_file(
         "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n\
-         lease.default_secs = 60\nlease.max_secs = 60\n\
-         limits.session_secs = 60\nlimits.log_secs = 300\nlimits.body_bytes = 8388608\n\
+         lease.default_secs = 1800\nlease.max_secs = 1800\n\
+         limits.session_secs = 1800\nlimits.log_secs = 300\nlimits.body_bytes = 8388608\n\
          retry.initial_secs = 30.0\n",
     )
     .unwrap();
