@@ -21,7 +21,7 @@ use crate::{
         sync_error::{Cause, Reason, Severity},
     },
     session::{Audience, Rejection, Rules, SessionState, decide},
-    store::{Commit, Committed, LogEntry, Once, Position, Snapshot, Store, StoreError},
+    store::{Commit, Committed, LogEntry, Once, Position, Snapshot, Store, StoreError, Subscription},
     telemetry::metrics::{METRICS, SyncErrorCause},
 };
 
@@ -112,25 +112,48 @@ impl Publisher {
         self.commit(event, Audience::Everyone, once).await
     }
 
-    /// Tells the others that one subscriber did not follow, once for each cause (FC-NOT-02).
-    pub async fn report(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
+    /// Tells the others that a subscription did not follow an entry, once for each cause
+    /// (FC-NOT-02). `None` when it is nothing that is told.
+    pub async fn report(
+        &self,
+        subscription: &Subscription,
+        entry: &LogEntry,
+        reason: Reason,
+    ) -> Result<Option<Published>, PublishError> {
+        let Some(notice) = entry.entry.as_event().filter(|notice| notice.is_reported()) else {
+            return Ok(None);
+        };
+        let cause = Cause {
+            topic: &subscription.topic,
+            event_id: &notice.id,
+            event_name: &notice.name,
+            position: &entry.position.to_string(),
+            subscription: subscription.id,
+            subscriber_name: subscription.terms.subscriber_name.as_deref(),
+            reason,
+        };
         let message = cause.message(self.severity, &now_iso_8601());
         let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
         let published =
-            self.commit(&event, Audience::Except(cause.subscription), Once::Cause(event.id.clone())).await?;
+            self.commit(&event, Audience::Except(subscription.id), Once::Cause(event.id.clone())).await?;
         if published != Published::Again {
-            METRICS.sync_errors.with(metric_of(cause.reason)).inc();
+            METRICS.sync_errors.with(metric_of(reason)).inc();
         }
-        Ok(published)
+        Ok(Some(published))
     }
 
     /// Like [`report`](Self::report), and tries again while the store is away: whoever noticed
     /// the cause may be the only one who did.
-    pub async fn report_surely(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
+    pub async fn report_surely(
+        &self,
+        subscription: &Subscription,
+        entry: &LogEntry,
+        reason: Reason,
+    ) -> Result<Option<Published>, PublishError> {
         let since = Instant::now();
         let mut pause = Duration::from_millis(250);
         loop {
-            match self.report(cause).await {
+            match self.report(subscription, entry, reason).await {
                 Err(PublishError::Store(StoreError::Unavailable(_)) | PublishError::Contended)
                     if since.elapsed() < REPORT_FOR =>
                 {

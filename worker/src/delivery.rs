@@ -26,13 +26,8 @@ use std::{
 };
 
 use shared::{
-    protocol::{
-        event_name::EventKind,
-        sync_error::{Cause, Reason},
-        webhook,
-    },
-    publisher::PublishError,
-    session::{Notice, View, render, view},
+    protocol::{sync_error::Reason, webhook},
+    session::{View, render, view},
     store::{Channel, Claim, LogEntry, Position, Progress, Release, StoreError, Subscription},
     telemetry::metrics::{Channel as ChannelLabel, METRICS, Notification},
 };
@@ -41,10 +36,9 @@ use tracing::{debug, info, warn};
 
 use crate::{
     Served, Tally,
-    deliverer::{Deliverer, PAGE},
+    deliverer::Deliverer,
     http_client::{Answer, RequestError},
     outcome::{Outcome, counted_as, outcome},
-    plan::{Plan, Waiting, plan},
 };
 
 /// When a subscription is looked at again whose host has as many requests as it may, in
@@ -73,17 +67,17 @@ pub(crate) struct Delivery<'w> {
     pub(crate) deliverer: &'w Deliverer,
     pub(crate) claim: Claim,
     pub(crate) progress: Progress,
-    claimed: Instant,
-    renewed: Instant,
-    looked_around: Instant,
+    pub(crate) claimed: Instant,
+    pub(crate) renewed: Instant,
+    pub(crate) looked_around: Instant,
     /// What the claim brought: delivered in order, from the front.
-    batch: VecDeque<Arc<LogEntry>>,
+    pub(crate) batch: VecDeque<Arc<LogEntry>>,
     /// What stands in the log behind the batch and may have to be reported; delivered by a later
     /// claim.
-    ahead: VecDeque<Arc<LogEntry>>,
+    pub(crate) ahead: VecDeque<Arc<LogEntry>>,
     /// How far the log has been read.
-    read_to: Position,
-    tally: Tally,
+    pub(crate) read_to: Position,
+    pub(crate) tally: Tally,
 }
 
 impl<'w> Delivery<'w> {
@@ -329,106 +323,6 @@ impl<'w> Delivery<'w> {
         }
     }
 
-    fn wake_at(&self) -> Instant {
-        let plan = self.plan();
-        let next_report = self.claimed + Duration::from_millis(plan.wake_at.saturating_sub(self.claim.now));
-        let next_look = self.looked_around + self.deliverer.rules.look_around;
-        if plan.overdue.is_empty() { next_report.min(next_look) } else { Instant::now() }
-    }
-
-    /// Renews the claim if it is time, and reports what has become overdue, as far as the log
-    /// goes.
-    async fn look_around(&mut self) -> Result<(), Interruption> {
-        loop {
-            self.looked_around = Instant::now();
-            self.renew_when_old().await?;
-            let plan = self.plan();
-            if let Some(subscription) = self.in_force().cloned() {
-                for position in &plan.overdue {
-                    self.renew_when_old().await?;
-                    self.report_overdue(&subscription, *position).await?;
-                }
-            }
-            if plan.has_more_to_report || !self.read_ahead().await? {
-                return Ok(());
-            }
-        }
-    }
-
-    async fn renew_when_old(&mut self) -> Result<(), Interruption> {
-        let hold = self.deliverer.rules.hold;
-        if self.renewed.elapsed() >= hold / 3 { self.settle(None, Release::Hold(hold)).await } else { Ok(()) }
-    }
-
-    async fn report_overdue(
-        &mut self,
-        subscription: &Subscription,
-        position: Position,
-    ) -> Result<(), Interruption> {
-        let found = self.batch.iter().chain(&self.ahead).find(|entry| entry.position == position).cloned();
-        if let Some(entry) = found {
-            METRICS.notifications(ChannelLabel::Webhook, Notification::Unanswered).inc();
-            self.report(subscription, &entry, Reason::Undelivered).await?;
-        }
-        Ok(())
-    }
-
-    /// Tells the others, unless they have been told or it is about a SyncError.
-    async fn report(
-        &mut self,
-        subscription: &Subscription,
-        entry: &LogEntry,
-        reason: Reason,
-    ) -> Result<(), Interruption> {
-        let Some(notice) = entry.entry.as_event() else { return Ok(()) };
-        if !is_reported(notice) || entry.position <= self.progress.reported {
-            return Ok(());
-        }
-        let cause = Cause {
-            topic: &subscription.topic,
-            event_id: &notice.id,
-            event_name: &notice.name,
-            position: &entry.position.to_string(),
-            subscription: subscription.id,
-            subscriber_name: subscription.terms.subscriber_name.as_deref(),
-            reason,
-        };
-        match self.deliverer.publisher.report(&cause).await {
-            Ok(_) => {}
-            Err(PublishError::Store(error)) => return Err(error.into()),
-            // It stays overdue, and is reported when the claim is taken again.
-            Err(other) => return Err(Interruption::Store(StoreError::Unavailable(other.to_string()))),
-        }
-        self.tally.reported += 1;
-        self.progress.reported = entry.position;
-        Ok(())
-    }
-
-    /// Reads on in the log for events that may become overdue. `false` when there are none.
-    async fn read_ahead(&mut self) -> Result<bool, Interruption> {
-        let Some(subscription) = self.in_force().cloned() else { return Ok(false) };
-        let page = self.deliverer.store.log(self.claim.address.topic, self.read_to, PAGE).await?;
-        let Some(last) = page.entries.last() else { return Ok(false) };
-        self.read_to = last.position;
-        self.ahead = page.entries.into_iter().filter(|entry| is_for(&subscription, entry)).collect();
-        Ok(true)
-    }
-
-    fn plan(&self) -> Plan {
-        let Some(subscription) = self.in_force() else {
-            return plan(self.now(), [], &self.progress, millis(self.deliverer.rules.ack_timeout));
-        };
-        let lease_end = self.claim.now.saturating_add(millis(self.claim.lease));
-        let is_owed =
-            |entry: &&Arc<LogEntry>| entry.position.millis < lease_end && is_for(subscription, entry);
-        let entries = self.batch.iter().chain(&self.ahead).filter(is_owed);
-        let waiting = entries.filter_map(|entry| {
-            let notice = entry.entry.as_event()?;
-            Some(Waiting { position: entry.position, is_reported: is_reported(notice) })
-        });
-        plan(self.now(), waiting, &self.progress, millis(self.deliverer.rules.ack_timeout))
-    }
-
     /// Saves the progress, and keeps the claim or gives it back.
     pub(crate) async fn settle(
         &mut self,
@@ -444,20 +338,15 @@ impl<'w> Delivery<'w> {
     }
 
     /// The store's clock.
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.claim.now.saturating_add(millis(self.claimed.elapsed()))
     }
 }
 
-fn is_for(subscription: &Subscription, entry: &LogEntry) -> bool {
+pub(crate) fn is_for(subscription: &Subscription, entry: &LogEntry) -> bool {
     view(&entry.entry, &subscription.id, &subscription.terms.events).is_some()
 }
 
-/// Nobody is told that somebody missed a SyncError (FC-NOT-05).
-fn is_reported(notice: &Notice) -> bool {
-    notice.name.kind() != EventKind::SyncError
-}
-
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

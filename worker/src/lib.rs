@@ -18,7 +18,7 @@
 //! What it relies on: the store's due set and the fence of its claims, and the store's clock.
 //!
 //! The rooms: `claims` is the loop that takes what is due, `delivery` and `verification` what is
-//! done with one claim. `plan`, `outcome`, `retry`, `rendezvous` and `address_policy` are the
+//! done with one claim, `reports` whom the others are told about meanwhile. `plan`, `outcome`, `retry`, `rendezvous` and `address_policy` are the
 //! rules, pure; `http_client` makes the requests, `hosts` bounds them.
 
 pub mod address_policy;
@@ -30,6 +30,7 @@ pub mod http_client;
 pub mod outcome;
 pub mod plan;
 pub mod rendezvous;
+mod reports;
 pub mod retry;
 mod verification;
 

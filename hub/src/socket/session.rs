@@ -12,12 +12,8 @@ use actix_web::web;
 use actix_web_actors::ws::{self, WebsocketContext};
 use bytestring::ByteString;
 use shared::{
-    protocol::{
-        confirmation,
-        event_name::EventKind,
-        sync_error::{Cause, Reason},
-    },
-    store::{Address, Connection, CursorMove, LogEntry, Position, Subscription},
+    protocol::{confirmation, sync_error::Reason},
+    store::{Address, Connection, CursorMove, Position, Subscription},
     telemetry::metrics::{Channel, METRICS, Notification},
 };
 
@@ -119,8 +115,11 @@ impl SocketSession {
         let (node, subscription) = (self.node().clone(), self.subscription.clone());
         let outbox = self.held.outbox.clone();
         actix_web::rt::spawn(async move {
-            if report(&node, &subscription, &entry, status).await {
-                outbox.in_flight().reported(entry.position);
+            match node.publisher.report_surely(&subscription, &entry, Reason::Refused(status)).await {
+                Ok(_) => outbox.in_flight().reported(entry.position),
+                Err(error) => {
+                    tracing::error!(%error, topic = ?subscription.topic, "a SyncError could not be published");
+                }
             }
         });
     }
@@ -153,30 +152,6 @@ impl SocketSession {
         ctx.close(Some(closing.reason()));
         ctx.stop();
     }
-}
-
-/// Reports an answer that was an error, but never one to a SyncError (FC-NOT-05). `false` when it
-/// could not be.
-async fn report(node: &Node, subscription: &Subscription, entry: &LogEntry, status: u16) -> bool {
-    let Some(notice) = entry.entry.as_event().filter(|notice| notice.name.kind() != EventKind::SyncError)
-    else {
-        return true;
-    };
-    let position = entry.position.to_string();
-    let cause = Cause {
-        topic: &subscription.topic,
-        event_id: &notice.id,
-        event_name: &notice.name,
-        position: &position,
-        subscription: subscription.id,
-        subscriber_name: subscription.terms.subscriber_name.as_deref(),
-        reason: Reason::Refused(status),
-    };
-    let reported = node.publisher.report_surely(&cause).await;
-    if let Err(error) = &reported {
-        tracing::error!(%error, topic = ?subscription.topic, "a SyncError could not be published");
-    }
-    reported.is_ok()
 }
 
 impl Actor for SocketSession {

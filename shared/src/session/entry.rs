@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::protocol::{EventName, SubscriptionId, json};
+use crate::protocol::{EventName, SubscriptionId, event_name::EventKind, json};
 
 /// The version of the entry's form that this program writes, and the newest that it reads.
 pub const FORMAT: u8 = 1;
@@ -43,6 +43,14 @@ pub struct Notice {
     pub audience: Audience,
     /// The notification as the subscribers of this event see it.
     pub message: Box<RawValue>,
+}
+
+impl Notice {
+    /// Are the others told when a subscriber does not follow it? Not when it is a SyncError: that
+    /// would be told about with a SyncError again (FC-NOT-05).
+    pub fn is_reported(&self) -> bool {
+        self.name.kind() != EventKind::SyncError
+    }
 }
 
 /// Whom an event concerns, before any filter.
@@ -186,6 +194,14 @@ mod tests {
         }
         let change = Entry::subscription(SubscriptionChange::Ended { id, reason: "unsubscribed".into() });
         assert_eq!(Entry::from_json(&change.to_json()).unwrap().to_json(), change.to_json());
+    }
+
+    #[test]
+    fn nobody_is_told_that_somebody_missed_a_sync_error() {
+        let mut notice = notice(Audience::Everyone).as_event().unwrap().clone();
+        assert!(notice.is_reported());
+        notice.name = "SyncError".parse().unwrap();
+        assert!(!notice.is_reported(), "FC-NOT-05");
     }
 
     #[test]
