@@ -5,7 +5,7 @@ BUILT = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 BUILD_PACKAGES = pkg-config libssl-dev
 RUN_PACKAGES = $(BUILD_PACKAGES) curl python3-websockets
-TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl python3-websockets haproxy
+TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl python3-websockets haproxy procps
 CLUSTER_PACKAGES = $(BUILD_PACKAGES) redis-server haproxy curl
 
 .PHONY: help run cluster test lint load
