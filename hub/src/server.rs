@@ -50,7 +50,7 @@ pub struct Hub {
 /// Starts a hub on a store. It serves once [`Hub::run`] is awaited, and says in `readiness` when
 /// it drains.
 pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) -> anyhow::Result<Hub> {
-    let rules = Rules { max_open: settings.limits.open_contexts };
+    let rules = Rules::from(&settings.limits);
     let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
     let node = web::Data::new(Node {
         id: Uuid::new_v4().to_string(),

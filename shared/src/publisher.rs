@@ -20,7 +20,7 @@ use crate::{
         Event, TopicKey,
         sync_error::{Cause, Reason, Severity},
     },
-    session::{Audience, Rejection, Rules, SessionState, decide},
+    session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
     store::{Commit, Committed, LogEntry, Once, Position, Snapshot, Store, StoreError, Subscription},
     telemetry::metrics::{METRICS, SyncErrorCause},
 };
@@ -123,23 +123,52 @@ impl Publisher {
         let Some(notice) = entry.entry.as_event().filter(|notice| notice.is_reported()) else {
             return Ok(None);
         };
+        let position = entry.position.to_string();
         let cause = Cause {
             topic: &subscription.topic,
-            event_id: &notice.id,
-            event_name: &notice.name,
-            position: &entry.position.to_string(),
+            event: Some((&notice.id, &notice.name)),
+            mark: &position,
             subscription: subscription.id,
             subscriber_name: subscription.terms.subscriber_name.as_deref(),
             reason,
         };
+        self.tell(&cause).await.map(Some)
+    }
+
+    /// Tells the others that a subscriber has lost its connection and did not come back, once for
+    /// each `mark` of it (FC-NOT-04).
+    pub async fn report_gone(
+        &self,
+        subscription: &Subscription,
+        mark: &str,
+    ) -> Result<Published, PublishError> {
+        self.tell(&whole(subscription, mark, Reason::Gone)).await
+    }
+
+    /// Tells the others that a subscriber has missed what came after a position, once. Returns the
+    /// SyncError for itself: it is to be the first of what it is sent anew.
+    pub async fn report_missed(
+        &self,
+        subscription: &Subscription,
+        after: Position,
+    ) -> Result<Entry, PublishError> {
+        let mark = format!("missed after {after}");
+        let cause = whole(subscription, &mark, Reason::Missed);
+        self.tell(&cause).await?;
+        let message = cause.message(self.severity, &now_iso_8601());
+        let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
+        Ok(sync_error_for(subscription.id, &event))
+    }
+
+    async fn tell(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
         let message = cause.message(self.severity, &now_iso_8601());
         let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
         let published =
-            self.commit(&event, Audience::Except(subscription.id), Once::Cause(event.id.clone())).await?;
+            self.commit(&event, Audience::Except(cause.subscription), Once::Cause(event.id.clone())).await?;
         if published != Published::Again {
-            METRICS.sync_errors.with(metric_of(reason)).inc();
+            METRICS.sync_errors.with(metric_of(cause.reason)).inc();
         }
-        Ok(Some(published))
+        Ok(published)
     }
 
     /// Like [`report`](Self::report), and tries again while the store is away: whoever noticed
@@ -163,6 +192,21 @@ impl Publisher {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Get Current Context (FC-CTX-01…04): the session and its content as they were at one moment.
+    pub async fn current_context(&self, topic: TopicKey) -> Result<String, PublishError> {
+        let since = Instant::now();
+        while since.elapsed() < CONFLICTS_FOR {
+            let (snapshot, _) = self.store.session(topic, None).await?;
+            let state = read_state(&snapshot)?;
+            let Some(current) = state.current() else { return Ok(state.current_context([])) };
+            let content = self.store.content(topic, &current.resources(), snapshot.revision).await?;
+            if let Some(content) = content {
+                return Ok(state.current_context(content.iter().map(String::as_str)));
+            }
+        }
+        Err(PublishError::Contended)
     }
 
     async fn commit(
@@ -195,6 +239,8 @@ impl Publisher {
             let commit = Commit {
                 revision: change.depends_on_state.then_some(revision),
                 writes: change.writes,
+                content: change.content,
+                max_content_bytes: self.rules.max_content_bytes,
                 entry: change.entry,
                 once: once.clone(),
             };
@@ -207,6 +253,7 @@ impl Publisher {
                     return Ok(Published::At(position));
                 }
                 Committed::Duplicate => return Ok(Published::Again),
+                Committed::Refused(refusal) => return Err(Rejection::from(refusal).into()),
                 Committed::Conflict(snapshot) => {
                     METRICS.commit_conflicts.inc();
                     known = Some(self.learn(topic, &snapshot)?);
@@ -247,6 +294,18 @@ impl Publisher {
     }
 }
 
+/// A cause that is about no event in particular.
+fn whole<'a>(subscription: &'a Subscription, mark: &'a str, reason: Reason) -> Cause<'a> {
+    Cause {
+        topic: &subscription.topic,
+        event: None,
+        mark,
+        subscription: subscription.id,
+        subscriber_name: subscription.terms.subscriber_name.as_deref(),
+        reason,
+    }
+}
+
 /// The state that a snapshot holds.
 pub fn read_state(snapshot: &Snapshot) -> Result<SessionState, StoreError> {
     SessionState::from_fields(&snapshot.fields)
@@ -265,6 +324,9 @@ fn metric_of(reason: Reason) -> SyncErrorCause {
     match reason {
         Reason::Refused(_) => SyncErrorCause::Refused,
         Reason::Undelivered => SyncErrorCause::Undelivered,
+        Reason::Unanswered => SyncErrorCause::Unanswered,
+        Reason::Gone => SyncErrorCause::Gone,
+        Reason::Missed => SyncErrorCause::Missed,
     }
 }
 

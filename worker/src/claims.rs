@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 use crate::{
     Served,
     deliverer::{Deliverer, Phase},
+    nodes::Nodes,
     rendezvous::partitions_of,
     retry::Backoff,
 };
@@ -56,6 +57,7 @@ struct Claims {
     unseen: BTreeSet<u16>,
     /// When to look at which partition again.
     wakes: BTreeSet<(Instant, u16)>,
+    nodes: Nodes,
     outage: Option<Outage>,
 }
 
@@ -80,6 +82,7 @@ pub(crate) async fn run(
         tasks: JoinSet::new(),
         unseen: BTreeSet::new(),
         wakes: BTreeSet::new(),
+        nodes: Nodes::default(),
         outage: None,
         deliverer,
     };
@@ -120,10 +123,14 @@ impl Claims {
         self.outage.is_some()
     }
 
-    /// Says that it lives, and takes its share.
+    /// Says that it lives, takes its share, and looks for nodes that do not live.
     async fn beat(&mut self) {
         let beaten = self.share().await;
         self.heard_from_store(beaten);
+        if !self.is_paused() {
+            let looked = self.nodes.look(&self.deliverer).await;
+            self.heard_from_store(looked);
+        }
         self.unseen.extend(0..self.deliverer.store.partitions());
     }
 
@@ -200,6 +207,7 @@ impl Claims {
                 }
             }
             Err(error @ StoreError::Unavailable(_)) => {
+                self.nodes.begin_anew();
                 let attempts = self.outage.map_or(0, |outage| outage.attempts) + 1;
                 if attempts == 1 {
                     warn!(%error, "the store is away: deliveries wait for it");

@@ -36,6 +36,10 @@ pub(crate) struct Rules {
     pub max_attempts: u32,
     /// The age of an event at which no further attempt is made.
     pub give_up: Duration,
+    /// For which a subscriber whose socket has gone may come back.
+    pub grace: Duration,
+    /// How many of those may go by before its subscription ends.
+    pub graces: u32,
 }
 
 impl Rules {
@@ -53,6 +57,8 @@ impl Rules {
             },
             max_attempts: retry.max_attempts,
             give_up: retry.give_up(),
+            grace: settings.reconnect_grace(),
+            graces: settings.syncerror.absences_in_a_row,
         }
     }
 }

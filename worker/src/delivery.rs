@@ -10,7 +10,7 @@
 //! - An event that has stayed undelivered for the ack time-out is reported at that moment, also
 //!   while a request hangs, and also when it only waits behind another one, or for its host. What
 //!   was accepted after the end of the lease was not for this subscriber, and is not reported.
-//! - What the log no longer holds is passed over, and counted as a gap.
+//! - Who has missed what the log no longer holds is told so, and begins anew ([`crate::gap`]).
 //!
 //! Relies on the fence of the claim: whoever has lost it moves no cursor and sends nothing more.
 //! A store that is away ends the claim where it stands; what was in flight is sent again.
@@ -27,7 +27,7 @@ use std::{
 
 use shared::{
     protocol::{sync_error::Reason, webhook},
-    session::{View, render, view},
+    session::{render, view},
     store::{Channel, Claim, LogEntry, Position, Progress, Release, StoreError, Subscription},
     telemetry::metrics::{Channel as ChannelLabel, METRICS, Notification},
 };
@@ -40,6 +40,9 @@ use crate::{
     http_client::{Answer, RequestError},
     outcome::{Outcome, counted_as, outcome},
 };
+
+/// The `hub.reason` of a subscription whose callback answered 410.
+const GONE: &str = "the callback is gone";
 
 /// When a subscription is looked at again whose host has as many requests as it may, in
 /// milliseconds: not all that wait for one host come at the same time.
@@ -103,6 +106,8 @@ impl<'w> Delivery<'w> {
         match self.work().await {
             Ok(served) => Ok(served),
             Err(Interruption::Store(error)) => Err(error),
+            // Its subscriber has come back, or another worker was quicker.
+            Err(Interruption::Lost) if self.claim.absence.is_some() => Ok(Served::Lost),
             Err(Interruption::Lost) => {
                 METRICS.lost_leases.inc();
                 warn!(subscription = ?self.claim.address.id, "another worker has taken over a subscription");
@@ -117,6 +122,10 @@ impl<'w> Delivery<'w> {
     }
 
     async fn work(&mut self) -> Result<Served, Interruption> {
+        let subscription = self.claim.subscription.clone();
+        if let Some(socket) = subscription.filter(|subscription| subscription.channel == Channel::Websocket) {
+            return self.attend(&socket).await;
+        }
         let Some(callback) = self.callback_host() else {
             // Neither verified nor to be verified: the store forgets it.
             self.settle(None, Release::Idle).await?;
@@ -130,7 +139,7 @@ impl<'w> Delivery<'w> {
             return self.verify(&request).await;
         }
         match self.claim.subscription.clone() {
-            Some(subscription) if self.claim.lease.is_zero() => self.expire(&subscription).await,
+            Some(subscription) if self.claim.is_over() => self.expire(&subscription).await,
             Some(subscription) => self.deliver(&subscription).await,
             None => Ok(Served::Delivered(self.tally)),
         }
@@ -147,18 +156,17 @@ impl<'w> Delivery<'w> {
 
     /// The subscription, unless its lease was over when it was claimed.
     pub(crate) fn in_force(&self) -> Option<&Subscription> {
-        self.claim.subscription.as_ref().filter(|_| !self.claim.lease.is_zero())
+        self.claim.subscription.as_ref().filter(|_| !self.claim.is_over())
     }
 
     async fn deliver(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
-        if self.batch.front().is_some_and(|first| first.previous > self.progress.cursor) {
-            self.count_a_gap();
+        if self.has_missed() {
+            return self.begin_anew(subscription).await;
         }
         loop {
             self.pass_over(subscription);
             let plan = self.plan();
             let Some(entry) = self.batch.front().cloned() else {
-                self.catch_up();
                 break;
             };
             if !plan.may_try {
@@ -183,7 +191,8 @@ impl<'w> Delivery<'w> {
         entry: &Arc<LogEntry>,
     ) -> Result<Option<Served>, Interruption> {
         let Channel::Webhook { callback, secret } = &subscription.channel else { return Ok(None) };
-        let Some(body) = render(&entry.entry, View::Source) else { return Ok(None) };
+        let seen = view(&entry.entry, &subscription.id, &subscription.terms.events);
+        let Some(body) = seen.and_then(|view| render(&entry.entry, view)) else { return Ok(None) };
         METRICS.renderings.inc();
         if self.progress.attempts == 0 {
             METRICS.notifications(ChannelLabel::Webhook, Notification::Sent).inc();
@@ -215,7 +224,7 @@ impl<'w> Delivery<'w> {
                 METRICS.notifications(ChannelLabel::Webhook, Notification::Refused).inc();
                 info!(?callback, topic = ?self.claim.address.topic, "a subscriber is gone: its subscription ends");
                 self.report(subscription, entry, Reason::Refused(410)).await?;
-                self.settle(None, Release::End).await?;
+                self.settle(None, Release::End(GONE)).await?;
                 Ok(Some(Served::Ended))
             }
             Outcome::Retry { after } => self.failed(subscription, entry, &result, after).await,
@@ -281,22 +290,6 @@ impl<'w> Delivery<'w> {
             self.progress.cursor = entry.position;
             self.batch.pop_front();
         }
-    }
-
-    /// All entries are done with: if they reached up to the head, there is nothing left before it.
-    /// A cursor that stayed behind the head would make the subscription due again at once.
-    fn catch_up(&mut self) {
-        if let Some(head) = self.claim.head.filter(|head| *head > self.progress.cursor) {
-            self.count_a_gap();
-            self.progress =
-                Progress { cursor: head, reported: self.progress.reported, ..Progress::default() };
-        }
-    }
-
-    /// The log has been trimmed past the cursor: that is never silent.
-    fn count_a_gap(&self) {
-        METRICS.gaps.inc();
-        warn!(topic = ?self.claim.address.topic, subscription = ?self.claim.address.id, "the log no longer holds all that a subscriber has not got");
     }
 
     /// Waits for a request, and looks around meanwhile.

@@ -1,7 +1,8 @@
-//! Delivers notifications to webhook subscribers.
+//! Delivers notifications to webhook subscribers, and looks after all that no hub looks after.
 //!
 //! A worker claims subscriptions that are due, and speaks to their callbacks: it verifies intent,
-//! posts notifications, and tells the others when one of them does not follow.
+//! posts notifications, and tells the others when one of them does not follow. The subscriptions
+//! of sockets that have gone, and all whose lease is over, are due as well.
 //!
 //! What it promises:
 //!
@@ -17,16 +18,20 @@
 //!
 //! What it relies on: the store's due set and the fence of its claims, and the store's clock.
 //!
-//! The rooms: `claims` is the loop that takes what is due, `delivery` and `verification` what is
-//! done with one claim, `reports` whom the others are told about meanwhile. `plan`, `outcome`, `retry`, `rendezvous` and `address_policy` are the
+//! The rooms: `claims` is the loop that takes what is due, `delivery`, `verification` and `absence`
+//! what is done with one claim, `reports` whom the others are told about meanwhile, `gap` what a
+//! subscriber is told that has missed something; `nodes` looks for hubs that have died. `plan`, `outcome`, `retry`, `rendezvous` and `address_policy` are the
 //! rules, pure; `http_client` makes the requests, `hosts` bounds them.
 
+mod absence;
 pub mod address_policy;
 mod claims;
 mod deliverer;
 mod delivery;
+mod gap;
 mod hosts;
 pub mod http_client;
+mod nodes;
 pub mod outcome;
 pub mod plan;
 pub mod rendezvous;

@@ -63,7 +63,7 @@ async fn run(settings: Settings) -> Result<()> {
         store = open(&settings, &readiness) => store?,
         () = signals.next() => return Ok(()),
     };
-    let rules = session::Rules { max_open: settings.limits.open_contexts };
+    let rules = session::Rules::from(&settings.limits);
     let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
     let worker = Worker::new(store.clone(), publisher, &settings)?;
     let watch = actix_rt::spawn(watch(store, readiness.clone()));

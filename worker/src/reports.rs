@@ -90,6 +90,33 @@ impl Delivery<'_> {
         Ok(())
     }
 
+    /// Was it accepted for this subscriber while its lease lasted?
+    fn is_owed(&self, subscription: &Subscription, entry: &LogEntry) -> bool {
+        entry.position.millis < self.claim.lease_end && is_for(subscription, entry)
+    }
+
+    /// Reports all that the subscriber has not got and will not get any more, overdue or not.
+    pub(crate) async fn report_owed(&mut self, subscription: &Subscription) -> Result<(), Interruption> {
+        let mut read_to = self.progress.cursor;
+        if read_to == Position::START {
+            // It has never been read.
+            return Ok(());
+        }
+        loop {
+            let page = self.deliverer.store.log(self.claim.address.topic, read_to, PAGE).await?;
+            for entry in &page.entries {
+                read_to = entry.position;
+                if self.is_owed(subscription, entry) {
+                    self.renew_when_old().await?;
+                    self.report(subscription, entry, Reason::Undelivered).await?;
+                }
+            }
+            if !page.has_more {
+                return Ok(());
+            }
+        }
+    }
+
     /// Reads on in the log for events that may become overdue. `false` when there are none.
     async fn read_ahead(&mut self) -> Result<bool, Interruption> {
         let Some(subscription) = self.in_force().cloned() else { return Ok(false) };
@@ -104,9 +131,7 @@ impl Delivery<'_> {
         let Some(subscription) = self.in_force() else {
             return plan(self.now(), [], &self.progress, millis(self.deliverer.rules.ack_timeout));
         };
-        let lease_end = self.claim.now.saturating_add(millis(self.claim.lease));
-        let is_owed =
-            |entry: &&Arc<LogEntry>| entry.position.millis < lease_end && is_for(subscription, entry);
+        let is_owed = |entry: &&Arc<LogEntry>| self.is_owed(subscription, entry);
         let entries = self.batch.iter().chain(&self.ahead).filter(is_owed);
         let waiting = entries.filter_map(|entry| {
             let notice = entry.entry.as_event()?;

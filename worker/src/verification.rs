@@ -7,12 +7,7 @@
 
 use shared::{
     protocol::webhook::{Mode, denial_url, verification_url},
-    publisher::read_state,
-    session::Entry,
-    store::{
-        Activated, Activation, Channel, Holder, Position, Progress, Release, Snapshot, StoreError,
-        Subscription, WebhookRequest,
-    },
+    store::{Channel, Progress, Release, Subscription, WebhookRequest},
     telemetry::metrics::METRICS,
 };
 use tracing::{info, warn};
@@ -25,8 +20,8 @@ use crate::{
 
 /// The `hub.reason` of a subscription whose time is over.
 pub const LEASE_EXPIRED: &str = "lease expired";
-/// How often an activation is decided anew, before it is left to the next claim.
-const MAX_CONFLICTS: u32 = 20;
+/// The `hub.reason` of a subscription that its subscriber has ended.
+pub const UNSUBSCRIBED: &str = "unsubscribed";
 
 impl Delivery<'_> {
     /// Asks the subscriber whether it wants what was asked for in its name, and does it.
@@ -39,14 +34,15 @@ impl Delivery<'_> {
         info!(callback = ?callback_of(&request.subscription), topic = ?self.claim.address.topic, ?mode, "a webhook is verified");
         match mode {
             Mode::Subscribe => {
-                let cursor = self.activate(request).await?;
-                if self.is_new() {
+                // A new subscriber is sent the open contexts first.
+                let cursor = self.activate(&request.subscription, Some(request), None).await?;
+                if self.in_force().is_none() {
                     self.progress = Progress { cursor, ..Progress::default() };
                 }
                 // What waits now was not part of this claim: the next one brings it.
                 self.settle(Some(&request.nonce), Release::Idle).await?;
             }
-            Mode::Unsubscribe => self.settle(Some(&request.nonce), Release::End).await?,
+            Mode::Unsubscribe => self.settle(Some(&request.nonce), Release::End(UNSUBSCRIBED)).await?,
         }
         Ok(Served::Verified(mode))
     }
@@ -70,43 +66,9 @@ impl Delivery<'_> {
         Ok(false)
     }
 
-    /// Puts verified terms into force. A new subscriber is sent the open contexts first.
-    async fn activate(&mut self, request: &WebhookRequest) -> Result<Position, Interruption> {
-        let address = self.claim.address;
-        let store = self.deliverer.store.clone();
-        let (mut snapshot, _) = store.session(address.topic, None).await?;
-        for _ in 0..MAX_CONFLICTS {
-            let holder =
-                Holder::Claim { token: self.claim.token.clone(), request: Box::new(request.clone()) };
-            let entries = self.first_entries(&request.subscription, &snapshot)?;
-            let activation = Activation { holder, revision: snapshot.revision, entries };
-            match store.activate(address, &activation).await? {
-                Activated::From(cursor) => return Ok(cursor),
-                Activated::Conflict(present) => snapshot = present,
-                Activated::Lost => return Err(Interruption::Lost),
-            }
-        }
-        Err(StoreError::Unavailable("the session changes too fast".into()).into())
-    }
-
-    /// Is nothing in force that the verified terms replace?
-    fn is_new(&self) -> bool {
-        self.in_force().is_none()
-    }
-
-    fn first_entries(
-        &self,
-        subscription: &Subscription,
-        snapshot: &Snapshot,
-    ) -> Result<Vec<Entry>, StoreError> {
-        if !self.is_new() {
-            return Ok(Vec::new());
-        }
-        Ok(read_state(snapshot)?.opens_for(subscription.id, &subscription.terms.events))
-    }
-
-    /// Tells the subscriber that its lease is over, and forgets it.
+    /// Tells the others what it has not got, and the subscriber that its lease is over; forgets it.
     pub(crate) async fn expire(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
+        self.report_owed(subscription).await?;
         if let Channel::Webhook { callback, .. } = &subscription.channel {
             let url = denial_url(callback, &subscription.topic, &subscription.terms.events, LEASE_EXPIRED);
             let deliverer = self.deliverer;
@@ -114,7 +76,7 @@ impl Delivery<'_> {
             METRICS.callback_attempts.with(counted_as(&result)).inc();
             info!(?callback, topic = ?self.claim.address.topic, told = result.is_ok(), "a webhook's lease is over");
         }
-        self.settle(None, Release::End).await?;
+        self.settle(None, Release::End(LEASE_EXPIRED)).await?;
         Ok(Served::Ended)
     }
 }

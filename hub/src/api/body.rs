@@ -31,16 +31,20 @@ impl MediaType {
     }
 }
 
+fn too_large(limit: usize) -> ApiError {
+    ApiError::TooLarge(format!("the body is larger than {limit} bytes"))
+}
+
 /// Reads the body, up to `limit` bytes.
 pub async fn read(request: &HttpRequest, payload: web::Payload, limit: usize) -> Result<Bytes, ApiError> {
     let length =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > limit as u64) {
-        return Err(ApiError::TooLarge(limit));
+        return Err(too_large(limit));
     }
     match payload.to_bytes_limited(limit).await {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => Err(ApiError::BadRequest("the body could not be read to its end".into())),
-        Err(_) => Err(ApiError::TooLarge(limit)),
+        Err(_) => Err(too_large(limit)),
     }
 }

@@ -29,8 +29,8 @@ pub enum ApiError {
     #[error("{0}")]
     Conflict(String),
     /// 413
-    #[error("the body is larger than {0} bytes")]
-    TooLarge(usize),
+    #[error("{0}")]
+    TooLarge(String),
     /// 415
     #[error("{0}")]
     UnsupportedMediaType(&'static str),
@@ -87,9 +87,13 @@ impl From<Rejection> for ApiError {
     fn from(rejection: Rejection) -> Self {
         match rejection {
             Rejection::HeartbeatIsTheHubs => Self::BadRequest(rejection.to_string()),
-            Rejection::VersionMissing | Rejection::StaleVersion | Rejection::NotOpen => {
-                Self::Conflict(rejection.to_string())
-            }
+            Rejection::Invalid(invalid) => invalid.into(),
+            Rejection::ContentTooLarge => Self::TooLarge(rejection.to_string()),
+            Rejection::VersionMissing
+            | Rejection::StaleVersion
+            | Rejection::NotOpen
+            | Rejection::OpenedResource
+            | Rejection::ResourceExists => Self::Conflict(rejection.to_string()),
         }
     }
 }

@@ -79,13 +79,10 @@ async fn post(
     }
 }
 
-/// Get Current Context (FC-CTX-01…03).
+/// Get Current Context (FC-CTX-01…04).
 async fn current_context(node: &Node, topic: &shared::protocol::Topic) -> Result<HttpResponse, ApiError> {
-    let (snapshot, _) = node.store.session(topic.key(), None).await?;
-    let state = shared::publisher::read_state(&snapshot)?;
-    Ok(json(
-        HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(state.current_context()),
-    ))
+    let context = node.publisher.current_context(topic.key()).await?;
+    Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }
 
 fn json(mut response: HttpResponse) -> HttpResponse {

@@ -69,7 +69,10 @@ async fn subscribe_websocket(
         // Subscribing again replaces what was there (FC-SUB-04).
         Some(endpoint) => {
             let id = known(endpoint)?;
-            accepted(node.store.renew_websocket(&subscription(id)).await?, UNKNOWN_ENDPOINT)?;
+            accepted(
+                node.store.renew_websocket(&subscription(id), node.settings.reconnect_grace()).await?,
+                UNKNOWN_ENDPOINT,
+            )?;
             Ok(id)
         }
         None => {

@@ -89,12 +89,9 @@ mod tests {
     }
 
     fn rendered(sequence: u64) -> Arc<Rendered> {
-        let notice = Notice {
-            id: sequence.to_string(),
-            name: "syncerror".parse().unwrap(),
-            audience: Audience::Everyone,
-            message: RawValue::from_string("{}".into()).unwrap(),
-        };
+        let message = RawValue::from_string("{}".into()).unwrap();
+        let name = "syncerror".parse().unwrap();
+        let notice = Notice::new(sequence.to_string(), name, Audience::Everyone, message);
         let entry = LogEntry {
             position: at(sequence),
             previous: at(sequence - 1),

@@ -136,12 +136,9 @@ mod tests {
     }
 
     fn entry(sequence: u64) -> Arc<LogEntry> {
-        let notice = Notice {
-            id: format!("e{sequence}"),
-            name: "Patient-open".parse().unwrap(),
-            audience: Audience::Everyone,
-            message: RawValue::from_string("{}".into()).unwrap(),
-        };
+        let message = RawValue::from_string("{}".into()).unwrap();
+        let name = "Patient-open".parse().unwrap();
+        let notice = Notice::new(format!("e{sequence}"), name, Audience::Everyone, message);
         Arc::new(LogEntry {
             position: at(sequence),
             previous: at(sequence - 1),

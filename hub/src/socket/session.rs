@@ -13,7 +13,7 @@ use actix_web_actors::ws::{self, WebsocketContext};
 use bytestring::ByteString;
 use shared::{
     protocol::{confirmation, sync_error::Reason},
-    store::{Address, Connection, CursorMove, Position, Subscription},
+    store::{Address, Connection, CursorMove, Departure, Parting, Position, Subscription},
     telemetry::metrics::{Channel, METRICS, Notification},
 };
 
@@ -301,12 +301,18 @@ impl Drop for Held {
                 address,
                 connection: connection.clone(),
                 cursor,
+                answers: false,
             });
             let saved = match &moved {
-                Some(moved) => node.store.save_cursors(std::slice::from_ref(moved)).await,
+                Some(moved) => node.store.save_cursors(std::slice::from_ref(moved)).await.map(|_| ()),
                 None => Ok(()),
             };
-            let detached = node.store.detach(address, &connection, node.settings.reconnect_grace()).await;
+            let departure = Departure {
+                parting: Parting::Lost,
+                grace: node.settings.reconnect_grace(),
+                look_after: node.settings.ack_timeout(),
+            };
+            let detached = node.store.detach(address, &connection, departure).await;
             if let Err(error) = saved.and(detached) {
                 tracing::warn!(%error, "a socket has gone and the store does not know");
             }

@@ -59,15 +59,19 @@ pub async fn save_cursors(node: web::Data<Node>) {
             .into_iter()
             .filter_map(|socket| {
                 let cursor = socket.outbox.moved_cursor()?;
-                let moved =
-                    CursorMove { address: socket.address, connection: socket.connection.clone(), cursor };
+                let moved = CursorMove {
+                    address: socket.address,
+                    connection: socket.connection.clone(),
+                    cursor,
+                    answers: false,
+                };
                 Some((socket, moved))
             })
             .collect();
         for chunk in moved.chunks(SAVE_AT_ONCE) {
             let moves: Vec<CursorMove> = chunk.iter().map(|(_, moved)| moved.clone()).collect();
             match node.store.save_cursors(&moves).await {
-                Ok(()) => chunk.iter().for_each(|(socket, moved)| socket.outbox.saved(moved.cursor)),
+                Ok(_) => chunk.iter().for_each(|(socket, moved)| socket.outbox.saved(moved.cursor)),
                 Err(error) => {
                     tracing::warn!(%error, "cursors are not saved; trying again");
                     break;

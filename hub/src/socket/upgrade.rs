@@ -40,7 +40,7 @@ pub async fn upgrade(
 
     let address = subscription.address();
     let connection = Connection { node: node.id.clone(), id: Uuid::new_v4().to_string() };
-    let Attached { subscription, lease, head, cursor } =
+    let Attached { subscription, lease, head, answers: _, cursor } =
         node.store.attach(address, &connection).await?.ok_or(UNKNOWN)?;
     let outbox = Arc::new(Outbox::default());
     let held = Held::new(node.clone(), address, connection.clone(), outbox.clone());
@@ -68,6 +68,7 @@ async fn activate(
         let activation = Activation {
             holder: Holder::Connection(connection.clone()),
             revision: snapshot.revision,
+            is_restart: false,
             entries: state.opens_for(subscription.id, &subscription.terms.events),
         };
         match node.store.activate(subscription.address(), &activation).await? {

@@ -24,19 +24,24 @@ pub enum Reason {
     Refused(u16),
     /// The notification could not be delivered in time; delivery is still being tried.
     Undelivered,
+    /// It has the notification, and has not answered it in time (FC-NOT-04).
+    Unanswered,
+    /// Its socket closed without a goodbye, and it did not come back in time (FC-NOT-04).
+    Gone,
+    /// What it had not got yet is no longer kept: it cannot get it any more.
+    Missed,
 }
 
-/// One subscriber that did not follow one event: the cause of exactly one SyncError.
+/// One subscriber that is out of step, once: the cause of exactly one SyncError.
 #[derive(Debug, Clone)]
 pub struct Cause<'a> {
     /// The session.
     pub topic: &'a Topic,
-    /// The `id` of the event that was not followed.
-    pub event_id: &'a str,
-    /// Its name.
-    pub event_name: &'a EventName,
-    /// Which acceptance of that id it was: a resent event may fail again.
-    pub position: &'a str,
+    /// The `id` and the name of the event that was not followed, if it is about one.
+    pub event: Option<(&'a str, &'a EventName)>,
+    /// Which of many it is: where the event is in the log (a resent one may fail again), or what
+    /// tells this absence or loss from another.
+    pub mark: &'a str,
     /// The subscription that did not follow.
     pub subscription: SubscriptionId,
     /// `subscriber.name`, if it gave one.
@@ -50,7 +55,7 @@ impl Cause<'_> {
     pub fn event_id_of_sync_error(&self) -> Uuid {
         let hash = Sha256::new()
             .chain_update(self.topic.key().as_bytes())
-            .chain_update(self.position)
+            .chain_update(self.mark)
             .chain_update(self.subscription.to_string())
             .finalize();
         let mut bytes = [0; 16];
@@ -61,15 +66,19 @@ impl Cause<'_> {
     /// The SyncError, as if a subscriber had posted it. `timestamp` is ISO 8601.
     pub fn message(&self, severity: Severity, timestamp: &str) -> String {
         let subscriber = self.subscriber_name.unwrap_or("an unnamed subscriber");
+        let event = self.event.map_or("an event", |(_, name)| name.as_str());
         let diagnostics = match self.reason {
-            Reason::Refused(status) => {
-                format!("{subscriber} refused {} with status {status}", self.event_name)
-            }
-            Reason::Undelivered => {
-                format!("{} could not be delivered to {subscriber} in time", self.event_name)
-            }
+            Reason::Refused(status) => format!("{subscriber} refused {event} with status {status}"),
+            Reason::Undelivered => format!("{event} could not be delivered to {subscriber} in time"),
+            Reason::Unanswered => format!("{subscriber} did not answer {event} in time"),
+            Reason::Gone => format!("{subscriber} has lost its connection and did not come back"),
+            Reason::Missed => format!("{subscriber} has missed events that are no longer kept"),
         };
         let coding = |system: &str, code: &str| json!({"system": format!("https://fhircast.hl7.org/events/syncerror/{system}"), "code": code});
+        let of_event = self.event.into_iter();
+        let of_event =
+            of_event.flat_map(|(id, name)| [coding("eventid", id), coding("eventname", name.as_str())]);
+        let of_subscriber = [coding("subscriber", subscriber), coding("subscribername", subscriber)];
         json!({
             "timestamp": timestamp,
             "id": self.event_id_of_sync_error().to_string(),
@@ -84,12 +93,7 @@ impl Cause<'_> {
                             "severity": severity,
                             "code": "processing",
                             "diagnostics": diagnostics,
-                            "details": {"coding": [
-                                coding("eventid", self.event_id),
-                                coding("eventname", self.event_name.as_str()),
-                                coding("subscriber", subscriber),
-                                coding("subscribername", subscriber),
-                            ]},
+                            "details": {"coding": of_event.chain(of_subscriber).collect::<Vec<_>>()},
                         }],
                     },
                 }],
@@ -110,9 +114,8 @@ mod tests {
         let (topic, event_name): (Topic, EventName) = ("t".parse().unwrap(), "Patient-open".parse().unwrap());
         let mut cause = Cause {
             topic: &topic,
-            event_id: "e1",
-            event_name: &event_name,
-            position: "1-0",
+            event: Some(("e1", &event_name)),
+            mark: "1-0",
             subscription: SubscriptionId::random(1),
             subscriber_name: Some("Acme"),
             reason: Reason::Refused(409),
@@ -149,7 +152,14 @@ mod tests {
         let first = cause.event_id_of_sync_error();
         cause.reason = Reason::Undelivered;
         assert_eq!(first, cause.event_id_of_sync_error(), "one SyncError for the event and subscriber");
-        cause.position = "2-0";
+        cause.mark = "2-0";
         assert_ne!(first, cause.event_id_of_sync_error());
+
+        (cause.event, cause.reason) = (None, Reason::Gone);
+        let gone = cause.message(Severity::Error, "2026-01-01T00:00:00Z");
+        assert!(
+            gone.contains("Acme has lost its connection") && !gone.contains("eventid"),
+            "FC-NOT-04: {gone}"
+        );
     }
 }

@@ -3,16 +3,27 @@
 use serde_json::value::RawValue;
 
 use super::{
-    Entry, SessionState,
+    ContentRefusal, ContentWrite, Derived, Entry, SessionState,
     entry::{Audience, Notice},
 };
-use crate::protocol::{Action, Event, event::Versions, event_name::EventKind};
+use crate::{
+    protocol::{Action, Event, Invalid, bundle, event::Versions, event_name::EventKind},
+    settings::Limits,
+};
 
 /// What the hub's settings say of sessions.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// The most contexts that may be open in one session.
     pub max_open: usize,
+    /// The most bytes of content that one session may have.
+    pub max_content_bytes: usize,
+}
+
+impl From<&Limits> for Rules {
+    fn from(limits: &Limits) -> Self {
+        Self { max_open: limits.open_contexts, max_content_bytes: limits.content_bytes }
+    }
 }
 
 /// What is to be committed, all or nothing.
@@ -22,6 +33,8 @@ pub struct Change {
     pub state: SessionState,
     /// The fields that the store must write or delete.
     pub writes: Vec<(String, Option<String>)>,
+    /// What the store must change in the session's content.
+    pub content: Vec<ContentWrite>,
     /// The entry for the topic's log.
     pub entry: Entry,
     /// Does the decision hold for this state of the session only? An event that neither reads nor
@@ -44,7 +57,31 @@ pub enum Rejection {
     /// An update or select of a context that is not open (FC-CNT-02, FC-CNT-06): 409.
     #[error("event.context refers to a context that is not open")]
     NotOpen,
+    /// An update that removes what the open event brought (FC-CNT-03): 409.
+    #[error("event.context: updates must not delete a resource of the event that opened the context")]
+    OpenedResource,
+    /// An update that adds what is there already (FC-CNT-03): 409.
+    #[error("event.context: updates must not POST a resource that the content has already")]
+    ResourceExists,
+    /// An update that makes the content too large (FC-CNT-08): 413.
+    #[error("event.context: with these updates the session's content would be larger than it may be")]
+    ContentTooLarge,
+    /// An update whose Bundle is not what it must be (FC-CNT-03): 400.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
 }
+
+impl From<ContentRefusal> for Rejection {
+    fn from(refusal: ContentRefusal) -> Self {
+        match refusal {
+            ContentRefusal::Exists => Self::ResourceExists,
+            ContentRefusal::Full => Self::ContentTooLarge,
+        }
+    }
+}
+
+/// What an update has to bring.
+const UPDATES: &str = "the element of event.context with key updates";
 
 /// Decides about an event. `version_id` is the version that an open or update will have: it must
 /// never have been used in the topic.
@@ -55,14 +92,21 @@ pub fn decide(
     version_id: &str,
     rules: &Rules,
 ) -> Result<Change, Rejection> {
+    let mut derived: Vec<Derived> = Vec::new();
+    let mut content = Vec::new();
     let message = match event.anchored() {
-        Some((Action::Open, _)) => event.notification(Some(Versions { current: version_id, prior: None })),
+        Some((Action::Open, _)) => {
+            derived = state.announced.news(event);
+            event.notification(Some(Versions { current: version_id, prior: None }))
+        }
         Some((Action::Update, anchor)) => {
+            let updates = bundle::updates(event)?.ok_or(Invalid::missing(UPDATES))?;
             let open = state.find(anchor).ok_or(Rejection::NotOpen)?;
             let named = event.version_id.as_ref().ok_or(Rejection::VersionMissing)?;
             if *named != open.version_id {
                 return Err(Rejection::StaleVersion);
             }
+            content = open.content_writes(updates)?;
             event.notification(Some(Versions { current: version_id, prior: Some(&open.version_id) }))
         }
         Some((Action::Select, anchor)) => {
@@ -73,16 +117,18 @@ pub fn decide(
         None if event.name.kind() == EventKind::Heartbeat => return Err(Rejection::HeartbeatIsTheHubs),
         None => event.notification(None),
     };
-    let notice = Notice { id: event.id.clone(), name: event.name.clone(), audience, message: raw(message) };
+    let mut notice = Notice::new(event.id.clone(), event.name.clone(), audience, raw(message));
+    notice.derived = derived;
     let entry = Entry::event(notice);
     let next = state.evolve(&entry, rules.max_open);
+    content.extend(state.disposed(&next));
     let depends_on_state = match event.name.kind() {
         EventKind::Anchored { .. } | EventKind::HomeOpen | EventKind::UserLogout => true,
         EventKind::SyncError | EventKind::Heartbeat | EventKind::UserHibernate | EventKind::Proprietary => {
             false
         }
     };
-    Ok(Change { writes: state.difference(&next), state: next, entry, depends_on_state })
+    Ok(Change { writes: state.difference(&next), content, state: next, entry, depends_on_state })
 }
 
 /// JSON that this program rendered out of JSON that it has read.
@@ -94,9 +140,9 @@ pub(super) fn raw(message: String) -> Box<RawValue> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::protocol::Anchor;
+    use crate::{protocol::Anchor, session::Content};
 
-    const RULES: Rules = Rules { max_open: 3 };
+    const RULES: Rules = Rules { max_open: 3, max_content_bytes: 1 << 20 };
 
     fn message(name: &str, context: &str, version: Option<&str>) -> String {
         let version =
@@ -108,6 +154,21 @@ mod tests {
 
     fn resource(kind: &str, id: &str) -> String {
         format!(r#"{{"key":"k","resource":{{"resourceType":"{kind}","id":"{id}"}}}}"#)
+    }
+
+    /// A transaction of these methods, types and ids.
+    fn updates(entries: &[(&str, &str, &str)]) -> String {
+        let entry = |(method, kind, id): &(&str, &str, &str)| match *method {
+            "DELETE" => format!(r#"{{"fullUrl":"{kind}/{id}","request":{{"method":"DELETE"}}}}"#),
+            _ => format!(
+                r#"{{"request":{{"method":"{method}"}},"resource":{{"resourceType":"{kind}","id":"{id}","n":1.10}}}}"#
+            ),
+        };
+        let entries: Vec<String> = entries.iter().map(entry).collect();
+        format!(
+            r#"{{"key":"updates","resource":{{"resourceType":"Bundle","type":"transaction","entry":[{}]}}}}"#,
+            entries.join(",")
+        )
     }
 
     fn try_step(
@@ -174,7 +235,10 @@ mod tests {
     #[test]
     fn an_update_needs_the_present_version_and_gives_a_new_one() {
         let state = open(&SessionState::default(), "DiagnosticReport", "1", "v1");
-        let reference = r#"{"key":"report","reference":{"reference":"DiagnosticReport/1"}}"#;
+        let reference = &format!(
+            r#"{{"key":"report","reference":{{"reference":"DiagnosticReport/1"}}}},{}"#,
+            updates(&[("PUT", "Observation", "o")])
+        );
         let update = |context: &str, named, version| {
             try_step(&state, "DiagnosticReport-update", context, named, version)
         };
@@ -190,6 +254,77 @@ mod tests {
             "FC-CNT-04: {sent}"
         );
         assert_eq!(change.writes.len(), 1, "one context changed, one field is written");
+        let without = reference.split_once(",{").unwrap().0;
+        let refused = update(without, Some("v1"), "v2").unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the element of event.context with key updates is missing",
+            "FC-CNT-03"
+        );
+    }
+
+    #[test]
+    fn an_update_changes_what_it_names_in_the_content_of_its_context() {
+        let report = resource("DiagnosticReport", "1");
+        let opened = step(
+            &SessionState::default(),
+            "DiagnosticReport-open",
+            &format!("{report},{}", resource("Patient", "p")),
+            "v1",
+        );
+        let update = |entries: &[(&str, &str, &str)]| {
+            let context = format!("{report},{}", updates(entries));
+            try_step(&opened, "DiagnosticReport-update", &context, Some("v1"), "v2")
+        };
+        let mut content = Content::default();
+        let change = update(&[("POST", "Observation", "a"), ("PUT", "Observation", "b")]).unwrap();
+        content.apply(&change.content, 1000).unwrap();
+        let prefix = change.state.current().unwrap().resources();
+        let kept =
+            |content: &Content| content.below(&prefix).map(|(_, value)| value.clone()).collect::<Vec<_>>();
+        let entry =
+            |id: &str| format!(r#"{{"resource":{{"resourceType":"Observation","id":"{id}","n":1.10}}}}"#);
+        assert_eq!(kept(&content), [entry("a"), entry("b")], "FC-CNT-03, FC-TRN-05");
+
+        let again = update(&[("DELETE", "Observation", "b"), ("POST", "Observation", "a")]).unwrap();
+        assert_eq!(content.apply(&again.content, 1000), Err(ContentRefusal::Exists), "FC-CNT-03: 409");
+        assert_eq!(kept(&content).len(), 2, "FC-CNT-03: all or nothing");
+        let more = update(&[("PUT", "Observation", "c")]).unwrap();
+        assert_eq!(content.apply(&more.content, content.bytes()), Err(ContentRefusal::Full), "FC-CNT-08");
+        content.apply(&update(&[("DELETE", "Observation", "b")]).unwrap().content, 1000).unwrap();
+        assert_eq!(kept(&content), [entry("a")], "FC-CNT-03");
+        assert_eq!(content.bytes(), entry("a").len());
+        let refused = update(&[("DELETE", "Patient", "p")]).unwrap_err();
+        assert_eq!(refused, Rejection::OpenedResource, "FC-CNT-03: what was opened stays");
+
+        let other = try_step(&change.state, "Patient-open", &resource("Patient", "q"), None, "v3").unwrap();
+        assert!(other.content.is_empty(), "FC-CNT-07: content of other open anchors stays");
+        let reopened = step(&other.state, "DiagnosticReport-open", &report, "v4");
+        assert_eq!(reopened.current().unwrap().resources(), prefix, "FC-CNT-10: it keeps its content");
+        let closed = try_step(&reopened, "DiagnosticReport-close", &report, None, "-").unwrap();
+        content.apply(&closed.content, 1000).unwrap();
+        assert!(content.is_empty(), "FC-CNT-07");
+    }
+
+    #[test]
+    fn what_has_only_a_full_url_is_found_by_it() {
+        let report = resource("DiagnosticReport", "1");
+        let opened = step(&SessionState::default(), "DiagnosticReport-open", &report, "v1");
+        let update = |entry: &str| {
+            let bundle = updates(&[]).replace("[]", &format!("[{entry}]"));
+            let context = format!("{report},{bundle}");
+            try_step(&opened, "DiagnosticReport-update", &context, Some("v1"), "v2").unwrap().content
+        };
+        let delete = update(r#"{"fullUrl":"urn:uuid:7","request":{"method":"DELETE"}}"#);
+        for resource in [r#"{"resourceType":"Observation","id":"x"}"#, r#"{"resourceType":"Observation"}"#] {
+            let mut content = Content::default();
+            let put =
+                format!(r#"{{"fullUrl":"urn:uuid:7","request":{{"method":"PUT"}},"resource":{resource}}}"#);
+            content.apply(&update(&put), 1000).unwrap();
+            assert!(!content.is_empty(), "FC-CNT-03");
+            content.apply(&delete, 1000).unwrap();
+            assert!(content.is_empty(), "FC-CNT-03: {resource}");
+        }
     }
 
     #[test]

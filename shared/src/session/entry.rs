@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::Derived;
 use crate::protocol::{EventName, SubscriptionId, event_name::EventKind, json};
 
 /// The version of the entry's form that this program writes, and the newest that it reads.
@@ -41,11 +42,19 @@ pub struct Notice {
     /// Who may be sent it.
     #[serde(rename = "for", default, skip_serializing_if = "Audience::is_everyone")]
     pub audience: Audience,
+    /// The opens that are derived from it for those who do not see it (FC-NOT-07).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<Derived>,
     /// The notification as the subscribers of this event see it.
     pub message: Box<RawValue>,
 }
 
 impl Notice {
+    /// An event of which nothing is derived.
+    pub fn new(id: String, name: EventName, audience: Audience, message: Box<RawValue>) -> Self {
+        Self { id, name, audience, derived: Vec::new(), message }
+    }
+
     /// Are the others told when a subscriber does not follow it? Not when it is a SyncError: that
     /// would be told about with a SyncError again (FC-NOT-05).
     pub fn is_reported(&self) -> bool {
@@ -179,7 +188,7 @@ mod tests {
 
     fn notice(audience: Audience) -> Entry {
         let message = RawValue::from_string(r#"{"id": "i","n":1.10}"#.into()).unwrap();
-        Entry::event(Notice { id: "i".into(), name: "Patient-open".parse().unwrap(), audience, message })
+        Entry::event(Notice::new("i".into(), "Patient-open".parse().unwrap(), audience, message))
     }
 
     #[test]

@@ -8,16 +8,22 @@
 //! What a subscriber sees of an entry is a [`View`], and a view is rendered by one function for
 //! sockets and callbacks alike. No I/O, no clock, no randomness: versions are passed in.
 //!
-//! Rules: FC-EVT-04, FC-REQ-02…06, FC-CTX-01…03, FC-SUB-08, FC-CNT-01, FC-CNT-02, FC-CNT-06,
-//! FC-CNT-10, FC-NOT-01.
+//! Rules: FC-EVT-04, FC-REQ-02…06, FC-CTX-01…04, FC-SUB-08, FC-CNT-01…07, FC-CNT-09, FC-CNT-10,
+//! FC-NOT-01, FC-NOT-07.
 
+mod content;
 mod current_context;
 mod decide;
+mod derived;
 mod entry;
+#[cfg(test)]
+mod properties;
 mod state;
 mod view;
 
+pub use content::{Content, ContentRefusal, ContentWrite};
 pub use decide::{Change, Rejection, Rules, decide};
+pub use derived::Derived;
 pub use entry::{Audience, Entry, EntryKind, Notice, SubscriptionChange};
 pub use state::{Fields, OpenContext, SessionState, Unreadable};
-pub use view::{View, render, view, view_by};
+pub use view::{View, id, render, sync_error_for, view, view_by};

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Entry, entry::Audience};
+use super::{
+    Entry,
+    derived::{Announced, parts},
+    entry::Audience,
+};
 use crate::protocol::{Action, Anchor, Event, EventName, event_name::EventKind, json};
 
 /// A session as the store keeps it: one field for each open context, so that a change writes what
@@ -13,6 +17,7 @@ use crate::protocol::{Action, Anchor, Event, EventName, event_name::EventKind, j
 pub type Fields = BTreeMap<String, String>;
 
 const CURRENT: &str = "current";
+const ANNOUNCED: &str = "announced";
 const OPEN_PREFIX: &str = "open:";
 
 /// The contexts of one session.
@@ -22,6 +27,8 @@ pub struct SessionState {
     opens: Vec<Arc<OpenContext>>,
     /// The ordinal of the current one.
     current: Option<u64>,
+    /// The last one of each type that all subscribers have (FC-NOT-07).
+    pub(super) announced: Announced,
 }
 
 /// A context that has been opened and not been closed.
@@ -30,6 +37,9 @@ pub struct OpenContext {
     /// Its place in the order of opens; greater is later.
     #[serde(skip)]
     pub ordinal: u64,
+    /// The ordinal with which it was opened first: its content is kept by this number, also when
+    /// it is opened again (FC-CNT-10).
+    pub since: u64,
     /// The resource that it is about.
     pub anchor: Anchor,
     /// Its present version.
@@ -90,7 +100,10 @@ impl SessionState {
                     self.apply_anchored(action, anchor, event, message, max_open);
                 }
             }
-            EventKind::HomeOpen => self.current = None,
+            EventKind::HomeOpen => {
+                self.current = None;
+                self.announced = Announced::default();
+            }
             EventKind::UserLogout => *self = Self::default(),
             EventKind::SyncError
             | EventKind::Heartbeat
@@ -110,20 +123,35 @@ impl SessionState {
         match action {
             Action::Open => {
                 let ordinal = self.opens.last().map_or(1, |last| last.ordinal + 1);
-                self.remove(anchor);
+                let before = self.find(anchor).map(|known| known.since);
+                let since = before.unwrap_or(ordinal);
+                self.opens.retain(|open| !open.anchor.is_same(anchor));
                 self.opens.push(Arc::new(OpenContext {
                     ordinal,
+                    since,
                     anchor: anchor.clone(),
                     version_id: event.version_id.clone().unwrap_or_default(),
                     name: event.name.clone(),
                     message: message.to_owned(),
                 }));
                 self.current = Some(ordinal);
-                if self.opens.len() > max_open {
+                self.announced.open(event);
+                let is_full = self.opens.len() > max_open;
+                if is_full {
                     self.opens.remove(0);
                 }
+                if is_full || before.is_some() {
+                    self.forget_announced();
+                }
             }
-            Action::Close => self.remove(anchor),
+            Action::Close => {
+                self.opens.retain(|open| !open.anchor.is_same(anchor));
+                if self.current().is_none() {
+                    self.current = None;
+                }
+                self.announced.close(anchor);
+                self.forget_announced();
+            }
             Action::Update => {
                 if let (Some(open), Some(version)) =
                     (self.opens.iter_mut().find(|open| open.anchor.is_same(anchor)), &event.version_id)
@@ -135,18 +163,17 @@ impl SessionState {
         }
     }
 
-    fn remove(&mut self, anchor: &Anchor) {
-        self.opens.retain(|open| !open.anchor.is_same(anchor));
-        if self.current().is_none() {
-            self.current = None;
-        }
+    fn forget_announced(&mut self) {
+        let Self { opens, announced, .. } = self;
+        announced.keep_only(|of_type| opens.iter().rev().find_map(|open| open.resource_of(of_type)));
     }
 
     /// The state as the store keeps it.
     pub fn to_fields(&self) -> Fields {
         let opens = self.opens.iter().map(|open| (format!("{OPEN_PREFIX}{}", open.ordinal), open.to_json()));
         let current = self.current.map(|ordinal| (CURRENT.to_owned(), ordinal.to_string()));
-        opens.chain(current).collect()
+        let announced = Some((ANNOUNCED.to_owned(), self.announced.to_json()));
+        opens.chain(current).chain(announced.filter(|_| !self.announced.is_empty())).collect()
     }
 
     /// The fields in which `next` differs: a new value, or `None` where one is gone.
@@ -166,6 +193,10 @@ impl SessionState {
         if self.current != next.current {
             writes.push((CURRENT.to_owned(), next.current.map(|ordinal| ordinal.to_string())));
         }
+        if self.announced != next.announced {
+            let announced = (!next.announced.is_empty()).then(|| next.announced.to_json());
+            writes.push((ANNOUNCED.to_owned(), announced));
+        }
         writes
     }
 
@@ -176,6 +207,9 @@ impl SessionState {
         for (field, value) in fields {
             if field == CURRENT {
                 state.current = Some(value.parse().map_err(|error| unreadable(field, format!("{error}")))?);
+            } else if field == ANNOUNCED {
+                state.announced =
+                    serde_json::from_str(value).map_err(|error| unreadable(field, json::problem(&error)))?;
             } else if let Some(ordinal) = field.strip_prefix(OPEN_PREFIX) {
                 let mut open: OpenContext =
                     serde_json::from_str(value).map_err(|error| unreadable(field, json::problem(&error)))?;
@@ -194,6 +228,16 @@ impl SessionState {
 }
 
 impl OpenContext {
+    /// The resource of this type that it has: its own, or one that its open brought along.
+    fn resource_of(&self, resource_type: &str) -> Option<Anchor> {
+        if self.anchor.is_a(resource_type) {
+            return Some(self.anchor.clone());
+        }
+        let event = Event::read(self.message.get()).ok()?;
+        let part = parts(&event).into_iter().find(|part| part.resource.is_a(resource_type))?;
+        Some(part.resource.clone())
+    }
+
     fn to_json(&self) -> String {
         // Strings and JSON that has been parsed before: it always serializes.
         serde_json::to_string(self).unwrap_or_default()

@@ -6,17 +6,20 @@
 use bytestring::ByteString;
 
 use super::{
-    Entry, SessionState,
+    Entry, OpenContext, SessionState,
     decide::raw,
+    derived::{Part, parts},
     entry::{Audience, Notice},
 };
-use crate::protocol::{Event, EventFilter, SubscriptionId, event::Versions};
+use crate::protocol::{Anchor, Event, EventFilter, EventName, SubscriptionId, event::Versions};
 
 /// One of the forms in which an entry may be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum View {
     /// The event as it was sent.
     Source,
+    /// An open that was derived from it, by its place among them (FC-NOT-07).
+    Derived(usize),
 }
 
 /// What this subscription sees of the entry, if anything.
@@ -28,7 +31,10 @@ pub fn view(entry: &Entry, subscription: &SubscriptionId, events: &EventFilter) 
 /// What a subscription of the notice's audience sees of it with this filter: the part of [`view`]
 /// that is the same for all who asked for the same.
 pub fn view_by(notice: &Notice, events: &EventFilter) -> Option<View> {
-    events.matches(&notice.name).then_some(View::Source)
+    if events.matches(&notice.name) {
+        return Some(View::Source);
+    }
+    notice.derived.iter().position(|derived| events.matches(&derived.name)).map(View::Derived)
 }
 
 /// The notification, ready to be sent. `None` for an entry that is no event.
@@ -36,33 +42,66 @@ pub fn render(entry: &Entry, view: View) -> Option<ByteString> {
     let notice = entry.as_event()?;
     match view {
         View::Source => Some(notice.message.get().into()),
+        View::Derived(index) => {
+            let event = Event::read(notice.message.get()).ok()?;
+            Some(notice.derived.get(index)?.message(&event)?.into())
+        }
     }
+}
+
+/// The `id` of the notification: what its subscriber answers with.
+pub fn id(notice: &Notice, view: View) -> String {
+    let derived = match view {
+        View::Source => None,
+        View::Derived(index) => notice.derived.get(index),
+    };
+    let of_derived = derived.and_then(|derived| Some(derived.id(&Event::read(notice.message.get()).ok()?)));
+    of_derived.unwrap_or_else(|| notice.id.clone())
+}
+
+/// A SyncError for the one subscriber that it is about.
+pub fn sync_error_for(subscription: SubscriptionId, event: &Event<'_>) -> Entry {
+    let message = raw(event.notification(None));
+    Entry::event(Notice::new(event.id.clone(), event.name.clone(), Audience::Only(subscription), message))
 }
 
 impl SessionState {
     /// What a new subscriber is sent before anything else (FC-SUB-08): for each type of anchor
     /// that it may see, the last open that has not been closed, oldest first, with the original
-    /// id and timestamp, and the anchor's present version (FC-CNT-01).
+    /// id and timestamp, and the anchor's present version (FC-CNT-01). Of an open that it may not
+    /// see it is sent what is derived from it, as everybody else is (FC-NOT-07).
     pub fn opens_for(&self, subscription: SubscriptionId, events: &EventFilter) -> Vec<Entry> {
-        let mut types: Vec<&str> = Vec::new();
+        let mut types: Vec<String> = Vec::new();
         let mut entries: Vec<Entry> = Vec::new();
-        for open in self.opens().rev().filter(|open| events.matches(&open.name)) {
-            if types.iter().any(|known| open.anchor.is_a(known)) {
-                continue;
-            }
-            types.push(&open.anchor.resource_type);
-            if let Ok(event) = Event::read(open.message.get()) {
-                let versions = Versions { current: &open.version_id, prior: None };
-                entries.push(Entry::event(Notice {
-                    id: event.id.clone(),
-                    name: event.name.clone(),
-                    audience: Audience::Only(subscription),
-                    message: raw(event.notification(Some(versions))),
-                }));
-            }
+        for open in self.opens().rev() {
+            let Some((of_type, id, name, message)) = open.seen_with(events, &types) else { continue };
+            types.push(of_type);
+            entries.push(Entry::event(Notice::new(id, name, Audience::Only(subscription), raw(message))));
         }
         entries.reverse();
         entries
+    }
+}
+
+impl OpenContext {
+    /// Type of resource, id, name and message of the open that a subscriber sees which has those
+    /// of other types already.
+    fn seen_with(
+        &self,
+        events: &EventFilter,
+        types: &[String],
+    ) -> Option<(String, String, EventName, String)> {
+        let is_known = |resource: &Anchor| types.iter().any(|known| resource.is_a(known));
+        let event = Event::read(self.message.get()).ok()?;
+        let present = event.notification(Some(Versions { current: &self.version_id, prior: None }));
+        if events.matches(&self.name) {
+            let of_type = self.anchor.resource_type.clone();
+            return (!is_known(&self.anchor)).then_some((of_type, event.id, self.name.clone(), present));
+        }
+        let may_see = |part: &Part<'_>| events.matches(&part.derived.name) && !is_known(part.resource);
+        let part = parts(&event).into_iter().find(may_see)?;
+        let message = part.derived.message(&Event::read(&present).ok()?)?;
+        Some((part.resource.resource_type.clone(), part.derived.id(&event), part.derived.name, message))
     }
 }
 
@@ -81,7 +120,7 @@ mod tests {
             &Event::read(&text).unwrap(),
             Audience::Everyone,
             &format!("v-{id}"),
-            &Rules { max_open: 9 },
+            &Rules { max_open: 9, max_content_bytes: 99 },
         )
         .unwrap();
         (change.state, change.entry)
@@ -135,5 +174,81 @@ mod tests {
             None,
             "sent to the one that joined"
         );
+    }
+
+    fn resource(kind: &str, id: &str) -> String {
+        format!(r#"{{"key":"k","resource":{{"resourceType":"{kind}","id":"{id}"}}}}"#)
+    }
+
+    /// Opens a study of a patient.
+    fn study(state: &SessionState, id: &str, patient: &str) -> (SessionState, Entry) {
+        let context = format!("{},{}", resource("ImagingStudy", id), resource("Patient", patient));
+        accepted(state, "ImagingStudy-open", &context, &format!("study-{id}"))
+    }
+
+    #[test]
+    fn who_does_not_see_an_open_sees_what_is_derived_from_it() {
+        let (state, entry) = study(&SessionState::default(), "s", "p");
+        let notice = entry.as_event().unwrap();
+        assert_eq!(view_by(notice, &filter("*")), Some(View::Source), "FC-NOT-07");
+        assert_eq!(
+            view_by(notice, &filter("Patient-open,ImagingStudy-open")),
+            Some(View::Source),
+            "one a cause"
+        );
+        assert_eq!(view_by(notice, &filter("Patient-close")), None);
+        let derived = view_by(notice, &filter("patient-open")).unwrap();
+        let message: serde_json::Value = serde_json::from_str(&render(&entry, derived).unwrap()).unwrap();
+        assert_eq!(message["event"]["hub.event"], "Patient-open", "FC-NOT-07");
+        assert_eq!(message["timestamp"], "T", "FC-NOT-07: the source's");
+        assert_eq!(message["id"], id(notice, derived).as_str());
+        assert_ne!(message["id"], "study-s", "FC-NOT-07: its own id");
+        let context = message["event"]["context"].as_array().unwrap();
+        assert_eq!((context.len(), &context[0]["resource"]["id"]), (1, &"p".into()), "FC-NOT-07");
+
+        let late = &state.opens_for(SubscriptionId::random(1), &filter("Patient-open"))[0];
+        assert_eq!(
+            render(late, View::Source),
+            render(&entry, derived),
+            "FC-SUB-08: the same for late joiners"
+        );
+        assert_eq!(late.as_event().unwrap().id, id(notice, derived));
+    }
+
+    #[test]
+    fn nothing_is_derived_of_what_is_current_already() {
+        let derives = |entry: &Entry| view_by(entry.as_event().unwrap(), &filter("Patient-open")).is_some();
+        let patient = open(&SessionState::default(), "Patient", "p");
+        let (one, entry) = study(&patient, "1", "p");
+        assert!(!derives(&entry), "FC-NOT-07: the patient is open");
+        let (two, entry) = study(&one, "2", "q");
+        assert!(derives(&entry), "FC-NOT-07: another patient");
+        let (three, entry) = study(&two, "3", "q");
+        assert!(!derives(&entry), "FC-NOT-07: derived before");
+        assert!(derives(&study(&three, "1", "p").1), "FC-NOT-07: the first again");
+        let home = accepted(&three, "home-open", "", "home").0;
+        assert!(derives(&study(&home, "4", "q").1), "nothing is current any more");
+        let closed = accepted(&one, "ImagingStudy-close", &resource("ImagingStudy", "1"), "c").0;
+        assert!(!derives(&study(&closed, "5", "p").1), "FC-NOT-07: the patient is still open");
+        let gone = accepted(&closed, "Patient-close", &resource("Patient", "p"), "d").0;
+        assert!(derives(&study(&gone, "6", "p").1), "FC-NOT-07: it was closed");
+    }
+
+    #[test]
+    fn a_subscriber_sees_one_derived_open_at_most_the_patient_first() {
+        let context = [("DiagnosticReport", "r"), ("ImagingStudy", "s"), ("Patient", "p"), ("Patient", "q")]
+            .map(|(kind, id)| resource(kind, id))
+            .join(",");
+        let (state, entry) = accepted(&SessionState::default(), "DiagnosticReport-open", &context, "r");
+        let sees = |entry: &Entry, events: &str| {
+            let view = view_by(entry.as_event().unwrap(), &filter(events)).unwrap();
+            Event::read(&render(entry, view).unwrap()).unwrap().anchor().unwrap().clone()
+        };
+        assert!(sees(&entry, "Patient-open,ImagingStudy-open").is_a("Patient"), "FC-NOT-07");
+        assert!(sees(&entry, "ImagingStudy-open").is_a("ImagingStudy"), "FC-NOT-07");
+        assert_eq!(sees(&entry, "Patient-open").id.unwrap(), "p", "the first of its type");
+        let late = state.opens_for(SubscriptionId::random(1), &filter("Patient-open,ImagingStudy-open"));
+        assert_eq!(late.len(), 1, "FC-NOT-07, FC-SUB-08");
+        assert_eq!(late[0].as_event().unwrap().name.as_str(), "Patient-open");
     }
 }

@@ -164,6 +164,8 @@ settings! {
         unsent_bytes: usize = 16_777_216, at_least(1);
         /// Contexts open at once in a topic.
         open_contexts: usize = 64, at_least(1);
+        /// Bytes of content that the open contexts of a topic may share.
+        content_bytes: usize = 33_554_432, at_least(1);
         /// Subscriptions of a topic.
         subscriptions_per_topic: usize = 4000, at_least(1);
         /// Event names in one subscription.
@@ -208,6 +210,12 @@ settings! {
     pub struct SyncError {
         /// Severity of the hub's SyncErrors: "warning" (FHIRcast 3.0) or "error" (2.1).
         severity: Severity = Severity::Warning;
+        /// Whether a subscriber that has never answered a notification is reported for not answering.
+        strict: bool = false;
+        /// Notifications in a row that a subscriber may leave unanswered before it is unsubscribed.
+        unanswered_in_a_row: u32 = 3, at_least(1);
+        /// Reconnect graces in a row that a subscriber may miss before it is unsubscribed.
+        absences_in_a_row: u32 = 1, at_least(1);
     }
 }
 

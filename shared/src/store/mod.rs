@@ -28,13 +28,13 @@ use tokio::sync::broadcast;
 
 pub use position::{NotAPosition, Position};
 pub use subscription::{
-    Activated, Activation, Address, Attached, Channel, Claim, Connection, CursorMove, Holder, Progress,
-    Release, Subscribed, Subscription, WebhookRequest,
+    Absence, Activated, Activation, Address, Attached, Channel, Claim, Connection, CursorMove, Departure,
+    Holder, Parting, Progress, Release, Subscribed, Subscription, WebhookRequest,
 };
 
 use crate::{
     protocol::{SubscriptionId, TopicKey},
-    session::{Entry, Fields},
+    session::{ContentRefusal, ContentWrite, Entry, Fields},
     settings::Limits,
 };
 
@@ -100,6 +100,10 @@ pub struct Commit {
     pub revision: Option<u64>,
     /// The fields to write, or to delete.
     pub writes: Vec<(String, Option<String>)>,
+    /// What changes in the topic's content; nothing changes anywhere if it cannot be.
+    pub content: Vec<ContentWrite>,
+    /// The most bytes of content that the topic may have.
+    pub max_content_bytes: usize,
     /// What is appended to the log.
     pub entry: Entry,
     /// What makes this commit the same as another.
@@ -127,6 +131,8 @@ pub enum Committed {
     },
     /// The session has changed: decide again with this.
     Conflict(Snapshot),
+    /// The content does not allow it.
+    Refused(ContentRefusal),
     /// The same has been committed before.
     Duplicate,
 }
@@ -217,6 +223,10 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a change, appends its entry, makes the topic's webhooks due, and rings the bell.
     async fn commit(&self, topic: TopicKey, commit: &Commit) -> Result<Committed>;
 
+    /// The values of the content whose names begin with `prefix`, in the order of their names.
+    /// `None` when the session is at another revision.
+    async fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Result<Option<Vec<String>>>;
+
     /// At most `limit` entries after a position.
     async fn log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage>;
 
@@ -228,9 +238,9 @@ pub trait Store: Send + Sync + 'static {
     async fn subscribe_websocket(&self, subscription: &Subscription, limit: usize) -> Result<Subscribed>;
 
     /// Replaces events, lease and name of a WebSocket subscription (FC-SUB-04), and tells the
-    /// node that holds its socket. One that nobody holds waits for its connection again, as a new
-    /// one does. Unknown when there is none of that id in that topic, or its grace is over.
-    async fn renew_websocket(&self, subscription: &Subscription) -> Result<Subscribed>;
+    /// node that holds its socket. One whose subscriber is away may be taken again within `grace`
+    /// from now on. Unknown when there is none of that id in that topic, or its grace is over.
+    async fn renew_websocket(&self, subscription: &Subscription, grace: Duration) -> Result<Subscribed>;
 
     /// A subscription that has not ended, with what remains of its lease.
     async fn subscription(&self, id: SubscriptionId) -> Result<Option<(Subscription, Duration)>>;
@@ -239,18 +249,20 @@ pub trait Store: Send + Sync + 'static {
     /// `None` when it is unknown, has ended, or its reconnect grace is over.
     async fn attach(&self, address: Address, connection: &Connection) -> Result<Option<Attached>>;
 
-    /// Starts the reading of a subscription that has never been read, or (for a webhook that is
-    /// subscribed again) puts new terms into force and leaves the cursor where it is.
+    /// Starts the reading of a subscription that has never been read or begins anew, or (for a
+    /// webhook that is subscribed again) puts new terms into force and leaves the cursor where it is.
     async fn activate(&self, address: Address, activation: &Activation) -> Result<Activated>;
 
-    /// Moves the cursors of connected sockets forward. Who lost its subscription moves nothing.
-    async fn save_cursors(&self, moves: &[CursorMove]) -> Result<()>;
+    /// Moves the cursors of connected sockets forward. Who lost its subscription moves nothing:
+    /// says for each whether it still holds its own.
+    async fn save_cursors(&self, moves: &[CursorMove]) -> Result<Vec<bool>>;
 
-    /// Lets go of a subscription: it may be taken again within `grace`.
-    async fn detach(&self, address: Address, connection: &Connection, grace: Duration) -> Result<()>;
+    /// Lets go of a subscription: it may be taken again within its grace, and is due meanwhile, so
+    /// that a worker looks after it.
+    async fn detach(&self, address: Address, connection: &Connection, departure: Departure) -> Result<()>;
 
     /// Ends a WebSocket subscription and tells the node that holds its socket. `false` when there
-    /// is none. A webhook is ended by the worker that has claimed it ([`Release::End`]).
+    /// is none. What is due is ended by the worker that has claimed it ([`Release::End`]).
     async fn end_websocket(&self, address: Address, reason: &str) -> Result<bool>;
 
     /// Notes a webhook subscriber's request and makes it due. Unknown when it would end what
@@ -258,10 +270,11 @@ pub trait Store: Send + Sync + 'static {
     async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed>;
 
     /// What is due now in these partitions, at most `limit` each, longest due first; and, likewise,
-    /// the webhook subscriptions whose lease has ended.
+    /// the subscriptions whose lease has ended.
     async fn due(&self, partitions: &[u16], limit: usize) -> Result<Vec<Address>>;
 
-    /// Takes a due subscription for `hold`. `None` when it is not due, held, or gone.
+    /// Takes a due subscription for `hold`. `None` when it is not due, held by a worker or (while
+    /// its lease lasts) by a socket, or gone.
     async fn claim(&self, address: Address, hold: Duration, max_entries: usize) -> Result<Option<Claim>>;
 
     /// Saves the progress of a claim and keeps it or gives it back. `answered` is the nonce of
@@ -282,6 +295,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Says that a worker is alive for `ttl`, and returns all that are, sorted.
     async fn register_worker(&self, id: &str, ttl: Duration) -> Result<Vec<String>>;
+
+    /// Says that a node is alive for `ttl`. `false` when it did not count as alive before: then
+    /// its subscriptions may have been taken from it.
+    async fn register_node(&self, id: &str, ttl: Duration) -> Result<bool>;
+
+    /// The nodes that have not said for too long that they are alive.
+    async fn lapsed_nodes(&self) -> Result<Vec<String>>;
+
+    /// Lets go of all subscriptions that a node holds, as [`detach`](Self::detach) does, and
+    /// forgets the node unless it is alive again. Returns how many there were.
+    async fn orphan(&self, node: &str, grace: Duration) -> Result<usize>;
 
     /// The store's clock, in milliseconds since 1970.
     async fn now(&self) -> Result<u64>;

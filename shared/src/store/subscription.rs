@@ -68,6 +68,41 @@ pub struct Connection {
     pub id: String,
 }
 
+/// Why nobody holds a WebSocket subscription that has been held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Parting {
+    /// Its subscriber closed the socket with 1000 or 1001: it follows no longer, and says so.
+    Left,
+    /// The hub closed the socket with 1001: its subscriber is expected back (FC-SUB-11).
+    SentAway,
+    /// Anything else: its subscriber may be lost (FC-NOT-04).
+    Lost,
+}
+
+/// How a connection lets go of its subscription.
+#[derive(Debug, Clone, Copy)]
+pub struct Departure {
+    /// Why.
+    pub parting: Parting,
+    /// For how long the subscription may be taken again.
+    pub grace: Duration,
+    /// When somebody has to look whether it has missed something.
+    pub look_after: Duration,
+}
+
+/// The absence of a subscriber whose socket has gone, in milliseconds since 1970 by the store's
+/// clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absence {
+    /// Since when nobody holds the subscription.
+    pub since: u64,
+    /// Until when it may be taken again.
+    pub until: u64,
+    /// Why.
+    pub parting: Parting,
+}
+
 /// What came of a request to subscribe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subscribed {
@@ -88,6 +123,8 @@ pub struct Attached {
     pub lease: Duration,
     /// The log's head at that moment: who held it before lost it there or earlier.
     pub head: Position,
+    /// Has the subscriber ever answered a notification?
+    pub answers: bool,
     /// Where reading goes on, or the session as it is if the subscription has never been read:
     /// then it is to be activated.
     pub cursor: Result<Position, Snapshot>,
@@ -101,6 +138,9 @@ pub struct Activation {
     pub holder: Holder,
     /// The revision of the session that `entries` were made from.
     pub revision: u64,
+    /// Does it begin anew although it has been read already? What it has not got is gone from the
+    /// log then.
+    pub is_restart: bool,
     /// The open contexts that the subscriber is sent first (FC-SUB-08).
     pub entries: Vec<Entry>,
 }
@@ -110,12 +150,12 @@ pub struct Activation {
 pub enum Holder {
     /// The socket that is connected.
     Connection(Connection),
-    /// The worker that has claimed it, with what it has verified.
+    /// The worker that has claimed it.
     Claim {
         /// The claim.
         token: String,
-        /// The request that was verified.
-        request: Box<WebhookRequest>,
+        /// The request that it has verified, if it has.
+        request: Option<Box<WebhookRequest>>,
     },
 }
 
@@ -139,6 +179,8 @@ pub struct CursorMove {
     pub connection: Connection,
     /// The last entry that need not be sent again.
     pub cursor: Position,
+    /// Has the subscriber answered a notification?
+    pub answers: bool,
 }
 
 /// A request of a webhook subscriber that waits for its verification (FC-WHK-02).
@@ -152,7 +194,8 @@ pub struct WebhookRequest {
     pub subscription: Subscription,
 }
 
-/// A webhook subscription that one worker holds for a while, with what there is to do.
+/// A subscription that one worker holds for a while, with what there is to do: a webhook that is
+/// due, a WebSocket subscription whose subscriber is away, or either when its lease is over.
 #[derive(Debug, Clone)]
 pub struct Claim {
     /// Where it is.
@@ -161,12 +204,15 @@ pub struct Claim {
     pub token: String,
     /// The subscription as verified, if it has been.
     pub subscription: Option<Subscription>,
-    /// What remains of the lease; zero when it has ended.
-    pub lease: Duration,
+    /// When the lease ends or has ended, in milliseconds since 1970 by the store's clock; 0 when
+    /// there has never been one.
+    pub lease_end: u64,
     /// The request to verify before anything else.
     pub request: Option<WebhookRequest>,
     /// How far it has come.
     pub progress: Progress,
+    /// Of a WebSocket subscription that nobody holds: since when and why.
+    pub absence: Option<Absence>,
     /// What comes after the cursor, as far as one claim reads.
     pub entries: Vec<Arc<LogEntry>>,
     /// The head of the log, if `entries` reach up to it: what lies between the last of them and
@@ -174,6 +220,18 @@ pub struct Claim {
     pub head: Option<Position>,
     /// The store's clock at the claim, in milliseconds since 1970.
     pub now: u64,
+}
+
+impl Claim {
+    /// What remained of the lease at the claim; zero when it had ended.
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_end.saturating_sub(self.now))
+    }
+
+    /// Had the lease ended at the claim?
+    pub fn is_over(&self) -> bool {
+        self.lease().is_zero()
+    }
 }
 
 /// How far a webhook subscription has come, and what stands in its way.
@@ -198,7 +256,8 @@ pub enum Release {
     After(Duration),
     /// Give it back; it is due again when there is something to do, or when its lease ends.
     Idle,
-    /// The subscription has ended. A newer request of its subscriber, if one has come in
-    /// meanwhile, stays and is due at once.
-    End,
+    /// The subscription has ended, for this `hub.reason`, which a node hears that holds its socket.
+    /// A newer request of a webhook subscriber, if one has come in meanwhile, stays and is due at
+    /// once.
+    End(&'static str),
 }

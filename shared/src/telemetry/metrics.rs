@@ -102,6 +102,12 @@ labels! {
         Refused = "refused",
         /// A notification could not be delivered in time (FC-WHK-04).
         Undelivered = "undelivered",
+        /// A subscriber did not answer in time (FC-NOT-04).
+        Unanswered = "unanswered",
+        /// A subscriber lost its connection and did not come back in time (FC-NOT-04).
+        Gone = "gone",
+        /// A subscriber has missed what is no longer kept.
+        Missed = "missed",
     }
 
     /// What became of one request to a callback.

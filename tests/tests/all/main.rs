@@ -4,8 +4,10 @@
 
 mod as_printed;
 mod configuration;
+mod content;
 mod context;
 mod counting;
+mod derived_opens;
 mod drain;
 mod events;
 mod examples;

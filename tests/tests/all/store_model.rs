@@ -19,7 +19,7 @@ use shared::{
 use uuid::Uuid;
 
 use crate::stores::{
-    ALL_PARTITIONS, Kind, LONG, RETENTION, commit, connection, first_reading, log, open, request, say,
+    ALL_PARTITIONS, Kind, LONG, RETENTION, commit, connection, first_reading, log, lost, open, request, say,
     socket, terms, topic, verification, webhook,
 };
 
@@ -61,7 +61,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => Just(Release::Idle),
         1 => pause().prop_map(Release::After),
         1 => pause().prop_map(Release::Hold),
-        1 => Just(Release::End),
+        1 => Just(Release::End("over")),
     ];
     // Mostly the same one, so that what was begun is gone on with.
     let worker = || prop_oneof![4 => Just(0_usize), 1 => Just(1)];
@@ -238,6 +238,7 @@ impl Side {
                     }
                     Committed::Conflict(snapshot) => self.tell_session(topic, &snapshot),
                     Committed::Duplicate => "duplicate".into(),
+                    Committed::Refused(refusal) => format!("{refusal:?}"),
                 }
             }
             Operation::Session { topic, id } => {
@@ -261,7 +262,7 @@ impl Side {
             }
             Operation::Renew { socket, leases } => {
                 let renewed = with_lease(&cast.sockets[socket], leases);
-                format!("{:?}", store.renew_websocket(&renewed).await.unwrap())
+                format!("{:?}", store.renew_websocket(&renewed, LONG).await.unwrap())
             }
             Operation::Attach { socket, connection } => {
                 let address = cast.sockets[socket].address();
@@ -285,12 +286,15 @@ impl Side {
             Operation::Save { socket, connection, place } => {
                 let (address, connection) = (cast.sockets[socket].address(), cast.connection(connection));
                 let cursor = self.position(socket % TOPICS, place);
-                store.save_cursors(&[CursorMove { address, connection, cursor }]).await.unwrap();
+                store
+                    .save_cursors(&[CursorMove { address, connection, cursor, answers: false }])
+                    .await
+                    .unwrap();
                 String::new()
             }
             Operation::Detach { socket, connection } => {
                 let address = cast.sockets[socket].address();
-                store.detach(address, &cast.connection(connection), LONG).await.unwrap();
+                store.detach(address, &cast.connection(connection), lost(LONG)).await.unwrap();
                 String::new()
             }
             Operation::EndWebsocket { socket } => {
@@ -305,10 +309,10 @@ impl Side {
                 let hold = if is_held { LONG } else { Duration::ZERO };
                 let claimed = store.claim(cast.webhooks[webhook].address(), hold, max_entries).await.unwrap();
                 let Some(claim) = claimed else { return "none".into() };
-                let Claim { subscription, lease, request, progress, entries, head, .. } = &claim;
+                let Claim { subscription, request, progress, entries, head, .. } = &claim;
                 let progress = self.tell_progress(webhook % TOPICS, progress);
                 let head = head.map(|head| self.place(webhook % TOPICS, head));
-                let (lease, entries) = (leases(*lease), say(entries));
+                let (lease, entries) = (leases(claim.lease()), say(entries));
                 let told = format!("{subscription:?} {lease} {request:?} {progress} {entries:?} {head:?}");
                 let is_verified = subscription.is_some();
                 self.claims[worker][webhook] = Some(Held { claim, is_verified });

@@ -16,9 +16,9 @@ use shared::{
     session::{Audience, Entry, Notice},
     settings::{Redis, RedisUrl},
     store::{
-        Activated, Activation, Address, Channel, Commit, Committed, Connection, Holder, LogEntry, Once,
-        Position, Progress, Release, Retention, Store, Subscribed, Subscription, WebhookRequest,
-        memory::MemoryStore, redis::RedisStore,
+        Activated, Activation, Address, Channel, Commit, Committed, Connection, Departure, Holder, LogEntry,
+        Once, Parting, Position, Progress, Release, Retention, Store, Subscribed, Subscription,
+        WebhookRequest, memory::MemoryStore, redis::RedisStore,
     },
 };
 use uuid::Uuid;
@@ -110,17 +110,23 @@ pub fn connection(id: &str) -> Connection {
     Connection { node: "node".into(), id: id.into() }
 }
 
+/// The departure of a connection that was lost.
+pub fn lost(grace: Duration) -> Departure {
+    Departure { parting: Parting::Lost, grace, look_after: LONG }
+}
+
 /// An entry for an event of this id.
 pub fn event(id: &str) -> Entry {
     let message = RawValue::from_string(json!({ "id": id }).to_string()).unwrap();
     let name = "Patient-open".parse().unwrap();
-    Entry::event(Notice { id: id.into(), name, audience: Audience::Everyone, message })
+    Entry::event(Notice::new(id.into(), name, Audience::Everyone, message))
 }
 
 /// A commit of an event, which writes its id into the field `last`.
 pub fn commit(revision: u64, id: &str) -> Commit {
     let writes = vec![("last".to_owned(), Some(id.to_owned()))];
-    Commit { revision: Some(revision), writes, entry: event(id), once: Once::Request(id.into()) }
+    let once = Once::Request(id.into());
+    Commit { revision: Some(revision), writes, content: vec![], max_content_bytes: 0, entry: event(id), once }
 }
 
 /// Commits an event on the session as it is.
@@ -155,15 +161,16 @@ pub fn assert_chained(entries: &[Arc<LogEntry>]) {
 /// What a connection brings to a subscription that it reads for the first time.
 pub fn first_reading(connection: &Connection, revision: u64, entries: &[&str]) -> Activation {
     let entries = entries.iter().map(|id| event(id)).collect();
-    Activation { holder: Holder::Connection(connection.clone()), revision, entries }
+    Activation { holder: Holder::Connection(connection.clone()), revision, is_restart: false, entries }
 }
 
 /// What a worker brings to a subscription that it has verified.
 pub fn verification(token: &str, request: &WebhookRequest, revision: u64, entries: &[&str]) -> Activation {
     let entries = entries.iter().map(|id| event(id)).collect();
     Activation {
-        holder: Holder::Claim { token: token.into(), request: Box::new(request.clone()) },
+        holder: Holder::Claim { token: token.into(), request: Some(Box::new(request.clone())) },
         revision,
+        is_restart: false,
         entries,
     }
 }

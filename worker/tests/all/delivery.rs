@@ -158,21 +158,24 @@ async fn a_long_answer_counts_by_its_status_and_is_not_read_to_its_end() {
 }
 
 #[actix_rt::test]
-async fn a_subscription_whose_events_have_been_trimmed_comes_to_rest() {
+async fn who_has_missed_what_the_log_no_longer_holds_is_told_and_begins_anew() {
     let callback = Callback::accepting();
-    // A log that keeps nothing: all has been trimmed before any worker comes.
-    let system = System::with(|settings| settings.limits.log_entries = 0);
-    let address = system.subscribe_to(&callback.url("/"), "*").await;
+    let system = System::with(|settings| settings.limits.log_entries = 3);
+    system.subscribe_to(&callback.url("/"), "*").await;
     let gaps = METRICS.gaps.get();
-    for id in ["e1", "e2"] {
+    for id in ["e1", "e2", "e3", "e4", "e5"] {
         system.publish("Patient-open", id).await;
     }
     assert_eq!(system.step().await, [Served::Delivered(Tally::default())]);
     assert!(METRICS.gaps.get() > gaps, "FC-WHK-06: nothing is skipped silently");
+    let told = Tally { delivered: 2, ..Tally::default() };
+    assert_eq!(system.step().await, [Served::Delivered(told)]);
+    let ids = callback.ids();
+    assert_eq!(ids[1..], ["e5"], "what is open now");
+    let sync_error = system.sync_errors().await.pop().unwrap();
+    assert!(sync_error.1.contains("has missed events"), "FC-NOT-03: {sync_error:?}");
     assert!(system.step().await.is_empty(), "the cursor is at the head, and nobody looks again");
-
-    let head = system.store.session(system.topic.key(), None).await.unwrap().0.head;
-    system.publish("Patient-open", "e3").await;
-    let claim = system.store.claim(address, Duration::from_secs(9), 9).await.unwrap();
-    assert_eq!(claim.expect("a new event makes it due").progress.cursor, head);
+    system.publish("Patient-open", "e6").await;
+    assert_eq!(system.step().await, [Served::Delivered(Tally { delivered: 1, ..Tally::default() })]);
+    assert_eq!(callback.ids()[2..], ["e6"]);
 }

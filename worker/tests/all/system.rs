@@ -16,8 +16,8 @@ use shared::{
     session,
     settings::{Defaults, Settings},
     store::{
-        Address, Channel, Position, Retention, Store, Subscribed, Subscription, WebhookRequest,
-        memory::MemoryStore,
+        Activated, Activation, Address, Channel, Connection, Holder, Position, Retention, Store, Subscribed,
+        Subscription, WebhookRequest, memory::MemoryStore,
     },
 };
 use tokio::sync::oneshot;
@@ -61,7 +61,7 @@ impl System {
         settings.retry.claim_secs = 2;
         change(&mut settings);
         let store: Arc<dyn Store> = MemoryStore::new(PARTITIONS, Retention::from(&settings.limits));
-        let rules = session::Rules { max_open: 9 };
+        let rules = session::Rules { max_open: 9, max_content_bytes: 1 << 20 };
         let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
         Self { store, publisher, settings, topic: "topic".parse().unwrap() }
     }
@@ -119,6 +119,23 @@ impl System {
         self.subscribe(&self.subscription(callback, events)).await
     }
 
+    /// A WebSocket subscription that this connection holds and has begun to read.
+    pub async fn connect(&self, connection: &Connection, lease_secs: u64) -> Subscription {
+        let mut subscription = self.subscription("https://no.example/", "*");
+        subscription.id = SubscriptionId::random(self.topic.key().partition(PARTITIONS));
+        subscription.channel = Channel::Websocket;
+        subscription.terms.lease_secs = lease_secs;
+        subscription.terms.subscriber_name = Some("Viewer".into());
+        assert_eq!(self.store.subscribe_websocket(&subscription, 9).await.unwrap(), Subscribed::Accepted);
+        let address = subscription.address();
+        let attached = self.store.attach(address, connection).await.unwrap().unwrap();
+        let (holder, revision) =
+            (Holder::Connection(connection.clone()), attached.cursor.unwrap_err().revision);
+        let activation = Activation { holder, revision, is_restart: false, entries: vec![] };
+        assert!(matches!(self.store.activate(address, &activation).await.unwrap(), Activated::From(_)));
+        subscription
+    }
+
     pub async fn step(&self) -> Vec<Served> {
         self.worker().step().await.unwrap()
     }
@@ -135,6 +152,17 @@ impl System {
         .to_string();
         let published = self.publisher.publish(&Event::read(&text).unwrap(), &text).await.unwrap();
         assert!(matches!(published, Published::At(_)));
+    }
+
+    /// Waits until nothing has been due for a moment.
+    pub async fn settled(&self) {
+        let all: Vec<u16> = (0..PARTITIONS).collect();
+        let mut quiet = 0;
+        while quiet < 20 {
+            let is_due = !self.store.due(&all, 9).await.unwrap().is_empty();
+            quiet = if is_due { 0 } else { quiet + 1 };
+            actix_rt::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// The SyncErrors that the hub has put into the log: event id, and diagnostics.

@@ -6,6 +6,7 @@
 //!
 //! What nobody will ask for again is thrown away as others are written ([`state`]).
 
+mod absences;
 mod due;
 mod sockets;
 mod state;
@@ -21,9 +22,9 @@ use async_trait::async_trait;
 
 use self::state::State;
 use super::{
-    Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, DueListener,
-    Holder, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot, Store,
-    Subscribed, Subscription, WebhookRequest,
+    Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, Departure,
+    DueListener, Holder, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot,
+    Store, Subscribed, Subscription, WebhookRequest,
 };
 use crate::protocol::{SubscriptionId, TopicKey};
 
@@ -88,6 +89,10 @@ impl Store for MemoryStore {
         self.write(|state, now| state.commit(topic, commit, now))
     }
 
+    async fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Result<Option<Vec<String>>> {
+        self.read(|state, _| state.content(topic, prefix, revision))
+    }
+
     async fn log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage> {
         self.read(|state, _| state.log(topic, after, limit))
     }
@@ -101,8 +106,8 @@ impl Store for MemoryStore {
         self.write(|state, now| state.subscribe_websocket(subscription, limit, now))
     }
 
-    async fn renew_websocket(&self, subscription: &Subscription) -> Result<Subscribed> {
-        self.write(|state, now| state.renew_websocket(subscription, now))
+    async fn renew_websocket(&self, subscription: &Subscription, grace: Duration) -> Result<Subscribed> {
+        self.write(|state, now| state.renew_websocket(subscription, grace, now))
     }
 
     async fn subscription(&self, id: SubscriptionId) -> Result<Option<(Subscription, Duration)>> {
@@ -117,17 +122,18 @@ impl Store for MemoryStore {
         self.write(|state, now| match &activation.holder {
             Holder::Connection(connection) => state.activate_websocket(address, connection, activation, now),
             Holder::Claim { token, request } => {
-                state.activate_webhook(address, token, request, activation, now)
+                state.activate_webhook(address, token, request.as_deref(), activation, now)
             }
         })
     }
 
-    async fn save_cursors(&self, moves: &[CursorMove]) -> Result<()> {
+    async fn save_cursors(&self, moves: &[CursorMove]) -> Result<Vec<bool>> {
         self.write(|state, _| state.save_cursors(moves))
     }
 
-    async fn detach(&self, address: Address, connection: &Connection, grace: Duration) -> Result<()> {
-        self.write(|state, now| state.detach(address, connection, grace, now))
+    async fn detach(&self, address: Address, connection: &Connection, departure: Departure) -> Result<()> {
+        self.write(|state, now| state.detach(address, |holder| holder == connection, departure, now))?;
+        Ok(())
     }
 
     async fn end_websocket(&self, address: Address, reason: &str) -> Result<bool> {
@@ -166,6 +172,18 @@ impl Store for MemoryStore {
 
     async fn register_worker(&self, id: &str, ttl: Duration) -> Result<Vec<String>> {
         self.write(|state, now| state.register_worker(id, ttl, now))
+    }
+
+    async fn register_node(&self, id: &str, ttl: Duration) -> Result<bool> {
+        self.write(|state, now| state.register_node(id, ttl, now))
+    }
+
+    async fn lapsed_nodes(&self) -> Result<Vec<String>> {
+        self.read(|state, now| state.lapsed_nodes(now))
+    }
+
+    async fn orphan(&self, node: &str, grace: Duration) -> Result<usize> {
+        self.write(|state, now| state.orphan(node, grace, now))
     }
 
     async fn now(&self) -> Result<u64> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     super::{
-        Activated, Activation, Address, Attached, Connection, CursorMove, Position, Subscribed, Subscription,
+        Absence, Activated, Activation, Address, Attached, Connection, CursorMove, Parting, Position,
+        Progress, Subscribed, Subscription,
     },
     end_of,
     state::{Leased, State},
@@ -18,19 +19,48 @@ use crate::{
 pub(super) struct Socket {
     pub lease: Leased,
     holder: Option<Connection>,
-    /// Until when it may be taken again, once a connection has let go of it.
-    grace_end: Option<u64>,
+    /// Since a connection has let go of it.
+    pub absence: Option<Absence>,
     /// How far it has come. Nothing until it is activated.
-    cursor: Option<Position>,
+    pub cursor: Option<Position>,
+    /// What workers have noted about it; the cursor here is of no account.
+    noted: Progress,
+    answers: bool,
+    /// The claim that holds it, or did until its time ran out.
+    pub token: Option<String>,
 }
 
 impl Socket {
     pub fn is_over(&self, now: u64) -> bool {
-        self.lease.is_over(now) || self.grace_end.is_some_and(|end| end <= now)
+        self.lease.is_over(now) || self.absence.is_some_and(|absence| absence.until <= now)
     }
 
-    fn is_held_by(&self, connection: &Connection) -> bool {
-        self.holder.as_ref() == Some(connection)
+    pub fn is_held(&self, is_holder: impl FnOnce(&Connection) -> bool) -> bool {
+        self.holder.as_ref().is_some_and(is_holder)
+    }
+
+    pub fn let_go(
+        &mut self,
+        is_holder: impl FnOnce(&Connection) -> bool,
+        parting: Parting,
+        until: u64,
+        now: u64,
+    ) -> bool {
+        if !self.is_held(is_holder) {
+            return false;
+        }
+        self.holder = None;
+        self.absence = Some(Absence { since: now, until, parting });
+        true
+    }
+
+    pub fn progress(&self) -> Progress {
+        Progress { cursor: self.cursor.unwrap_or(Position::START), ..self.noted.clone() }
+    }
+
+    pub fn save(&mut self, progress: &Progress) {
+        self.noted = progress.clone();
+        self.cursor = self.cursor.map(|_| progress.cursor);
     }
 }
 
@@ -43,20 +73,29 @@ impl State {
             return Subscribed::TooMany;
         }
         let lease = Leased::new(subscription.clone(), now);
-        self.sockets.insert(id, Socket { lease, holder: None, grace_end: None, cursor: None });
+        self.due.put_lease(subscription.address(), lease.until);
+        let (holder, absence, cursor, noted, answers, token) = Default::default();
+        self.sockets.insert(id, Socket { lease, holder, absence, cursor, noted, answers, token });
         self.topic(topic, now).sockets.insert(id);
         Subscribed::Accepted
     }
 
-    pub fn renew_websocket(&mut self, subscription: &Subscription, now: u64) -> Subscribed {
+    pub fn renew_websocket(&mut self, subscription: &Subscription, grace: Duration, now: u64) -> Subscribed {
         let address = subscription.address();
         let Some(socket) = self.socket(address).filter(|socket| !socket.is_over(now)) else {
             return Subscribed::Unknown;
         };
         let terms = subscription.terms.clone();
         socket.lease = Leased::new(Subscription { terms, ..socket.lease.subscription.clone() }, now);
-        socket.grace_end = None;
-        if socket.holder.is_some() {
+        // Whoever was about to end it looks again.
+        socket.token = None;
+        let (until, stays) = (socket.lease.until, grace.min(socket.lease.remaining(now)));
+        if let Some(absence) = &mut socket.absence {
+            *absence = Absence { since: now, until: end_of(stays, now), ..*absence };
+        }
+        let is_held = socket.holder.is_some();
+        self.due.put_lease(address, until);
+        if is_held {
             self.tell(address.topic, SubscriptionChange::Renewed { id: address.id }, now);
         }
         Subscribed::Accepted
@@ -65,16 +104,17 @@ impl State {
     pub fn attach(&mut self, address: Address, connection: &Connection, now: u64) -> Option<Attached> {
         let socket = self.socket(address).filter(|socket| !socket.is_over(now))?;
         let before = socket.holder.replace(connection.clone());
-        socket.grace_end = None;
-        let (subscription, lease, cursor) =
-            (socket.lease.subscription.clone(), socket.lease.remaining(now), socket.cursor);
+        (socket.absence, socket.token) = (None, None);
+        let (subscription, lease) = (socket.lease.subscription.clone(), socket.lease.remaining(now));
+        let (cursor, answers) = (socket.cursor, socket.answers);
+        self.due.remove(address);
         if let Some(before) = before.filter(|before| before != connection) {
             let change = SubscriptionChange::Replaced { id: address.id, connection: before.id };
             self.tell(address.topic, change, now);
         }
         let cursor = cursor.ok_or_else(|| self.session(address.topic, None, now).0);
         let head = self.head(address.topic);
-        Some(Attached { subscription, lease, head, cursor })
+        Some(Attached { subscription, lease, head, answers, cursor })
     }
 
     pub fn activate_websocket(
@@ -86,8 +126,8 @@ impl State {
     ) -> Activated {
         match self.socket(address) {
             Some(Socket { holder: Some(holder), cursor, .. }) if holder == connection => {
-                if let Some(cursor) = cursor {
-                    return Activated::From(*cursor);
+                if let Some(cursor) = cursor.filter(|_| !activation.is_restart) {
+                    return Activated::From(cursor);
                 }
             }
             _ => return Activated::Lost,
@@ -95,7 +135,7 @@ impl State {
         match self.begin(address.topic, activation, now) {
             Ok(cursor) => {
                 if let Some(socket) = self.socket(address) {
-                    socket.cursor = Some(cursor);
+                    (socket.cursor, socket.noted) = (Some(cursor), Progress::default());
                 }
                 Activated::From(cursor)
             }
@@ -103,20 +143,18 @@ impl State {
         }
     }
 
-    pub fn save_cursors(&mut self, moves: &[CursorMove]) {
-        for CursorMove { address, connection, cursor } in moves {
-            if let Some(socket) = self.socket(*address).filter(|socket| socket.is_held_by(connection)) {
-                // One that has no cursor yet gets it when it is activated, and in no other way.
-                socket.cursor = socket.cursor.map(|before| before.max(*cursor));
-            }
-        }
-    }
-
-    pub fn detach(&mut self, address: Address, connection: &Connection, grace: Duration, now: u64) {
-        if let Some(socket) = self.socket(address).filter(|socket| socket.is_held_by(connection)) {
-            socket.holder = None;
-            socket.grace_end = Some(end_of(grace, now));
-        }
+    /// For each whether its connection holds the subscription.
+    pub fn save_cursors(&mut self, moves: &[CursorMove]) -> Vec<bool> {
+        let mut save = |moved: &CursorMove| {
+            let CursorMove { address, connection, cursor, answers } = moved;
+            let held = self.socket(*address).filter(|socket| socket.is_held(|holder| holder == connection));
+            let Some(socket) = held else { return false };
+            // One that has no cursor yet gets it when it is activated, and in no other way.
+            socket.cursor = socket.cursor.map(|before| before.max(*cursor));
+            socket.answers |= answers;
+            true
+        };
+        moves.iter().map(&mut save).collect()
     }
 
     /// `false` when there is none.
@@ -141,12 +179,14 @@ impl State {
 
     pub fn remove_socket(&mut self, address: Address) {
         self.sockets.remove(&address.id);
+        self.due.remove(address);
+        self.due.remove_lease(address);
         if let Some(topic) = self.topics.get_mut(&address.topic) {
             topic.sockets.remove(&address.id);
         }
     }
 
-    fn socket(&mut self, address: Address) -> Option<&mut Socket> {
+    pub fn socket(&mut self, address: Address) -> Option<&mut Socket> {
         self.sockets.get_mut(&address.id).filter(|socket| socket.lease.subscription.address() == address)
     }
 

@@ -27,13 +27,16 @@ pub(super) struct State {
     pub due: DueSet,
     /// Each worker, and until when it counts as alive.
     workers: BTreeMap<String, u64>,
+    /// Each node, and until when it counts as alive.
+    pub nodes: BTreeMap<String, u64>,
     next_search: u64,
 }
 
 impl State {
     pub fn new(partitions: u16, retention: Retention) -> Self {
-        let (topics, sockets, webhooks, workers) = Default::default();
-        Self { retention, topics, sockets, webhooks, due: DueSet::new(partitions), workers, next_search: 0 }
+        let (topics, sockets, webhooks, workers, nodes) = Default::default();
+        let (due, next_search) = (DueSet::new(partitions), 0);
+        Self { retention, topics, sockets, webhooks, due, workers, nodes, next_search }
     }
 
     /// The topic to write to: it comes into being now if it was not there.
@@ -99,6 +102,22 @@ impl State {
         self.workers.keys().cloned().collect()
     }
 
+    pub fn register_node(&mut self, id: &str, ttl: Duration, now: u64) -> bool {
+        self.nodes.insert(id.to_owned(), end_of(ttl, now)).is_some_and(|until| until > now)
+    }
+
+    pub fn lapsed_nodes(&self, now: u64) -> Vec<String> {
+        let lapsed = self.nodes.iter().filter(|(_, until)| **until <= now);
+        lapsed.map(|(id, _)| id.clone()).collect()
+    }
+
+    pub fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Option<Vec<String>> {
+        match self.topics.get(&topic) {
+            Some(state) => state.content(prefix, revision),
+            None => (revision == 0).then(Vec::new),
+        }
+    }
+
     /// Throws away what nobody will ask for again, once in a while.
     ///
     /// A subscription that is over stays for as long as the log: so long a node may take to notice
@@ -147,12 +166,12 @@ impl Leased {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::{
-        super::super::{Address, Channel, Connection, Release, WebhookRequest},
+        super::super::{Address, Channel, Connection, Departure, Parting, Release, WebhookRequest},
         *,
     };
     use crate::{
         protocol::{EventFilter, Topic, subscription_request::Terms, webhook::Mode},
-        session::{Entry, SubscriptionChange},
+        session::{ContentWrite, Entry, SubscriptionChange},
     };
 
     const RETENTION: Retention = Retention {
@@ -174,6 +193,8 @@ mod tests {
         let commit = Commit {
             revision: None,
             writes: vec![("field".into(), Some("value".into()))],
+            content: vec![ContentWrite::Keep { field: "1/x".into(), value: "y".into(), is_new: false }],
+            max_content_bytes: 1,
             entry: Entry::subscription(SubscriptionChange::Renewed { id }),
             once: Once::Cause(id.to_string()),
         };
@@ -224,7 +245,9 @@ mod tests {
             state.subscribe_websocket(subscription, 9, NOW);
         }
         state.attach(detached.address(), &connection, NOW).unwrap();
-        state.detach(detached.address(), &connection, Duration::from_secs(1), NOW);
+        let departure =
+            Departure { parting: Parting::Lost, grace: Duration::from_secs(1), look_after: Duration::ZERO };
+        state.detach(detached.address(), |holder| *holder == connection, departure, NOW);
         state.throw_away(NOW + 102_000);
         assert_eq!(state.sockets.keys().collect::<Vec<_>>(), [&socket.id], "its grace ended first");
         state.throw_away(NOW + 149_000);

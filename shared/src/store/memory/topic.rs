@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     protocol::SubscriptionId,
-    session::{Entry, Fields},
+    session::{Content, Entry, Fields},
 };
 
 /// What is kept of a topic.
@@ -21,6 +21,7 @@ use crate::{
 pub(super) struct TopicState {
     revision: u64,
     fields: Fields,
+    content: Content,
     head: Position,
     log: VecDeque<Arc<LogEntry>>,
     /// What has been committed, and until when it is remembered.
@@ -69,13 +70,16 @@ impl TopicState {
         if commit.revision.is_some_and(|revision| revision != self.revision) {
             return Committed::Conflict(self.snapshot());
         }
+        if let Err(refusal) = self.content.apply(&commit.content, commit.max_content_bytes) {
+            return Committed::Refused(refusal);
+        }
         for (field, value) in &commit.writes {
             match value {
                 Some(value) => self.fields.insert(field.clone(), value.clone()),
                 None => self.fields.remove(field),
             };
         }
-        self.revision += u64::from(!commit.writes.is_empty());
+        self.revision += u64::from(!commit.writes.is_empty() || !commit.content.is_empty());
         let kept = match commit.once {
             Once::Request(_) => retention.resend,
             Once::Cause(_) => retention.log,
@@ -83,6 +87,12 @@ impl TopicState {
         self.committed.insert(name_of(&commit.once), end_of(kept, now));
         let position = self.append(commit.entry.clone(), now, retention);
         Committed::At { position, revision: self.revision }
+    }
+
+    /// The values of the content below a name; nothing when the revision is another.
+    pub fn content(&self, prefix: &str, revision: u64) -> Option<Vec<String>> {
+        let values = || self.content.below(prefix).map(|(_, value)| value.clone()).collect();
+        (revision == self.revision).then(values)
     }
 
     /// Puts an entry at the end of the log and rings the bell with it.

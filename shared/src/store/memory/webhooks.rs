@@ -89,7 +89,7 @@ impl State {
         }
     }
 
-    fn make_due(&mut self, address: Address, time: u64, now: u64) {
+    pub fn make_due(&mut self, address: Address, time: u64, now: u64) {
         self.due.put(address, time);
         if time <= now {
             self.due.ring(address.topic);
@@ -100,35 +100,51 @@ impl State {
         // One that is held, or waits for its retry, is in the due set and has its time there.
         let time = self.due.time_of(address).or_else(|| self.due.lease_end_of(address));
         time.filter(|time| *time <= now)?;
+        if self.socket(address).is_some() {
+            return self.claim_websocket(address, hold, max_entries, now);
+        }
         let webhook = self.webhook(address)?;
         let token = Uuid::new_v4().to_string();
         webhook.token = Some(token.clone());
         let (request, progress) = (webhook.request.clone(), webhook.progress.clone());
         let subscription = webhook.verified.as_ref().map(|leased| leased.subscription.clone());
-        let lease = webhook.verified.as_ref().map_or(Duration::ZERO, |leased| leased.remaining(now));
-        let topic = self.topics.get(&address.topic).filter(|_| !lease.is_zero());
+        let lease_end = webhook.verified.as_ref().map_or(0, |leased| leased.until);
+        let is_over = lease_end <= now;
+        let topic = self.topics.get(&address.topic).filter(|_| !is_over);
         let entries: Vec<Arc<LogEntry>> = topic
             .map(|topic| topic.entries(progress.cursor, max_entries).cloned().collect())
             .unwrap_or_default();
         let head = (entries.len() < max_entries).then(|| self.head(address.topic));
         self.due.put(address, end_of(hold, now));
-        if lease.is_zero() {
+        if is_over {
             // From now on the due set alone knows that it is to be ended.
             self.due.remove_lease(address);
         }
-        Some(Claim { address, token, subscription, lease, request, progress, entries, head, now })
+        let absence = None;
+        Some(Claim {
+            address,
+            token,
+            subscription,
+            lease_end,
+            request,
+            progress,
+            absence,
+            entries,
+            head,
+            now,
+        })
     }
 
     pub fn activate_webhook(
         &mut self,
         address: Address,
         token: &str,
-        request: &WebhookRequest,
+        request: Option<&WebhookRequest>,
         activation: &Activation,
         now: u64,
     ) -> Activated {
         let Some(webhook) = self.claimed(address, token) else { return Activated::Lost };
-        let progress = if webhook.is_in_force(now) {
+        let progress = if webhook.is_in_force(now) && !activation.is_restart {
             webhook.progress.clone()
         } else {
             match self.begin(address.topic, activation, now) {
@@ -137,12 +153,14 @@ impl State {
             }
         };
         let cursor = progress.cursor;
-        let leased = Leased::new(request.subscription.clone(), now);
-        self.due.put_lease(address, leased.until);
+        let leased = request.map(|request| Leased::new(request.subscription.clone(), now));
+        if let Some(leased) = &leased {
+            self.due.put_lease(address, leased.until);
+        }
         if let Some(webhook) = self.webhook(address) {
-            webhook.verified = Some(leased);
             webhook.progress = progress;
-            webhook.request.take_if(|pending| pending.nonce == request.nonce);
+            webhook.verified = leased.or(webhook.verified.take());
+            webhook.request.take_if(|pending| request.is_some_and(|request| pending.nonce == request.nonce));
         }
         Activated::From(cursor)
     }
@@ -156,11 +174,14 @@ impl State {
         now: u64,
     ) -> bool {
         let address = claim.address;
+        if self.socket(address).is_some() {
+            return self.settle_websocket(claim, progress, release, now);
+        }
         let head = self.head(address.topic);
         let Some(webhook) = self.claimed(address, &claim.token) else { return false };
         webhook.progress = progress.clone();
         webhook.request.take_if(|pending| Some(pending.nonce.as_str()) == answered);
-        if release == Release::End {
+        if matches!(release, Release::End(_)) {
             (webhook.verified, webhook.progress) = (None, Progress::default());
         }
         let has_request = webhook.request.is_some();
@@ -169,20 +190,20 @@ impl State {
         if !matches!(release, Release::Hold(_)) {
             webhook.token = None;
         }
-        if release == Release::End {
+        if matches!(release, Release::End(_)) {
             self.due.remove_lease(address);
         }
         match release {
             Release::Hold(hold) => self.make_due(address, end_of(hold, now), now),
-            Release::After(_) | Release::Idle | Release::End if has_request => {
+            Release::After(_) | Release::Idle | Release::End(_) if has_request => {
                 self.make_due(address, now, now)
             }
             Release::After(pause) => self.make_due(address, end_of(pause, now), now),
-            Release::Idle | Release::End if !is_verified => {
+            Release::Idle | Release::End(_) if !is_verified => {
                 self.end_webhook(address);
             }
             Release::Idle if head > progress.cursor || is_over => self.make_due(address, now, now),
-            Release::Idle | Release::End => self.due.remove(address),
+            Release::Idle | Release::End(_) => self.due.remove(address),
         }
         true
     }

@@ -11,6 +11,9 @@ pub const PARTITIONS: &str = "fhircast:partitions";
 /// The workers that are alive, by when they must say so again.
 pub const WORKERS: &str = "fhircast:workers";
 
+/// The nodes that have not been let go of, by when they must say again that they are alive.
+pub const NODES: &str = "fhircast:nodes";
+
 /// The keys of one topic.
 #[derive(Clone, Copy)]
 pub struct TopicKeys {
@@ -42,7 +45,17 @@ impl TopicKeys {
         self.named("bell")
     }
 
-    /// Sorted set: WebSocket subscriptions by the end of their lease.
+    /// Hash: what updates have put into the open contexts, and `.bytes`.
+    pub fn content(&self) -> String {
+        self.named("content")
+    }
+
+    /// Sorted set: the names of those fields, in their order.
+    pub fn content_names(&self) -> String {
+        self.named("content-names")
+    }
+
+    /// Sorted set: WebSocket subscriptions by the end of their lease or grace.
     pub fn sockets(&self) -> String {
         self.named("sockets")
     }
@@ -72,6 +85,10 @@ impl TopicKeys {
         leases(self.partition)
     }
 
+    pub fn held(&self) -> String {
+        held(self.partition)
+    }
+
     pub fn partition(&self) -> u16 {
         self.partition
     }
@@ -82,12 +99,17 @@ pub fn subscription(id: SubscriptionId) -> String {
     format!("fhircast:{{{}}}:subscription:{id}", id.partition())
 }
 
-/// Sorted set: webhook subscriptions (`id topic`) by when they next need a worker.
+/// Hash: the WebSocket subscriptions (`id topic`) that are held, with the node that holds each.
+pub fn held(partition: u16) -> String {
+    format!("fhircast:{{{partition}}}:held")
+}
+
+/// Sorted set: subscriptions (`id topic`) by when they next need a worker.
 pub fn due(partition: u16) -> String {
     format!("fhircast:{{{partition}}}:due")
 }
 
-/// Sorted set: webhook subscriptions (`id topic`) by the end of their lease.
+/// Sorted set: subscriptions (`id topic`) by the end of their lease.
 pub fn leases(partition: u16) -> String {
     format!("fhircast:{{{partition}}}:leases")
 }

@@ -2,67 +2,48 @@
 
 use redis::Script;
 
-macro_rules! script {
-    ($name:literal) => {
-        Script::new(concat!(
-            include_str!("scripts/prelude.lua"),
-            include_str!(concat!("scripts/", $name, ".lua"))
-        ))
+/// Declares the scripts: each is sent with the preludes that it needs in front of it.
+macro_rules! scripts {
+    ($($name:ident: $($prelude:literal)+;)+) => {
+        /// All scripts. Each file says at its top what its KEYS and ARGV are.
+        pub struct Scripts {
+            $(pub $name: Script,)+
+        }
+
+        impl Scripts {
+            pub fn new() -> Self {
+                Self {
+                    $($name: Script::new(concat!(
+                        $(include_str!(concat!("scripts/", $prelude, ".lua")),)+
+                        include_str!(concat!("scripts/", stringify!($name), ".lua")),
+                    )),)+
+                }
+            }
+
+            /// Every script, to be loaded ahead of its first use.
+            pub fn all(&self) -> Vec<&Script> {
+                vec![$(&self.$name),+]
+            }
+        }
     };
 }
 
-/// All scripts. Each file says at its top what its KEYS and ARGV are.
-pub struct Scripts {
-    pub commit: Script,
-    pub subscribe_websocket: Script,
-    pub renew_websocket: Script,
-    pub subscription: Script,
-    pub attach: Script,
-    pub activate: Script,
-    pub save_cursors: Script,
-    pub detach: Script,
-    pub end_websocket: Script,
-    pub request_webhook: Script,
-    pub claim: Script,
-    pub settle: Script,
-    pub register_worker: Script,
-}
-
-impl Scripts {
-    pub fn new() -> Self {
-        Self {
-            commit: script!("commit"),
-            subscribe_websocket: script!("subscribe_websocket"),
-            renew_websocket: script!("renew_websocket"),
-            subscription: script!("subscription"),
-            attach: script!("attach"),
-            activate: script!("activate"),
-            save_cursors: script!("save_cursors"),
-            detach: script!("detach"),
-            end_websocket: script!("end_websocket"),
-            request_webhook: script!("request_webhook"),
-            claim: script!("claim"),
-            settle: script!("settle"),
-            register_worker: script!("register_worker"),
-        }
-    }
-
-    /// Every script, to be loaded ahead of its first use.
-    pub fn all(&self) -> [&Script; 13] {
-        [
-            &self.commit,
-            &self.subscribe_websocket,
-            &self.renew_websocket,
-            &self.subscription,
-            &self.attach,
-            &self.activate,
-            &self.save_cursors,
-            &self.detach,
-            &self.end_websocket,
-            &self.request_webhook,
-            &self.claim,
-            &self.settle,
-            &self.register_worker,
-        ]
-    }
+scripts! {
+    commit: "prelude" "content_prelude";
+    content: "prelude" "content_prelude";
+    subscribe_websocket: "prelude";
+    renew_websocket: "prelude";
+    subscription: "prelude";
+    attach: "prelude";
+    activate: "prelude";
+    save_cursors: "prelude";
+    detach: "prelude";
+    end_websocket: "prelude";
+    request_webhook: "prelude";
+    claim: "prelude";
+    settle: "prelude";
+    register_worker: "prelude";
+    register_node: "prelude";
+    lapsed_nodes: "prelude";
+    forget_node: "prelude";
 }

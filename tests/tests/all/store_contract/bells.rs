@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::stores::{
-    Kind, Opened, PARTITIONS, RETENTION, assert_chained, connection, first_reading, log, open, publish,
+    Kind, LONG, Opened, PARTITIONS, RETENTION, assert_chained, connection, first_reading, log, open, publish,
     request, say, socket, topic, webhook,
 };
 
@@ -86,7 +86,7 @@ pub async fn what_a_subscription_appends_rings_as_well(kind: Kind) {
     store.subscribe_websocket(&subscription, 9).await.unwrap();
     store.attach(address, &first).await.unwrap().unwrap();
     store.activate(address, &first_reading(&first, 0, &["open"])).await.unwrap();
-    store.renew_websocket(&subscription).await.unwrap();
+    store.renew_websocket(&subscription, LONG).await.unwrap();
     store.attach(address, &connection("second")).await.unwrap().unwrap();
     store.end_websocket(address, "over").await.unwrap();
     let mut rung = Vec::new();

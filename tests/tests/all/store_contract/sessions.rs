@@ -160,7 +160,7 @@ pub async fn of_eight_writers_on_one_revision_one_wins(kind: Kind) {
             match outcome {
                 Committed::At { revision, .. } => assert_eq!(revision, round + 1),
                 Committed::Conflict(session) => assert_eq!(session.revision, round + 1),
-                Committed::Duplicate => panic!("each commit is its own"),
+                Committed::Duplicate | Committed::Refused(_) => panic!("each commit is its own"),
             }
         }
     }

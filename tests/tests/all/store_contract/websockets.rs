@@ -11,7 +11,7 @@ use shared::{
 };
 
 use crate::stores::{
-    Kind, LONG, RETENTION, assert_chained, clock_passes, connection, first_reading, is_due, log, open,
+    Kind, LONG, RETENTION, assert_chained, clock_passes, connection, first_reading, is_due, log, lost, open,
     publish, say, socket, terms, topic, verify, webhook,
 };
 
@@ -33,7 +33,10 @@ async fn connect(store: &dyn Store, topic: &Topic, connection: &Connection) -> (
 }
 
 async fn save(store: &dyn Store, address: Address, connection: &Connection, cursor: Position) {
-    store.save_cursors(&[CursorMove { address, connection: connection.clone(), cursor }]).await.unwrap();
+    store
+        .save_cursors(&[CursorMove { address, connection: connection.clone(), cursor, answers: false }])
+        .await
+        .unwrap();
 }
 
 /// The cursor, as the connection that holds it would have it when it comes again.
@@ -81,14 +84,14 @@ pub async fn a_lease_that_is_over_ends_the_subscription(kind: Kind) {
     let long = subscribe(&*store, &topic).await;
     assert!(store.attach(long.address(), &connection("c")).await.unwrap().is_some());
     let short = Subscription { terms: terms("*", 1), ..long };
-    assert_eq!(store.renew_websocket(&short).await.unwrap(), Subscribed::Accepted);
+    assert_eq!(store.renew_websocket(&short, LONG).await.unwrap(), Subscribed::Accepted);
     eventually(PATIENCE, "the lease ends", || async {
         store.subscription(short.id).await.unwrap().is_none().then_some(())
     })
     .await
     .unwrap();
     assert!(store.attach(short.address(), &connection("c")).await.unwrap().is_none());
-    assert_eq!(store.renew_websocket(&short).await.unwrap(), Subscribed::Unknown);
+    assert_eq!(store.renew_websocket(&short, LONG).await.unwrap(), Subscribed::Unknown);
     assert_eq!(store.subscribe_websocket(&socket(&topic), 1).await.unwrap(), Subscribed::Accepted);
 }
 
@@ -98,12 +101,12 @@ pub async fn renewing_replaces_the_terms_and_tells_who_holds_it(kind: Kind) {
     let subscription = subscribe(&*store, &topic).await;
     publish(&*store, &topic, "e").await;
     let renewed = Subscription { terms: terms("Patient-open", 300), ..subscription.clone() };
-    assert_eq!(store.renew_websocket(&renewed).await.unwrap(), Subscribed::Accepted);
+    assert_eq!(store.renew_websocket(&renewed, LONG).await.unwrap(), Subscribed::Accepted);
     assert_eq!(store.subscription(subscription.id).await.unwrap().unwrap().0, renewed, "FC-SUB-04");
     assert_eq!(said(&*store, &topic).await, ["e"], "nobody is there to be told");
 
     store.attach(subscription.address(), &connection("c")).await.unwrap().unwrap();
-    assert_eq!(store.other.renew_websocket(&subscription).await.unwrap(), Subscribed::Accepted);
+    assert_eq!(store.other.renew_websocket(&subscription, LONG).await.unwrap(), Subscribed::Accepted);
     assert_eq!(store.subscription(subscription.id).await.unwrap().unwrap().0, subscription);
     let entries = log(&*store, topic.key()).await;
     let id = subscription.id;
@@ -119,7 +122,7 @@ pub async fn renewing_gives_the_lease_anew(kind: Kind) {
     let subscription = subscribe(&*store, &topic("t")).await;
     for secs in [60, 500] {
         let renewed = Subscription { terms: terms("*", secs), ..subscription.clone() };
-        assert_eq!(store.renew_websocket(&renewed).await.unwrap(), Subscribed::Accepted);
+        assert_eq!(store.renew_websocket(&renewed, LONG).await.unwrap(), Subscribed::Accepted);
         let (_, lease) = store.subscription(subscription.id).await.unwrap().unwrap();
         let whole = Duration::from_secs(secs);
         assert!(lease <= whole && lease > whole - PATIENCE, "{lease:?}");
@@ -136,11 +139,11 @@ pub async fn what_is_not_there_cannot_be_renewed(kind: Kind) {
     verify(&*store, &callback).await;
     let of_a_webhook = Subscription { id: callback.id, ..subscription.clone() };
     for unknown in in_other_topics.chain([socket(&topic), of_a_webhook]) {
-        assert_eq!(store.renew_websocket(&unknown).await.unwrap(), Subscribed::Unknown, "{unknown:?}");
+        assert_eq!(store.renew_websocket(&unknown, LONG).await.unwrap(), Subscribed::Unknown, "{unknown:?}");
     }
     assert_eq!(store.subscription(subscription.id).await.unwrap().unwrap().0, subscription);
     assert!(store.end_websocket(subscription.address(), "over").await.unwrap());
-    assert_eq!(store.renew_websocket(&subscription).await.unwrap(), Subscribed::Unknown);
+    assert_eq!(store.renew_websocket(&subscription, LONG).await.unwrap(), Subscribed::Unknown);
 }
 
 pub async fn attaching_gives_the_session_until_there_is_a_cursor(kind: Kind) {
@@ -194,7 +197,7 @@ pub async fn within_its_grace_a_subscription_is_taken_again(kind: Kind) {
     let (first, second) = (connection("first"), connection("second"));
     let (address, _) = connect(&*store, &topic, &first).await;
     let grace = Duration::from_secs(3);
-    store.detach(address, &first, grace).await.unwrap();
+    store.detach(address, &first, lost(grace)).await.unwrap();
     let end_of_grace = store.now().await.unwrap() + 3000;
     assert!(store.attach(address, &second).await.unwrap().is_some());
     assert!(said(&*store, &topic).await.is_empty(), "there was nobody to replace");
@@ -206,10 +209,10 @@ pub async fn renewing_within_its_grace_ends_the_grace(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let (topic, connection) = (topic("t"), connection("c"));
     let (address, start) = connect(&*store, &topic, &connection).await;
-    store.detach(address, &connection, Duration::from_secs(3)).await.unwrap();
+    store.detach(address, &connection, lost(Duration::from_secs(3))).await.unwrap();
     let end_of_grace = store.now().await.unwrap() + 3000;
     let again = Subscription { id: address.id, ..socket(&topic) };
-    assert_eq!(store.renew_websocket(&again).await.unwrap(), Subscribed::Accepted);
+    assert_eq!(store.renew_websocket(&again, LONG).await.unwrap(), Subscribed::Accepted);
     clock_passes(&*store, end_of_grace).await;
     assert_eq!(cursor(&*store, address, &connection).await, Ok(start), "FC-SUB-04: it waits, as a new one");
 }
@@ -218,12 +221,12 @@ pub async fn after_its_grace_a_subscription_is_lost(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let (topic, connection) = (topic("t"), connection("c"));
     let (address, _) = connect(&*store, &topic, &connection).await;
-    store.detach(address, &connection, Duration::from_millis(50)).await.unwrap();
+    store.detach(address, &connection, lost(Duration::from_millis(50))).await.unwrap();
     clock_passes(&*store, store.now().await.unwrap() + 50).await;
     assert!(store.attach(address, &connection).await.unwrap().is_none());
     let again = Subscription { id: address.id, ..socket(&topic) };
     assert_eq!(
-        store.renew_websocket(&again).await.unwrap(),
+        store.renew_websocket(&again, LONG).await.unwrap(),
         Subscribed::Unknown,
         "202 would promise too much"
     );
@@ -282,7 +285,7 @@ pub async fn only_who_holds_it_activates(kind: Kind) {
     store.attach(address, &first).await.unwrap().unwrap();
     store.attach(address, &second).await.unwrap().unwrap();
     assert!(is_lost(&first).await, "another holds it");
-    store.detach(address, &second, LONG).await.unwrap();
+    store.detach(address, &second, lost(LONG)).await.unwrap();
     assert!(is_lost(&second).await, "it has let go");
     store.attach(address, &second).await.unwrap().unwrap();
     store.end_websocket(address, "over").await.unwrap();
@@ -310,7 +313,7 @@ pub async fn a_cursor_moves_forward_only_and_not_before_the_activation(kind: Kin
     // As numbers, not as text; several at once, and one that is not there.
     let far = Position { millis: later.millis, sequence: later.sequence + 10 };
     let near = Position { sequence: later.sequence + 9, ..far };
-    let to = |address, cursor| CursorMove { address, connection: connection.clone(), cursor };
+    let to = |address, cursor| CursorMove { address, connection: connection.clone(), cursor, answers: false };
     let moves =
         [to(socket(&topic).address(), later), to(address, later), to(address, far), to(address, near)];
     store.save_cursors(&moves).await.unwrap();
@@ -326,11 +329,11 @@ pub async fn an_older_connection_moves_nothing_and_lets_go_of_nothing(kind: Kind
     let later = publish(&*store, &topic, "e").await;
     assert_eq!(cursor(&*store, address, &second).await, Ok(start));
     save(&*store, address, &first, later).await;
-    store.detach(address, &first, Duration::ZERO).await.unwrap();
+    store.detach(address, &first, lost(Duration::ZERO)).await.unwrap();
     assert_eq!(cursor(&*store, address, &second).await, Ok(start), "it is neither moved nor let go");
     save(&*store, address, &second, later).await;
     assert_eq!(cursor(&*store, address, &second).await, Ok(later));
-    store.detach(address, &second, LONG).await.unwrap();
+    store.detach(address, &second, lost(LONG)).await.unwrap();
     save(&*store, address, &second, publish(&*store, &topic, "e2").await).await;
     assert_eq!(cursor(&*store, address, &second).await, Ok(later), "who has let go moves nothing");
 }
@@ -341,7 +344,7 @@ pub async fn ending_removes_it_and_tells_who_holds_it(kind: Kind) {
     let unheld = subscribe(&*store, &topic).await.address();
     let (held, _) = connect(&*store, &topic, &connection("c")).await;
     let (detached, _) = connect(&*store, &topic, &connection("d")).await;
-    store.detach(detached, &connection("d"), LONG).await.unwrap();
+    store.detach(detached, &connection("d"), lost(LONG)).await.unwrap();
     let in_another_topic = Address { topic: crate::stores::topic("other").key(), ..held };
     assert!(!store.end_websocket(in_another_topic, "over").await.unwrap());
     for address in [unheld, detached, held] {

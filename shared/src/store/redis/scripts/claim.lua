@@ -2,8 +2,9 @@
 --
 -- KEYS 1 due set  2 subscription  3 log  4 webhooks of the topic  5 leases  6 session
 -- ARGV 1 id  2 topic  3 hold ms  4 token  5 most entries
--- Returns nil when it is not due or gone, or {now, remaining lease ms, record or '', request or '',
--- cursor or '', attempts, retry at, reported, head, entries as of XRANGE}.
+-- Returns nil when it is not due or gone, or {now, end of the lease, record or '', request or '',
+-- cursor or '', attempts, retry at, reported, away since or '', grace or '', parting or '', head,
+-- entries as of XRANGE}.
 
 local member = ARGV[1] .. ' ' .. ARGV[2]
 local now = now_ms()
@@ -14,25 +15,31 @@ local is_due = time and tonumber(time) <= now
 if not is_due and redis.call('HGET', KEYS[2], 'claim') ~= ARGV[4] then
   return nil
 end
-if redis.call('EXISTS', KEYS[2]) == 0 then
+local known = redis.call('HMGET', KEYS[2], 'channel', 'record', 'request', 'cursor', 'attempts', 'retry_at',
+  'reported', 'away', 'grace', 'parting')
+if not known[1] then
   redis.call('ZREM', KEYS[1], member)
   redis.call('ZREM', KEYS[5], member)
   redis.call('ZREM', KEYS[4], ARGV[1])
   return nil
 end
+local left = lease_left(KEYS[2], now)
+if known[1] == 'websocket' and left > 0 and not known[8] then
+  -- A hub looks after it.
+  redis.call('ZREM', KEYS[1], member)
+  return nil
+end
 redis.call('HSET', KEYS[2], 'claim', ARGV[4])
 redis.call('ZADD', KEYS[1], integer(now + tonumber(ARGV[3])), member)
-local known = redis.call('HMGET', KEYS[2], 'record', 'request', 'cursor', 'attempts', 'retry_at', 'reported')
-local left = lease_left(KEYS[2], now)
 if left == 0 then
   -- From now on the due set alone knows that it is to be ended.
   redis.call('ZREM', KEYS[5], member)
 end
 local entries = {}
-if known[3] and left > 0 then
-  entries = redis.call('XRANGE', KEYS[3], '(' .. known[3], '+', 'COUNT', ARGV[5])
+if known[4] and left > 0 then
+  entries = redis.call('XRANGE', KEYS[3], '(' .. known[4], '+', 'COUNT', ARGV[5])
 end
 return {
-  integer(now), integer(left), known[1] or '', known[2] or '', known[3] or '',
-  known[4] or '0', known[5] or '0', known[6] or '0-0', head_of(KEYS[6]), entries,
+  integer(now), redis.call('HGET', KEYS[2], 'expires') or '0', known[2] or '', known[3] or '', known[4] or '', known[5] or '0', known[6] or '0',
+  known[7] or '0-0', known[8] or '', known[9] or '', known[10] or '', head_of(KEYS[6]), entries,
 }

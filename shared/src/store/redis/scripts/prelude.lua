@@ -12,11 +12,29 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 
--- Lets a key live for at least ttl more milliseconds; never shortens its life.
+-- A script that changes a topic has these first:
+-- KEYS 1 session  2 log  3 bell  4 content  5 names of the content
+-- ARGV 1 log ms  2 log entries  3 session ms
+local function the_topic()
+  return {
+    session = KEYS[1], log = KEYS[2], bell = KEYS[3], content = KEYS[4], names = KEYS[5],
+    log_ms = tonumber(ARGV[1]), log_entries = tonumber(ARGV[2]), session_ms = tonumber(ARGV[3]),
+  }
+end
+
+-- Lets a key that is there live for at least ttl more milliseconds; never shortens its life.
 local function keep(key, ttl)
-  if redis.call('PTTL', key) < ttl then
+  local left = redis.call('PTTL', key)
+  if left ~= -2 and left < ttl then
     redis.call('PEXPIRE', key, integer(ttl))
   end
+end
+
+-- Lets a session live for so long, and its content with it.
+local function keep_session(topic, ttl)
+  keep(topic.session, ttl)
+  keep(topic.content, ttl)
+  keep(topic.names, ttl)
 end
 
 local function revision_of(session)
@@ -28,19 +46,32 @@ local function head_of(session)
 end
 
 -- Appends an entry to a topic's log and rings the topic's bell with it.
---   topic: {session, log, bell}; retention: {log ms, log entries, session ms}
-local function append(topic, retention, now, revision, entry)
+local function append(topic, now, revision, entry)
   local previous = head_of(topic.session)
-  local oldest = integer(now - retention.log)
+  local oldest = integer(now - topic.log_ms)
   local id = redis.call('XADD', topic.log, 'MINID', '~', oldest, '*', 'p', previous, 'r', integer(revision), 'e', entry)
-  if redis.call('XLEN', topic.log) > retention.entries then
-    redis.call('XTRIM', topic.log, 'MAXLEN', '~', retention.entries)
+  if redis.call('XLEN', topic.log) > topic.log_entries then
+    redis.call('XTRIM', topic.log, 'MAXLEN', '~', topic.log_entries)
   end
   redis.call('HSET', topic.session, '.revision', integer(revision), '.head', id)
-  redis.call('PEXPIRE', topic.log, integer(retention.log))
-  keep(topic.session, retention.session)
+  redis.call('PEXPIRE', topic.log, integer(topic.log_ms))
+  keep_session(topic, topic.session_ms)
   redis.call('PUBLISH', topic.bell, id .. ' ' .. previous .. ' ' .. integer(revision) .. ' ' .. entry)
   return id
+end
+
+-- Forgets a WebSocket subscription, and tells the node that holds its socket.
+--   kept: {subscription, sockets, leases, due, held}; member: 'id topic'
+local function end_websocket(topic, kept, id, member, entry)
+  local is_held = redis.call('HEXISTS', kept.subscription, 'connection') == 1
+  redis.call('DEL', kept.subscription)
+  redis.call('ZREM', kept.sockets, id)
+  redis.call('ZREM', kept.leases, member)
+  redis.call('ZREM', kept.due, member)
+  redis.call('HDEL', kept.held, member)
+  if is_held then
+    append(topic, now_ms(), revision_of(topic.session), entry)
+  end
 end
 
 -- Is the position a ("ms-seq") later than b?

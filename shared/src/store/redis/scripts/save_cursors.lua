@@ -1,16 +1,19 @@
 -- Moves the cursors of connected sockets forward.
 --
 -- KEYS subscriptions of one partition
--- ARGV for each of them: connection, cursor
--- Returns the number of cursors that moved.
+-- ARGV for each of them: connection, cursor, '1' if the subscriber has answered
+-- Returns for each of them 1, or 0 when that connection does not hold it.
 
-local moved = 0
+local held = {}
 for i, key in ipairs(KEYS) do
-  local known = redis.call('HMGET', key, 'connection', 'cursor')
-  local cursor = ARGV[2 * i]
-  if known[1] == ARGV[2 * i - 1] and known[2] and is_later(cursor, known[2]) then
+  local known = redis.call('HMGET', key, 'connection', 'cursor', 'answers')
+  local cursor = ARGV[3 * i - 1]
+  held[i] = known[1] == ARGV[3 * i - 2] and 1 or 0
+  if held[i] == 1 and known[2] and is_later(cursor, known[2]) then
     redis.call('HSET', key, 'cursor', cursor)
-    moved = moved + 1
+  end
+  if held[i] == 1 and ARGV[3 * i] == '1' and not known[3] then
+    redis.call('HSET', key, 'answers', '1')
   end
 end
-return moved
+return held

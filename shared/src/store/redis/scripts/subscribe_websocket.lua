@@ -1,18 +1,19 @@
 -- Writes a new WebSocket subscription.
 --
--- KEYS 1 subscription  2 sockets of the topic  3 session
--- ARGV 1 id  2 topic  3 record  4 lease ms  5 limit
+-- KEYS 1 to 5 the topic  6 subscription  7 sockets of the topic  8 leases
+-- ARGV 1 to 3 retention  4 id  5 topic  6 record  7 lease ms  8 limit
 -- Returns 'accepted' or 'too many'.
 
 local now = now_ms()
-local lease = tonumber(ARGV[4])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', integer(now))
-if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[5]) then
+local lease = tonumber(ARGV[7])
+redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', integer(now))
+if redis.call('ZCARD', KEYS[7]) >= tonumber(ARGV[8]) then
   return 'too many'
 end
-redis.call('HSET', KEYS[1], 'channel', 'websocket', 'topic', ARGV[2], 'record', ARGV[3], 'expires', integer(now + lease))
-redis.call('PEXPIRE', KEYS[1], integer(lease + AFTERLIFE))
-redis.call('ZADD', KEYS[2], integer(now + lease), ARGV[1])
-keep(KEYS[2], lease)
-keep(KEYS[3], lease)
+redis.call('HSET', KEYS[6], 'channel', 'websocket', 'topic', ARGV[5], 'record', ARGV[6], 'expires', integer(now + lease))
+redis.call('PEXPIRE', KEYS[6], integer(lease + AFTERLIFE))
+redis.call('ZADD', KEYS[7], integer(now + lease), ARGV[4])
+redis.call('ZADD', KEYS[8], integer(now + lease), ARGV[4] .. ' ' .. ARGV[5])
+keep(KEYS[7], lease)
+keep_session(the_topic(), lease)
 return 'accepted'

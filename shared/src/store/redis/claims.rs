@@ -1,0 +1,141 @@
+//! What is due, and the claims on it.
+
+use std::time::Duration;
+
+use redis::{Value, streams::StreamRangeReply};
+use uuid::Uuid;
+
+use super::{
+    RedisStore,
+    connection::{text, unavailable},
+    keys,
+    reply::{Reply, corrupt, log_entries},
+    sockets::parting,
+    subscribed,
+};
+use crate::{
+    protocol::{json, webhook::Mode},
+    session::{Entry, SubscriptionChange},
+    store::{
+        Absence, Address, Claim, Position, Progress, Release, Result, Store, Subscribed, WebhookRequest,
+    },
+};
+
+impl RedisStore {
+    pub(super) async fn note_request(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed> {
+        let Address { id, topic } = request.subscription.address();
+        let keys = self.topic(topic);
+        let mut script = self.scripts.request_webhook.prepare_invoke();
+        script.key(keys::subscription(id)).key(keys.webhooks()).key(keys.due()).key(keys.due_bell());
+        let mode = match request.mode {
+            Mode::Subscribe => "subscribe",
+            Mode::Unsubscribe => "unsubscribe",
+        };
+        script.arg(id.to_string()).arg(topic.to_string()).arg(keys.partition()).arg(mode);
+        script
+            .arg(serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?)
+            .arg(&request.nonce)
+            .arg(limit);
+        subscribed(&self.invoke::<String>("request_webhook", &script).await?)
+    }
+
+    pub(super) async fn due_in(&self, partitions: &[u16], limit: usize) -> Result<Vec<Address>> {
+        let now = self.now().await?;
+        let mut all = redis::pipe();
+        for partition in partitions {
+            all.zrangebyscore_limit(keys::due(*partition), "-inf", now, 0, limit as isize);
+            all.zrangebyscore_limit(keys::leases(*partition), "-inf", now, 0, limit as isize);
+        }
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut connection = self.connections.bulk("due").await?;
+        let members: Vec<Vec<String>> =
+            unavailable("due", all.query_async(&mut connection).await.map_err(text))?;
+        let mut addresses: Vec<Address> = Vec::new();
+        for address in members.iter().flatten().filter_map(|member| keys::address(member)) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
+    }
+
+    pub(super) async fn claim_due(
+        &self,
+        address: Address,
+        hold: Duration,
+        max_entries: usize,
+    ) -> Result<Option<Claim>> {
+        let keys = self.topic(address.topic);
+        let token = Uuid::new_v4().to_string();
+        let mut script = self.scripts.claim.prepare_invoke();
+        script.key(keys.due()).key(keys::subscription(address.id)).key(keys.log());
+        script.key(keys.webhooks()).key(keys.leases()).key(keys.session());
+        script.arg(address.id.to_string()).arg(address.topic.to_string());
+        script.arg(hold.as_millis() as u64).arg(&token).arg(max_entries);
+        let answer: Value = self.invoke("claim", &script).await?;
+        if answer == Value::Nil {
+            return Ok(None);
+        }
+        let mut reply = Reply::new(answer)?;
+        let (now, lease_end) = (reply.parsed()?, reply.parsed()?);
+        let (subscription, request) = (reply.json()?, reply.json()?);
+        let cursor = reply.text()?;
+        let progress = Progress {
+            cursor: if cursor.is_empty() { Position::START } else { cursor.parse().map_err(corrupt)? },
+            attempts: reply.parsed()?,
+            retry_at: reply.parsed()?,
+            reported: reply.parsed()?,
+        };
+        let (since, until, why) = (reply.text()?, reply.text()?, reply.text()?);
+        let absence = if since.is_empty() {
+            None
+        } else {
+            let time = |text: String| text.parse().map_err(corrupt);
+            Some(Absence { since: time(since)?, until: time(until)?, parting: parting(&why)? })
+        };
+        let head: Position = reply.parsed()?;
+        let ids = reply.value::<StreamRangeReply>()?.ids;
+        let head = (ids.len() < max_entries).then_some(head);
+        let entries = log_entries(ids);
+        Ok(Some(Claim {
+            address,
+            token,
+            subscription,
+            lease_end,
+            request,
+            progress,
+            absence,
+            entries,
+            head,
+            now,
+        }))
+    }
+
+    pub(super) async fn settle_claim(
+        &self,
+        claim: &Claim,
+        progress: &Progress,
+        answered: Option<&str>,
+        release: Release,
+    ) -> Result<bool> {
+        let (Address { id, topic }, keys) = (claim.address, self.topic(claim.address.topic));
+        let mut script = self.on_topic(&self.scripts.settle, &keys);
+        script.key(keys::subscription(id)).key(keys.due()).key(keys.due_bell()).key(keys.leases());
+        script.key(keys.webhooks()).key(keys.sockets()).key(keys.held());
+        script.arg(id.to_string()).arg(topic.to_string()).arg(keys.partition());
+        script.arg(&claim.token).arg(progress.cursor.to_string()).arg(progress.attempts);
+        script.arg(progress.retry_at).arg(progress.reported.to_string()).arg(answered.unwrap_or(""));
+        match release {
+            Release::Hold(time) => script.arg("hold").arg(time.as_millis() as u64),
+            Release::After(time) => script.arg("after").arg(time.as_millis() as u64),
+            Release::Idle => script.arg("idle").arg(0),
+            Release::End(_) => script.arg("end").arg(0),
+        };
+        let reason = if let Release::End(reason) = release { reason } else { "" };
+        let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
+        script.arg(Entry::subscription(ended).to_json());
+        self.invoke("settle", &script).await
+    }
+}

@@ -1,0 +1,106 @@
+//! Sessions, logs and content.
+
+use redis::{Value, streams::StreamRangeReply};
+
+use super::{
+    RedisStore,
+    connection::{text, unavailable},
+    reply::{Reply, corrupt, log_entries},
+};
+use crate::{
+    protocol::TopicKey,
+    session::{ContentRefusal, ContentWrite},
+    store::{Commit, Committed, LogPage, Once, Position, Result, Snapshot},
+};
+
+impl RedisStore {
+    pub(super) async fn read_session(
+        &self,
+        topic: TopicKey,
+        once: Option<&Once>,
+    ) -> Result<(Snapshot, bool)> {
+        let keys = self.topic(topic);
+        let mut both = redis::pipe();
+        both.hgetall(keys.session());
+        if let Some(once) = once {
+            both.exists(keys.once(once));
+        }
+        let both = &both;
+        let ask = |mut connection| async move { both.query_async::<Value>(&mut connection).await };
+        let mut reply = Reply::new(self.connections.call("session", ask).await?)?;
+        let snapshot = reply.snapshot()?;
+        let is_known = if once.is_some() { reply.value()? } else { false };
+        Ok((snapshot, is_known))
+    }
+
+    pub(super) async fn write_commit(&self, topic: TopicKey, commit: &Commit) -> Result<Committed> {
+        let keys = self.topic(topic);
+        let mut script = self.on_topic(&self.scripts.commit, &keys);
+        script.key(keys.webhooks()).key(keys.due()).key(keys.due_bell()).key(keys.once(&commit.once));
+        script.arg(topic.to_string()).arg(keys.partition());
+        script.arg(commit.revision.map_or_else(String::new, |revision| revision.to_string()));
+        let remembered = match commit.once {
+            Once::Request(_) => self.retention.resend,
+            Once::Cause(_) => self.retention.log,
+        };
+        script.arg(remembered.as_millis().max(1) as u64).arg(commit.entry.to_json());
+        script.arg(commit.max_content_bytes);
+        let (written, deleted): (Vec<_>, Vec<_>) =
+            commit.writes.iter().partition(|(_, value)| value.is_some());
+        script.arg(deleted.len()).arg(written.len());
+        for (field, _) in deleted {
+            script.arg(field);
+        }
+        for (field, value) in written {
+            script.arg(field).arg(value);
+        }
+        for write in &commit.content {
+            match write {
+                ContentWrite::Keep { field, value, is_new } => {
+                    script.arg(if *is_new { "new" } else { "keep" }).arg(field).arg(value)
+                }
+                ContentWrite::Remove { field } => script.arg("remove").arg(field),
+                ContentWrite::RemoveNamed { field } => script.arg("remove named").arg(field),
+                ContentWrite::Clear { prefix } => script.arg("clear").arg(prefix),
+            };
+        }
+        let mut reply = Reply::new(self.invoke("commit", &script).await?)?;
+        match reply.text()?.as_str() {
+            "committed" => Ok(Committed::At { position: reply.parsed()?, revision: reply.parsed()? }),
+            "conflict" => Ok(Committed::Conflict(reply.snapshot()?)),
+            "duplicate" => Ok(Committed::Duplicate),
+            "exists" => Ok(Committed::Refused(ContentRefusal::Exists)),
+            "full" => Ok(Committed::Refused(ContentRefusal::Full)),
+            other => Err(corrupt(format!("an unknown answer: {other}"))),
+        }
+    }
+
+    pub(super) async fn read_content(
+        &self,
+        topic: TopicKey,
+        prefix: &str,
+        revision: u64,
+    ) -> Result<Option<Vec<String>>> {
+        let keys = self.topic(topic);
+        let mut script = self.scripts.content.prepare_invoke();
+        script.key(keys.session()).key(keys.content()).key(keys.content_names());
+        script.arg(prefix).arg(revision);
+        let mut connection = self.connections.bulk("content").await?;
+        unavailable("content", script.invoke_async(&mut connection).await.map_err(text))
+    }
+
+    pub(super) async fn read_log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage> {
+        let keys = self.topic(topic);
+        let mut connection = self.connections.bulk("log").await?;
+        // The head is read first: a page that ends before it is known to be not the last.
+        let answer: std::result::Result<(Option<String>, StreamRangeReply), _> = redis::pipe()
+            .hget(keys.session(), ".head")
+            .xrange_count(keys.log(), format!("({after}"), "+", limit)
+            .query_async(&mut connection)
+            .await;
+        let (head, entries) = unavailable("log", answer.map_err(text))?;
+        let head = head.map_or(Ok(Position::START), |head| head.parse().map_err(corrupt))?;
+        let has_more = entries.ids.len() == limit;
+        Ok(LogPage { entries: log_entries(entries.ids), head, has_more })
+    }
+}

@@ -1,0 +1,80 @@
+//! A subscriber that has missed what the log no longer holds: that is never silent.
+//!
+//! The others are told with a SyncError (FC-NOT-03), and so is the subscriber itself; then it is
+//! sent what is open now, as one that has just joined.
+
+use shared::{
+    protocol::webhook::Mode,
+    publisher::{PublishError, read_state},
+    session::Entry,
+    store::{
+        Activated, Activation, Holder, Position, Progress, Release, StoreError, Subscription, WebhookRequest,
+    },
+    telemetry::metrics::METRICS,
+};
+use tracing::warn;
+
+use crate::{
+    Served,
+    delivery::{Delivery, Interruption},
+};
+
+/// How often an activation is decided anew, before it is left to the next claim.
+const MAX_CONFLICTS: u32 = 20;
+
+impl Delivery<'_> {
+    /// Is something gone between the cursor and what the claim brought?
+    pub(crate) fn has_missed(&self) -> bool {
+        let cursor = self.progress.cursor;
+        match self.batch.front() {
+            Some(first) => first.previous > cursor,
+            // All that there was up to the head is gone.
+            None => self.claim.head.is_some_and(|head| head > cursor),
+        }
+    }
+
+    /// Tells of it, and starts again at the head.
+    pub(crate) async fn begin_anew(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
+        METRICS.gaps.inc();
+        warn!(topic = ?self.claim.address.topic, subscription = ?self.claim.address.id, "the log no longer holds all that a subscriber has not got");
+        let missed = self.deliverer.publisher.report_missed(subscription, self.progress.cursor).await;
+        let told = missed.map_err(|error| match error {
+            PublishError::Store(error) => error,
+            other => StoreError::Unavailable(other.to_string()),
+        })?;
+        let cursor = self.activate(subscription, None, Some(told)).await?;
+        self.progress = Progress { cursor, ..Progress::default() };
+        self.settle(None, Release::Idle).await?;
+        Ok(Served::Delivered(self.tally))
+    }
+
+    /// Starts the reading behind the head: first the entries that only this subscriber is sent.
+    /// A request that has been verified comes into force.
+    pub(crate) async fn activate(
+        &mut self,
+        subscription: &Subscription,
+        verified: Option<&WebhookRequest>,
+        first: Option<Entry>,
+    ) -> Result<Position, Interruption> {
+        let address = self.claim.address;
+        let store = self.deliverer.store.clone();
+        let is_restart = first.is_some();
+        let is_new = is_restart || self.in_force().is_none();
+        let (mut snapshot, _) = store.session(address.topic, None).await?;
+        for _ in 0..MAX_CONFLICTS {
+            let request = verified.filter(|request| request.mode == Mode::Subscribe).cloned().map(Box::new);
+            let holder = Holder::Claim { token: self.claim.token.clone(), request };
+            let mut entries: Vec<Entry> = first.iter().cloned().collect();
+            if is_new {
+                entries.extend(read_state(&snapshot)?.opens_for(subscription.id, &subscription.terms.events));
+            }
+            let activation = Activation { holder, revision: snapshot.revision, is_restart, entries };
+            match store.activate(address, &activation).await? {
+                Activated::From(cursor) => return Ok(cursor),
+                Activated::Conflict(present) => snapshot = present,
+                Activated::Lost => return Err(Interruption::Lost),
+            }
+        }
+        Err(StoreError::Unavailable("the session changes too fast".into()).into())
+    }
+}
