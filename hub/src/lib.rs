@@ -5,6 +5,7 @@
 //! - `api`: subscribe, publish, Get Current Context, the well-known document, and their errors.
 //! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
+//! - `liveness`: that this node lives, and what it does when the others thought it dead.
 //! - `drain`: letting go of everything when the process is asked to stop.
 //!
 //! Any node serves any request: sessions, logs and subscriptions are in the store.
@@ -12,6 +13,7 @@
 mod api;
 mod drain;
 pub mod embedded;
+mod liveness;
 mod node;
 mod relay;
 mod route;

@@ -23,9 +23,10 @@ use uuid::Uuid;
 use crate::{
     api::{cors, dispatch},
     drain::drain,
+    liveness::{Liveness, live, resign},
     node::Node,
     relay::Relays,
-    socket::{Sockets, save_cursors},
+    socket::{Sockets, save_cursors, watch_unanswered},
     tls,
 };
 
@@ -58,6 +59,7 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) ->
         publisher: publisher.clone(),
         relays: Relays::default(),
         sockets: Sockets::default(),
+        liveness: Liveness::default(),
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
         is_draining: AtomicBool::new(false),
         settings,
@@ -99,12 +101,16 @@ impl Hub {
         let handle = self.server.handle();
         let mut serving = actix_web::rt::spawn(self.server);
         actix_web::rt::spawn(save_cursors(self.node.clone()));
+        actix_web::rt::spawn(watch_unanswered(self.node.clone()));
+        let living = actix_web::rt::spawn(live(self.node.clone()));
         tokio::select! {
             served = &mut serving => return served.context("the server has ended")?.context("the server has failed"),
             () = stop => {}
         }
         self.readiness.set("draining", false, "yes");
         drain(&self.node, self.node.settings.drain()).await;
+        living.abort();
+        resign(&self.node).await;
         handle.stop(true).await;
         serving.await.context("the server has ended")?.context("the server has failed")
     }

@@ -14,3 +14,4 @@ pub mod redis_server;
 pub mod socket;
 pub mod system;
 pub mod wait;
+pub mod wrong_hub;

@@ -10,6 +10,7 @@ use shared::{
     protocol::confirmation,
     session::{EntryKind, SubscriptionChange},
     store::{Position, StoreError},
+    telemetry::metrics::METRICS,
 };
 use tokio::time::Instant;
 
@@ -35,7 +36,7 @@ enum Stage {
 
 impl Joiner {
     /// It need not be handed anything up to this position again.
-    fn pass(&mut self, position: Position) {
+    pub(super) fn pass(&mut self, position: Position) {
         self.cursor = position;
         self.stalled_since = None;
         self.socket.outbox.leave_at(position);
@@ -68,24 +69,36 @@ impl Relay {
     }
 
     async fn bring_up(&mut self, joiner: &mut Joiner) -> Result<Stage, StoreError> {
+        if joiner.has_missed && !self.begin_anew(joiner).await? {
+            return Ok(Stage::Over);
+        }
         if joiner.needs() > self.position {
             return Ok(Stage::Ahead);
         }
         while joiner.cursor != self.position {
             let missed = self.after(joiner.cursor).await?;
             for rendered in &missed {
-                self.note_gap(rendered.entry.previous, joiner.cursor);
+                if rendered.entry.previous != joiner.cursor {
+                    return Ok(self.has_missed(joiner));
+                }
                 if let Some(stage) = self.hand(joiner, rendered).await? {
                     return Ok(stage);
                 }
                 joiner.pass(rendered.entry.position);
             }
             if missed.is_empty() {
-                self.note_gap(self.position, joiner.cursor);
-                joiner.pass(self.position);
+                return Ok(self.has_missed(joiner));
             }
         }
         Ok(Stage::UpToDate)
+    }
+
+    /// What comes after its cursor is gone: it begins anew when it is looked at next.
+    fn has_missed(&mut self, joiner: &mut Joiner) -> Stage {
+        METRICS.gaps.inc();
+        tracing::error!(subscription = ?joiner.subscription.id, after = %joiner.cursor, "the log no longer holds all that a subscriber has not got");
+        joiner.has_missed = true;
+        Stage::Ahead
     }
 
     /// Entries after a position, up to the relay's: all of them if they are recent, else a page.

@@ -8,7 +8,7 @@ use shared::{
     settings::Limits,
 };
 
-use super::recent::Rendered;
+use super::recent::{Frame, Rendered};
 use crate::socket::{Closing, SocketHandle};
 
 /// Sockets that ask for the same: an entry is matched once for all of them.
@@ -60,6 +60,14 @@ impl Members {
         socket
     }
 
+    /// Takes all sockets out, each with what it asks for.
+    pub fn take_all(&mut self) -> Vec<(EventFilter, SocketHandle)> {
+        self.filters.clear();
+        let all = self.groups.drain();
+        all.flat_map(|(events, group)| group.into_values().map(move |socket| (events.clone(), socket)))
+            .collect()
+    }
+
     /// Hands an entry to all who may see it; those who did not take it are taken out.
     pub fn deliver(&mut self, rendered: &Rendered, limits: &Limits) -> Vec<Refused> {
         let Some(notice) = rendered.entry.entry.as_event() else { return Vec::new() };
@@ -95,12 +103,7 @@ pub fn deliver_to(
     hand(socket, rendered, rendered.frame(view)?, limits)
 }
 
-fn hand(
-    socket: &SocketHandle,
-    rendered: &Rendered,
-    frame: bytestring::ByteString,
-    limits: &Limits,
-) -> Option<Refused> {
+fn hand(socket: &SocketHandle, rendered: &Rendered, frame: Frame, limits: &Limits) -> Option<Refused> {
     if socket.is_gone() {
         return Some((socket.clone(), None));
     }

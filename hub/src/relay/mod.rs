@@ -6,12 +6,14 @@
 //!
 //! - [`Relays`]: the relays of this node, started with the first socket and ended with the last.
 //! - `topic`: the relay of one topic.
+//! - `gap`: what is told to those who have missed what the log no longer holds.
 //! - `joining`: bringing a socket from its cursor to where the relay is.
 //! - `members`: its sockets, by what they ask for.
 //! - `recent`: the last entries, for those who come back.
 //!
 //! Rules: FC-NOT-01, FC-NOT-08, FC-SUB-04, FC-SUB-09, FC-WSC-04, FC-WSC-08.
 
+mod gap;
 mod joining;
 mod members;
 mod recent;
@@ -25,11 +27,12 @@ use std::{
 
 use actix_web::web;
 use shared::{
-    protocol::TopicKey,
+    protocol::{EventFilter, TopicKey},
     store::{Address, Connection, Position, Subscription},
 };
 use tokio::sync::mpsc;
 
+pub use self::recent::Frame;
 use crate::{node::Node, socket::SocketHandle};
 
 /// Commands that wait for a relay.
@@ -52,6 +55,8 @@ pub struct Joiner {
     cursor: Position,
     /// Since when it has taken nothing more.
     stalled_since: Option<Instant>,
+    /// Is something gone from the log that comes after its cursor?
+    has_missed: bool,
 }
 
 impl Joiner {
@@ -62,7 +67,14 @@ impl Joiner {
         attached_at: Position,
         cursor: Position,
     ) -> Self {
-        Self { subscription, socket, attached_at, cursor, stalled_since: None }
+        Self { subscription, socket, attached_at, cursor, stalled_since: None, has_missed: false }
+    }
+
+    /// A socket that was served, up to a position behind which entries are gone.
+    fn having_missed(events: EventFilter, socket: SocketHandle, cursor: Position) -> Self {
+        let mut subscription = Subscription::clone(&socket.subscription);
+        subscription.terms.events = events;
+        Self { has_missed: true, ..Self::new(subscription, socket, cursor, cursor) }
     }
 
     /// How far the relay must have come before it can serve the socket. Then it also knows of all

@@ -10,7 +10,7 @@ use std::{
 
 use bytestring::ByteString;
 use shared::{
-    session::{View, render},
+    session::{View, id, render},
     store::{LogEntry, Position},
     telemetry::metrics::METRICS,
 };
@@ -22,7 +22,16 @@ const MAX_BYTES: usize = 1 << 20;
 /// An entry and its renderings, one for each view that somebody has had of it.
 pub struct Rendered {
     pub entry: Arc<LogEntry>,
-    views: Mutex<Vec<(View, ByteString)>>,
+    views: Mutex<Vec<(View, Frame)>>,
+}
+
+/// A notification as it goes over a socket.
+#[derive(Clone)]
+pub struct Frame {
+    /// The frame.
+    pub text: ByteString,
+    /// The `id` in it, which an answer names.
+    pub id: ByteString,
 }
 
 impl Rendered {
@@ -31,12 +40,13 @@ impl Rendered {
     }
 
     /// The frame of a view: rendered the first time it is asked for.
-    pub fn frame(&self, view: View) -> Option<ByteString> {
+    pub fn frame(&self, view: View) -> Option<Frame> {
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, frame)) = views.iter().find(|(known, _)| *known == view) {
             return Some(frame.clone());
         }
-        let frame = render(&self.entry.entry, view)?;
+        let id = id(self.entry.entry.as_event()?, view).into();
+        let frame = Frame { text: render(&self.entry.entry, view)?, id };
         METRICS.renderings.inc();
         views.push((view, frame.clone()));
         Some(frame)
@@ -129,6 +139,6 @@ mod tests {
     fn a_view_is_rendered_once() {
         let rendered = rendered(1);
         let frames = [rendered.frame(View::Source).unwrap(), rendered.frame(View::Source).unwrap()];
-        assert_eq!(frames[0].as_ptr(), frames[1].as_ptr(), "the same bytes, not equal ones");
+        assert_eq!(frames[0].text.as_ptr(), frames[1].text.as_ptr(), "the same bytes, not equal ones");
     }
 }

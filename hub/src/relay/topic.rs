@@ -232,7 +232,9 @@ impl Relay {
             match self.node.store.log(self.topic.key(), self.position, PAGE).await {
                 Ok(LogPage { entries, head, has_more }) => {
                     for entry in entries {
-                        self.note_gap(entry.previous, self.position);
+                        if entry.previous != self.position {
+                            self.interrupt(self.position);
+                        }
                         self.take(entry).await;
                     }
                     if !has_more {
@@ -256,7 +258,7 @@ impl Relay {
     }
 
     fn skip_to(&mut self, position: Position) {
-        self.note_gap(position, self.position);
+        self.interrupt(self.position);
         self.position = position;
         self.followed.set(position);
     }
@@ -264,13 +266,6 @@ impl Relay {
     pub(super) fn try_again(&mut self, error: &StoreError) {
         tracing::warn!(%error, topic = ?self.topic, "the log cannot be read; trying again");
         self.catch_up_at = Some(Instant::now() + TRY_AGAIN);
-    }
-
-    pub(super) fn note_gap(&self, names: Position, has: Position) {
-        if names != has {
-            METRICS.gaps.inc();
-            tracing::error!(topic = ?self.topic, after = %has, "entries of the log are gone before they were read");
-        }
     }
 
     /// Goes on without a socket that did not take the entry after the present position.

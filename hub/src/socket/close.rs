@@ -1,6 +1,7 @@
 //! Why the hub closes a socket: every code in one table, with what it tells the client to do.
 
 use actix_web_actors::ws::{CloseCode, CloseReason};
+use shared::store::Parting;
 
 /// A reason for which the hub closes a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,18 @@ impl Closing {
             Self::TooLarge => 1009,
             Self::TooSlow => 1013,
             Self::Replaced => 4000,
+        }
+    }
+
+    /// What is thought of the subscriber from then on.
+    pub fn parting(self) -> Parting {
+        match self {
+            Self::GoingAway => Parting::SentAway,
+            // Nothing is left to be taken again.
+            Self::Ended | Self::Replaced => Parting::Left,
+            Self::Binary | Self::BadFrames | Self::Unanswered | Self::TooLarge | Self::TooSlow => {
+                Parting::Lost
+            }
         }
     }
 

@@ -5,6 +5,10 @@
 //! before it has been read from the socket. So has it for an answer that is long overdue, or the
 //! cursor would stand still for ever.
 //!
+//! What nobody confirmed within the ack time-out is overdue: the subscriber has not followed, or has
+//! not even read it (FC-NOT-04). Of one that has never answered the second alone is held against it,
+//! unless the hub is strict.
+//!
 //! The cursor is the entry before the first unconfirmed one: who comes back may get something
 //! twice, with the same id, and never misses anything (FC-WSC-08).
 
@@ -14,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytestring::ByteString;
 use shared::store::{LogEntry, Position};
 
 /// The notifications that have been handed to the socket and not been confirmed.
@@ -26,13 +31,36 @@ pub struct InFlight {
     unsent_bytes: usize,
     /// Has the subscriber ever answered?
     answers: bool,
+    /// Notifications in a row that became overdue.
+    overdue_in_a_row: u32,
 }
 
 struct Notification {
     number: u64,
+    /// What an answer names.
+    id: ByteString,
     entry: Arc<LogEntry>,
     since: Instant,
     state: State,
+    is_overdue: bool,
+}
+
+impl Notification {
+    /// Is it to be told about when nobody confirms it, and has not been yet?
+    fn is_watched(&self) -> bool {
+        self.state == State::Sent
+            && !self.is_overdue
+            && self.entry.entry.as_event().is_some_and(|notice| notice.is_reported())
+    }
+}
+
+/// Notifications that were not confirmed in time.
+#[derive(Debug, Default)]
+pub struct Overdue {
+    /// Their entries, each only once.
+    pub entries: Vec<Arc<LogEntry>>,
+    /// How many were overdue in a row, with these.
+    pub in_a_row: u32,
 }
 
 #[derive(PartialEq, Eq)]
@@ -44,12 +72,23 @@ enum State {
 }
 
 impl InFlight {
-    /// Takes note of a notification that is being handed to the socket, and numbers it.
-    pub fn push(&mut self, entry: Arc<LogEntry>, bytes: usize, now: Instant) -> u64 {
+    /// For a subscriber that has answered before, on another connection, or has not.
+    pub fn new(answers: bool) -> Self {
+        Self { answers, ..Self::default() }
+    }
+
+    /// Has the subscriber ever answered?
+    pub fn answers(&self) -> bool {
+        self.answers
+    }
+
+    /// Takes note of a notification that is being handed to the socket, and numbers it. `id` is
+    /// the one that this subscriber sees.
+    pub fn push(&mut self, entry: Arc<LogEntry>, id: ByteString, bytes: usize, now: Instant) -> u64 {
         self.last += 1;
         self.unsent_bytes += bytes;
-        let (number, state) = (self.last, State::Sent);
-        self.notifications.push_back(Notification { number, entry, since: now, state });
+        let (number, state, is_overdue) = (self.last, State::Sent, false);
+        self.notifications.push_back(Notification { number, id, entry, since: now, state, is_overdue });
         number
     }
 
@@ -71,9 +110,8 @@ impl InFlight {
 
     fn set(&mut self, id: &str, state: State) -> Option<Arc<LogEntry>> {
         self.answers = true;
-        let is_it = |sent: &&mut Notification| {
-            sent.state == State::Sent && sent.entry.entry.as_event().is_some_and(|notice| notice.id == id)
-        };
+        self.overdue_in_a_row = 0;
+        let is_it = |sent: &&mut Notification| sent.state == State::Sent && sent.id == id;
         let answered = self.notifications.iter_mut().find(is_it)?;
         answered.state = state;
         let entry = answered.entry.clone();
@@ -88,15 +126,42 @@ impl InFlight {
         self.trim();
     }
 
-    /// A pong came that was sent after notification number `number` had been read.
-    pub fn pong(&mut self, number: u64, now: Instant, ack_timeout: Duration) {
+    /// A pong came that was sent after notification number `number` had been read. It is no answer:
+    /// of who answers, or has to, it only lets the cursor go on after the time for the answer.
+    pub fn pong(&mut self, number: u64, now: Instant, ack_timeout: Duration, is_strict: bool) {
+        let must_answer = self.answers || is_strict;
         for sent in self.notifications.iter_mut().take_while(|sent| sent.number <= number) {
-            let suffices = !self.answers || now.duration_since(sent.since) >= ack_timeout;
+            let is_late = now.duration_since(sent.since) >= ack_timeout;
+            let suffices = !must_answer || is_late && !sent.is_watched();
             if suffices && sent.state == State::Sent {
                 sent.state = State::Confirmed;
             }
         }
         self.trim();
+    }
+
+    /// Is anything overdue that has not been [taken](Self::take_overdue)?
+    pub fn has_overdue(&self, now: Instant, ack_timeout: Duration) -> bool {
+        let old = self.notifications.iter().take_while(|sent| now.duration_since(sent.since) >= ack_timeout);
+        old.into_iter().any(Notification::is_watched)
+    }
+
+    /// What has become overdue since this was asked last.
+    pub fn take_overdue(&mut self, now: Instant, ack_timeout: Duration) -> Overdue {
+        let old = self.notifications.iter_mut();
+        let old = old.take_while(|sent| now.duration_since(sent.since) >= ack_timeout);
+        let mut entries = Vec::new();
+        for sent in old.filter(|sent| sent.is_watched()) {
+            sent.is_overdue = true;
+            entries.push(sent.entry.clone());
+        }
+        self.overdue_in_a_row += u32::try_from(entries.len()).unwrap_or(u32::MAX);
+        Overdue { entries, in_a_row: self.overdue_in_a_row }
+    }
+
+    /// When the first of those that would be told about was accepted, in milliseconds since 1970.
+    pub fn first_watched(&self) -> Option<u64> {
+        self.notifications.iter().find(|sent| sent.is_watched()).map(|sent| sent.entry.position.millis)
     }
 
     fn trim(&mut self) {
@@ -150,7 +215,7 @@ mod tests {
     fn in_flight(now: Instant) -> InFlight {
         let mut in_flight = InFlight::default();
         for sequence in 1..=3 {
-            in_flight.push(entry(sequence), 10, now);
+            in_flight.push(entry(sequence), format!("e{sequence}").into(), 10, now);
         }
         in_flight
     }
@@ -172,7 +237,7 @@ mod tests {
     fn a_pong_confirms_for_who_never_answers() {
         let now = Instant::now();
         let mut silent = in_flight(now);
-        silent.pong(2, now, ACK);
+        silent.pong(2, now, ACK, false);
         assert_eq!((silent.cursor(at(9)), silent.unconfirmed()), (at(2), 1), "FC-WSC-08");
     }
 
@@ -181,9 +246,12 @@ mod tests {
         let now = Instant::now();
         let mut answering = in_flight(now);
         answering.answer("e2");
-        answering.pong(3, now, ACK);
+        answering.pong(3, now, ACK, false);
         assert_eq!(answering.cursor(at(9)), at(0), "FC-WSC-08");
-        answering.pong(3, now + ACK, ACK);
+        answering.pong(3, now + ACK, ACK, false);
+        assert_eq!(answering.cursor(at(9)), at(0), "FC-NOT-04: not before it has been taken note of");
+        assert_eq!(answering.take_overdue(now + ACK, ACK).entries.len(), 2);
+        answering.pong(3, now + ACK, ACK, false);
         assert_eq!(answering.cursor(at(9)), at(9), "FC-WSC-08");
     }
 
@@ -193,10 +261,57 @@ mod tests {
         let mut in_flight = in_flight(now);
         assert_eq!(in_flight.refuse("e1").unwrap().position, at(1));
         assert!(in_flight.refuse("e1").is_none(), "FC-NOT-02: one SyncError a refusal");
-        in_flight.pong(3, now + ACK, ACK);
+        in_flight.take_overdue(now + ACK, ACK);
+        in_flight.pong(3, now + ACK, ACK, false);
         assert_eq!(in_flight.cursor(at(9)), at(0), "who takes over is refused again, and tells them");
         in_flight.reported(at(1));
         assert_eq!(in_flight.cursor(at(9)), at(9));
+    }
+
+    #[test]
+    fn what_is_not_answered_in_time_is_overdue_once_and_counted_in_a_row() {
+        let now = Instant::now();
+        let mut answering = in_flight(now);
+        answering.answer("e1");
+        assert!(!answering.has_overdue(now + ACK / 2, ACK) && answering.has_overdue(now + ACK, ACK));
+        let overdue = answering.take_overdue(now + ACK, ACK);
+        let positions: Vec<_> = overdue.entries.iter().map(|entry| entry.position).collect();
+        assert_eq!((positions, overdue.in_a_row), (vec![at(2), at(3)], 2), "FC-NOT-04");
+        assert!(!answering.has_overdue(now + ACK, ACK), "FC-NOT-04: each once");
+        answering.push(entry(4), "e4".into(), 1, now);
+        assert_eq!(answering.take_overdue(now + ACK, ACK).in_a_row, 3, "FC-NOT-06");
+        answering.push(entry(5), "e5".into(), 1, now);
+        answering.answer("e4");
+        assert_eq!(answering.take_overdue(now + ACK, ACK).in_a_row, 1, "FC-NOT-06: an answer ends the row");
+    }
+
+    #[test]
+    fn who_never_answers_is_only_expected_to_read() {
+        let now = Instant::now();
+        let mut silent = in_flight(now);
+        silent.pong(2, now, ACK, false);
+        assert_eq!(silent.take_overdue(now + ACK, ACK).entries.len(), 1, "FC-NOT-04: the third was not read");
+        let mut strict = in_flight(now);
+        strict.pong(3, now, ACK, true);
+        assert_eq!(strict.take_overdue(now + ACK, ACK).entries.len(), 3, "FC-NOT-04: strict applies to all");
+        let mut known = InFlight::new(true);
+        known.push(entry(1), "e1".into(), 1, now);
+        known.pong(1, now, ACK, false);
+        assert_eq!(known.take_overdue(now + ACK, ACK).entries.len(), 1, "it has answered before");
+    }
+
+    #[test]
+    fn nothing_is_told_about_a_sync_error() {
+        let now = Instant::now();
+        let mut in_flight = InFlight::new(true);
+        let mut error = LogEntry::clone(&entry(1));
+        let mut notice = error.entry.as_event().unwrap().clone();
+        notice.name = "syncerror".parse().unwrap();
+        error.entry = Entry::event(notice);
+        in_flight.push(Arc::new(error), "e1".into(), 1, now);
+        assert_eq!(in_flight.take_overdue(now + ACK, ACK).in_a_row, 0, "FC-NOT-05");
+        in_flight.pong(1, now + ACK, ACK, false);
+        assert_eq!(in_flight.unconfirmed(), 0);
     }
 
     #[test]
@@ -205,6 +320,6 @@ mod tests {
         assert_eq!(in_flight.unsent_bytes(), 30);
         in_flight.sent();
         assert_eq!(in_flight.unsent_bytes(), 0);
-        assert_eq!(in_flight.push(entry(4), 10, Instant::now()), 4, "they are numbered");
+        assert_eq!(in_flight.push(entry(4), "e4".into(), 10, Instant::now()), 4, "they are numbered");
     }
 }

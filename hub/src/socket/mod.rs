@@ -5,20 +5,23 @@
 //! - `frames`: what the subscriber says; no socket in it.
 //! - `in_flight`: what is on its way to it, and where its cursor is; no socket in it.
 //! - `outbox`: the two ends that hand notifications to the socket.
+//! - `overdue`: subscribers that do not answer.
 //! - `sockets`: all sockets of this node, for the cursors and for the drain.
 //! - `close`: why the hub closes sockets.
 //!
-//! Rules: FC-WSC-01…05, FC-WSC-07, FC-WSC-08, FC-SUB-08, FC-SUB-11, FC-NOT-02.
+//! Rules: FC-WSC-01…05, FC-WSC-07, FC-WSC-08, FC-SUB-08, FC-SUB-11, FC-NOT-02, FC-NOT-04…06.
 
 mod close;
 mod frames;
 mod in_flight;
 mod outbox;
+mod overdue;
 mod session;
 mod sockets;
 mod upgrade;
 
 pub use close::Closing;
 pub use outbox::SocketHandle;
+pub use overdue::watch_unanswered;
 pub use sockets::{Sockets, save_cursors};
-pub use upgrade::upgrade;
+pub use upgrade::{begin_reading, upgrade};

@@ -10,11 +10,10 @@ use std::{
 
 use actix::Addr;
 use bytes::Bytes;
-use bytestring::ByteString;
 use futures_util::Stream;
 use shared::{
     settings::Limits,
-    store::{Address, Connection, LogEntry, Position},
+    store::{Address, Connection, CursorMove, LogEntry, Position, Subscription},
 };
 
 use super::{
@@ -22,7 +21,7 @@ use super::{
     in_flight::InFlight,
     session::{SocketSession, ToSocket},
 };
-use crate::relay::Followed;
+use crate::relay::{Followed, Frame};
 
 /// What is on its way to one subscriber, shared by the relay, the session and the socket's body.
 #[derive(Default)]
@@ -33,6 +32,11 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// For a subscriber that has answered before, or has not.
+    pub fn new(answers: bool) -> Self {
+        Self { in_flight: Mutex::new(InFlight::new(answers)), ..Self::default() }
+    }
+
     /// Looks at, or changes, what is in flight.
     pub fn in_flight(&self) -> MutexGuard<'_, InFlight> {
         lock(&self.in_flight)
@@ -49,7 +53,7 @@ impl Outbox {
     }
 
     /// The cursor to save, if it has moved since it was saved last.
-    pub fn moved_cursor(&self) -> Option<Position> {
+    fn moved_cursor(&self) -> Option<Position> {
         let followed = {
             // Held while the relay's position is read: the relay leaves the subscriber behind
             // before it moves on.
@@ -63,6 +67,13 @@ impl Outbox {
         // Read after the relay's position: an entry is in flight before it counts as followed.
         let cursor = self.in_flight().cursor(followed);
         (cursor > *lock(&self.saved)).then_some(cursor)
+    }
+
+    /// What is to be saved, if the cursor has moved since it was saved last.
+    pub fn cursor_move(&self, address: Address, connection: &Connection) -> Option<CursorMove> {
+        let cursor = self.moved_cursor()?;
+        let answers = self.in_flight().answers();
+        Some(CursorMove { address, connection: connection.clone(), cursor, answers })
     }
 
     /// The store has this cursor.
@@ -90,8 +101,10 @@ enum Following {
 /// A socket, for those who send to it.
 #[derive(Clone)]
 pub struct SocketHandle {
-    /// The subscription that it serves.
+    /// Where the subscription is that it serves.
     pub address: Address,
+    /// The subscription as it was when the socket was opened.
+    pub subscription: Arc<Subscription>,
     /// The connection that it is.
     pub connection: Connection,
     /// What is on its way to it.
@@ -102,7 +115,8 @@ pub struct SocketHandle {
 
 impl SocketHandle {
     /// Hands over a notification. An error is the reason for which the socket is being closed.
-    pub fn notify(&self, entry: &Arc<LogEntry>, frame: ByteString, limits: &Limits) -> Result<(), Closing> {
+    pub fn notify(&self, entry: &Arc<LogEntry>, frame: Frame, limits: &Limits) -> Result<(), Closing> {
+        let Frame { text: frame, id } = frame;
         let mut in_flight = self.outbox.in_flight();
         if in_flight.unsent_bytes() + frame.len() > limits.unsent_bytes {
             return Err(Closing::TooSlow);
@@ -110,7 +124,7 @@ impl SocketHandle {
         if in_flight.unconfirmed() >= limits.unanswered {
             return Err(Closing::Unanswered);
         }
-        let number = in_flight.push(entry.clone(), frame.len(), Instant::now());
+        let number = in_flight.push(entry.clone(), id, frame.len(), Instant::now());
         drop(in_flight);
         self.session.do_send(ToSocket::Notification { frame, number, accepted_at: entry.position.millis });
         Ok(())

@@ -13,7 +13,7 @@ use actix_web_actors::ws::{self, WebsocketContext};
 use bytestring::ByteString;
 use shared::{
     protocol::{confirmation, sync_error::Reason},
-    store::{Address, Connection, CursorMove, Departure, Parting, Position, Subscription},
+    store::{Address, Connection, Departure, Parting, Position, Subscription},
     telemetry::metrics::{Channel, METRICS, Notification},
 };
 
@@ -24,10 +24,17 @@ use super::{
 };
 use crate::{node::Node, relay::Joiner};
 
-/// How long after a notification a ping asks whether it has been read.
+/// How long after a notification a ping asks whether it has been read, at most: before it is overdue.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
 /// Pings in a row that a peer may leave without a pong (FC-WSC-07).
 const MAX_MISSED_PONGS: u32 = 2;
+
+/// The codes with which a subscriber says that it leaves on purpose (FC-NOT-05).
+const GOODBYES: [u16; 2] = [1000, 1001];
+
+/// Workers look once a second for what has become due: so much before something has to be done
+/// about a subscriber that is away, it is due.
+const AHEAD: Duration = Duration::from_millis(1200);
 
 /// What others send to a socket's session.
 #[derive(Message)]
@@ -130,7 +137,8 @@ impl SocketSession {
             return;
         }
         self.is_confirming = true;
-        ctx.run_later(CONFIRM_AFTER, |session, ctx| {
+        let confirm_after = CONFIRM_AFTER.min(self.node().settings.ack_timeout() / 2);
+        ctx.run_later(confirm_after, |session, ctx| {
             session.is_confirming = false;
             if session.held.outbox.in_flight().unconfirmed() > 0 {
                 session.ping(ctx);
@@ -148,6 +156,7 @@ impl SocketSession {
             return;
         }
         self.has_closed = true;
+        self.held.parting = closing.parting();
         METRICS.websocket_closed(Some(closing.code()));
         ctx.close(Some(closing.reason()));
         ctx.stop();
@@ -167,6 +176,7 @@ impl Actor for SocketSession {
         ));
         let handle = SocketHandle {
             address: self.held.address,
+            subscription: Arc::new(self.subscription.clone()),
             connection: self.held.connection.clone(),
             outbox: self.held.outbox.clone(),
             session: ctx.address(),
@@ -242,17 +252,23 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for SocketSession {
             Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
             Ok(ws::Message::Pong(payload)) => {
                 if let Ok(number) = <[u8; 8]>::try_from(payload.as_ref()) {
-                    let ack_timeout = self.node().settings.ack_timeout();
+                    let settings = &self.node().settings;
+                    let (ack_timeout, is_strict) = (settings.ack_timeout(), settings.syncerror.strict);
                     self.held.outbox.in_flight().pong(
                         u64::from_be_bytes(number),
                         Instant::now(),
                         ack_timeout,
+                        is_strict,
                     );
                 }
             }
             Ok(ws::Message::Close(reason)) => {
+                let code = reason.as_ref().map(|reason| reason.code.into());
+                if !self.has_closed && code.is_some_and(|code: u16| GOODBYES.contains(&code)) {
+                    self.held.parting = Parting::Left;
+                }
                 self.has_closed = true;
-                METRICS.websocket_closed(reason.as_ref().map(|reason| reason.code.into()));
+                METRICS.websocket_closed(code);
                 ctx.close(reason);
                 ctx.stop();
             }
@@ -281,12 +297,32 @@ pub struct Held {
     address: Address,
     connection: Connection,
     outbox: Arc<Outbox>,
+    /// Why the socket ends, as far as is known.
+    parting: Parting,
 }
 
 impl Held {
     /// Holds what `connection` has taken.
     pub fn new(node: web::Data<Node>, address: Address, connection: Connection, outbox: Arc<Outbox>) -> Self {
-        Self { node, address, connection, outbox }
+        Self { node, address, connection, outbox, parting: Parting::Lost }
+    }
+
+    /// Somebody has to look after the subscriber when the first of what it has not confirmed is
+    /// overdue; what comes later is overdue later.
+    fn departure(&self) -> Departure {
+        let settings = &self.node.settings;
+        let (ack_timeout, grace) = (settings.ack_timeout(), settings.reconnect_grace());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let overdue = self
+            .outbox
+            .in_flight()
+            .first_watched()
+            .map(|accepted_at| (Duration::from_millis(accepted_at) + ack_timeout).saturating_sub(now));
+        Departure {
+            parting: self.parting,
+            grace: grace * settings.syncerror.absences_in_a_row,
+            look_after: overdue.unwrap_or(ack_timeout).min(ack_timeout).min(grace).saturating_sub(AHEAD),
+        }
     }
 }
 
@@ -294,23 +330,12 @@ impl Drop for Held {
     fn drop(&mut self) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (node, address, connection) = (self.node.clone(), self.address, self.connection.clone());
-        let outbox = self.outbox.clone();
+        let (outbox, departure) = (self.outbox.clone(), self.departure());
         runtime.spawn(async move {
             node.relays.leave(address, &connection).await;
-            let moved = outbox.moved_cursor().map(|cursor| CursorMove {
-                address,
-                connection: connection.clone(),
-                cursor,
-                answers: false,
-            });
-            let saved = match &moved {
-                Some(moved) => node.store.save_cursors(std::slice::from_ref(moved)).await.map(|_| ()),
+            let saved = match outbox.cursor_move(address, &connection) {
+                Some(moved) => node.store.save_cursors(std::slice::from_ref(&moved)).await.map(|_| ()),
                 None => Ok(()),
-            };
-            let departure = Departure {
-                parting: Parting::Lost,
-                grace: node.settings.reconnect_grace(),
-                look_after: node.settings.ack_timeout(),
             };
             let detached = node.store.detach(address, &connection, departure).await;
             if let Err(error) = saved.and(detached) {

@@ -41,6 +41,11 @@ impl Sockets {
         self.lock().values().cloned().collect()
     }
 
+    /// Those of which this is so.
+    pub fn those(&self, is_so: impl Fn(&SocketHandle) -> bool) -> Vec<SocketHandle> {
+        self.lock().values().filter(|socket| is_so(socket)).cloned().collect()
+    }
+
     /// Are there none?
     pub fn is_empty(&self) -> bool {
         self.lock().is_empty()
@@ -58,13 +63,7 @@ pub async fn save_cursors(node: web::Data<Node>) {
             .all()
             .into_iter()
             .filter_map(|socket| {
-                let cursor = socket.outbox.moved_cursor()?;
-                let moved = CursorMove {
-                    address: socket.address,
-                    connection: socket.connection.clone(),
-                    cursor,
-                    answers: false,
-                };
+                let moved = socket.outbox.cursor_move(socket.address, &socket.connection)?;
                 Some((socket, moved))
             })
             .collect();

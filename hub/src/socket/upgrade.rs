@@ -8,7 +8,10 @@ use actix_web_actors::ws::{self, WebsocketContext};
 use shared::{
     protocol::SubscriptionId,
     publisher::read_state,
-    store::{Activated, Activation, Attached, Connection, Holder, Position, Snapshot},
+    session::Entry,
+    store::{
+        Activated, Activation, Attached, Connection, Holder, Position, Snapshot, StoreError, Subscription,
+    },
 };
 use uuid::Uuid;
 
@@ -38,15 +41,18 @@ pub async fn upgrade(
     let mut response = ws::handshake(request)
         .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
 
+    node.liveness.announce(&node).await?;
     let address = subscription.address();
     let connection = Connection { node: node.id.clone(), id: Uuid::new_v4().to_string() };
-    let Attached { subscription, lease, head, answers: _, cursor } =
+    let Attached { subscription, lease, head, answers, cursor } =
         node.store.attach(address, &connection).await?.ok_or(UNKNOWN)?;
-    let outbox = Arc::new(Outbox::default());
+    let outbox = Arc::new(Outbox::new(answers));
     let held = Held::new(node.clone(), address, connection.clone(), outbox.clone());
     let cursor = match cursor {
         Ok(cursor) => cursor,
-        Err(snapshot) => activate(&node, &subscription, connection, snapshot).await?,
+        Err(snapshot) => {
+            begin_reading(&node, &subscription, connection, snapshot, None).await?.ok_or(UNKNOWN)?
+        }
     };
     outbox.saved(cursor);
     let session = SocketSession::new(held, subscription, lease, head, cursor);
@@ -55,27 +61,29 @@ pub async fn upgrade(
     Ok(response.streaming(CountedBody::new(body, outbox)))
 }
 
-/// The first reading of a subscription: what is open is sent to it before all that follows
-/// (FC-SUB-08).
-async fn activate(
+/// Begins the reading of a subscription: what is open is sent to it before all that follows
+/// (FC-SUB-08). One that begins anew, because it has missed what is no longer kept, is sent `told`
+/// before that. `None` when the connection does not hold it any more.
+pub async fn begin_reading(
     node: &Node,
-    subscription: &shared::store::Subscription,
+    subscription: &Subscription,
     connection: Connection,
     mut snapshot: Snapshot,
-) -> Result<Position, ApiError> {
+    told: Option<Entry>,
+) -> Result<Option<Position>, StoreError> {
     for _ in 0..MAX_CONFLICTS {
-        let state = read_state(&snapshot)?;
+        let opens = read_state(&snapshot)?.opens_for(subscription.id, &subscription.terms.events);
         let activation = Activation {
             holder: Holder::Connection(connection.clone()),
             revision: snapshot.revision,
-            is_restart: false,
-            entries: state.opens_for(subscription.id, &subscription.terms.events),
+            is_restart: told.is_some(),
+            entries: told.iter().cloned().chain(opens).collect(),
         };
         match node.store.activate(subscription.address(), &activation).await? {
-            Activated::From(cursor) => return Ok(cursor),
+            Activated::From(cursor) => return Ok(Some(cursor)),
             Activated::Conflict(newer) => snapshot = newer,
-            Activated::Lost => return Err(UNKNOWN),
+            Activated::Lost => return Ok(None),
         }
     }
-    Err(ApiError::Unavailable("the session changes too fast: try again"))
+    Err(StoreError::Unavailable("the session changes too fast".into()))
 }

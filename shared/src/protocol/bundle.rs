@@ -1,5 +1,5 @@
 //! What an `X-update` event changes: the Bundle of its context element with key `updates`
-//! (FC-CNT-03, FC-CNT-04; 2.10 and 3.7 of the specification).
+//! (FC-CNT-03, FC-CNT-04; 2.10 of the specification, 4.6 in 2.1).
 //!
 //! A Bundle that is read names every resource, and none of them twice, so that it can be applied as
 //! a whole or not at all. What is kept of an entry are the sender's own bytes (FC-TRN-05). Errors
@@ -123,6 +123,7 @@ impl Update {
                     "must name what it removes by resource, request.url or fullUrl",
                 )
             })?;
+            key.check_full_url(place, full_url.as_deref())?;
             return Ok(Self { method, key, full_url, entry: None });
         }
         let resource = resource.ok_or_else(|| Invalid::missing(format!("{place}.resource")))?;
@@ -135,11 +136,22 @@ impl Update {
         let key = by_resource.or_else(by_full_url).ok_or_else(|| {
             Invalid::value(place.to_owned(), "must name its resource by resource.id or fullUrl")
         })?;
+        key.check_full_url(place, full_url.as_deref())?;
         Ok(Self { method, key, full_url, entry: Some(as_content(&entry, raw.len())) })
     }
 }
 
 impl ResourceKey {
+    /// A `fullUrl` that ends in type and id names this resource and no other.
+    fn check_full_url(&self, place: &str, full_url: Option<&str>) -> Result<(), Invalid> {
+        match full_url.and_then(Self::of_path) {
+            Some(named) if named != *self => {
+                Err(Invalid::value(format!("{place}.fullUrl"), "must not name another resource"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn of_resource(resource: &Members<'_>) -> Option<Self> {
         let (resource_type, id) = (text(resource.get("resourceType"))?, text(resource.get("id"))?);
         Some(Self::Named(format!("{resource_type}/{id}")))
@@ -152,7 +164,7 @@ impl ResourceKey {
     /// What a URL that ends in `Type/id` names, whatever version of it.
     fn of_path(url: &str) -> Option<Self> {
         let path = url.split(['?', '#']).next()?;
-        let mut segments = path.split("/_history").next()?.rsplit('/');
+        let mut segments = path.split("/_history/").next()?.rsplit('/');
         let (id, resource_type) = (segments.next()?, segments.next()?);
         let is_type = resource_type.starts_with(|first: char| first.is_ascii_uppercase())
             && resource_type.bytes().all(|byte| byte.is_ascii_alphabetic());
@@ -496,6 +508,14 @@ mod tests {
                 }),
             ]
         })
+    }
+
+    #[test]
+    fn a_full_url_must_not_name_another_resource() {
+        let put = r#"{"fullUrl":"https://x.example/Observation/2","request":{"method":"PUT"},"resource":{"resourceType":"Observation","id":"1"}}"#;
+        assert!(refusal(put).contains("entry[0].fullUrl"), "FC-CNT-03");
+        assert_eq!(read(&put.replace("Observation/2", "Observation/1")).len(), 1, "FC-CNT-03");
+        assert_eq!(read(&put.replace("https://x.example/Observation/2", "urn:uuid:7")).len(), 1, "FC-CNT-03");
     }
 
     proptest! {

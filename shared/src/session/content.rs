@@ -181,7 +181,8 @@ impl OpenContext {
             let url = self.url(full_url.as_ref().unwrap_or(&key));
             match entry {
                 Some(value) => {
-                    if full_url.is_some_and(|url| url != key) {
+                    // What was opened is deleted by no name.
+                    if full_url.is_some_and(|url| url != key) && !opened.contains(&key) {
                         kept.push(ContentWrite::Keep { field: url, value: field.clone(), is_new: false });
                     }
                     kept.push(ContentWrite::Keep { field, value, is_new: method == Method::Post });

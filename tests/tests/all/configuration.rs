@@ -26,11 +26,17 @@ async fn the_document_says_what_the_hub_is(kind: Kind) {
         assert_eq!(document[member], true, "FC-CNF-01: {member} in {document}");
     }
     assert_eq!(document["capabilities"]["supportsGetCurrentContext"], true, "FC-CNF-01");
-    assert!(document["capabilities"]["supportsNonCurrentContextUpdates"].is_boolean(), "FC-CNF-01");
+    assert!(
+        document["capabilities"]["supportsNonCurrentContextUpdates"].is_boolean(),
+        "FC-CNF-01, FC-CNT-09"
+    );
     for member in ["fhircastVersion", "fhirVersion"] {
         assert!(document[member].as_str().is_some_and(|text| !text.is_empty()), "FC-CNF-01: {member}");
     }
 }
+
+/// What an update has to bring besides its anchor.
+const NO_UPDATES: &str = r#"{"key":"updates","resource":{"resourceType":"Bundle","type":"transaction"}}"#;
 
 async fn every_event_that_it_names_can_be_asked_for_and_is_delivered(kind: Kind) {
     let document = document(kind).await;
@@ -42,7 +48,9 @@ async fn every_event_that_it_names_can_be_asked_for_and_is_delivered(kind: Kind)
         let listener = setup.listener(&topic, name).await;
         let sent = name.replace('*', "DiagnosticReport");
         let anchor = resource(sent.split('-').next().unwrap(), "1");
-        let mut sent = event(&topic, &id, &sent, &anchor);
+        let context =
+            if name.ends_with("-update") { format!("{anchor},{NO_UPDATES}") } else { anchor.clone() };
+        let mut sent = event(&topic, &id, &sent, &context);
         if name.ends_with("-select") || name.ends_with("-update") {
             setup.publish(&event(&topic, "open", "DiagnosticReport-open", &anchor)).await;
             let context = setup.subscriber().current_context(&topic).await.unwrap().json().unwrap();

@@ -4,7 +4,7 @@ use harness::{client::Answer, examples::fresh_topic, wait::PATIENCE};
 use serde_json::json;
 
 use crate::{
-    messages::{event, patient_open, resource},
+    messages::{NO_CONTENT, event, patient_open, resource},
     setups::{Kind, Setup, ids_until, on_both_setups},
 };
 
@@ -32,7 +32,7 @@ async fn the_current_context_has_the_type_the_version_and_the_elements_of_the_op
     assert_eq!(context["context.type"], "ImagingStudy", "FC-CTX-01");
     assert_eq!(context["context.versionId"], broadcast["event"]["context.versionId"], "FC-CTX-01, FC-CNT-01");
     assert!(context["context.versionId"].as_str().is_some_and(|version| !version.is_empty()), "FC-CTX-01");
-    assert!(answer.body.contains(&format!("[{elements}]")), "FC-CTX-01, FC-TRN-05: {answer:?}");
+    assert!(answer.body.contains(&format!("[{elements},{NO_CONTENT}]")), "FC-CTX-01, FC-TRN-05: {answer:?}");
 }
 
 async fn the_last_context_opened_is_current_until_it_is_closed(kind: Kind) {

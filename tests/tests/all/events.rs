@@ -7,7 +7,7 @@ use harness::{
 use serde_json::Value;
 
 use crate::{
-    messages::{event, patient_open, resource},
+    messages::{NO_CONTENT, event, patient_open, resource},
     setups::{Kind, ids_until, on_both_setups},
 };
 
@@ -130,7 +130,8 @@ async fn an_open_replaces_what_was_open_before(kind: Kind) {
     setup.publish(&event(&topic, "1", "Patient-open", &first)).await;
     setup.publish(&event(&topic, "2", "Patient-open", &resource("Patient", "1"))).await;
     let current = setup.subscriber().current_context(&topic).await.unwrap().json().unwrap();
-    let expected: Value = serde_json::from_str(&format!("[{}]", resource("Patient", "1"))).unwrap();
+    let expected: Value =
+        serde_json::from_str(&format!("[{},{NO_CONTENT}]", resource("Patient", "1"))).unwrap();
     assert_eq!(current["context"], expected, "FC-EVT-04: no delta");
     let late = setup.listener(&topic, "Patient-open,syncerror").await;
     setup.publish(&event(&topic, "last", "syncerror", "")).await;

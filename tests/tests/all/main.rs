@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod absences;
 mod as_printed;
 mod configuration;
 mod content;
@@ -15,6 +16,7 @@ mod faults;
 mod health;
 mod malformed;
 mod messages;
+mod missed_entries;
 mod notifying;
 mod requesting;
 mod setups;
@@ -25,5 +27,6 @@ mod stores;
 mod subscribing;
 mod tls;
 mod transport;
+mod unanswered;
 mod verifying;
 mod webhooks;

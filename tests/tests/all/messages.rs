@@ -16,6 +16,10 @@ pub fn resource(resource_type: &str, id: &str) -> String {
     format!(r#"{{"key":"{key}","resource":{{"resourceType":"{resource_type}","id":"{id}"}}}}"#)
 }
 
+/// The last element of a current context in which nothing has been shared (FC-CTX-04).
+pub const NO_CONTENT: &str =
+    r#"{"key":"content","resource":{"resourceType":"Bundle","type":"collection","entry":[]}}"#;
+
 /// `Patient-open` of the patient `p-{id}`.
 pub fn patient_open(topic: &str, id: &str) -> String {
     event(topic, id, "Patient-open", &resource("Patient", &format!("p-{id}")))

@@ -1,0 +1,104 @@
+//! That this node lives: one lease for all sockets that it holds.
+//!
+//! While it is renewed, the subscriptions of those sockets are this node's. When the node dies,
+//! others let go of them. A node that could not renew its lease in time (it was stopped for a
+//! while, say) may have lost some: it finds out which, and sends their subscribers away, who come
+//! back and miss nothing.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use actix_web::web;
+use shared::store::{CursorMove, Position, StoreError};
+
+use crate::{
+    node::Node,
+    socket::{Closing, SocketHandle},
+};
+
+/// How often the lease is renewed, and for how long.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(3);
+/// How often a node whose lease may have been over looks for sockets that it has lost, once at each
+/// renewal: who takes them may be in the middle of it.
+const LOOKS: u32 = 3;
+/// Sockets that are asked about in one call.
+const AT_ONCE: usize = 500;
+
+/// Whether the others know of this node.
+#[derive(Default)]
+pub struct Liveness(AtomicBool);
+
+impl Liveness {
+    /// Makes sure of it: no socket is taken before.
+    pub async fn announce(&self, node: &Node) -> Result<(), StoreError> {
+        if !self.0.load(Ordering::Acquire) {
+            node.store.register_node(&node.id, LEASE).await?;
+            self.0.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Renews the lease for as long as the process runs.
+pub async fn live(node: web::Data<Node>) {
+    let mut ticks = tokio::time::interval(RENEW_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = 0;
+    loop {
+        ticks.tick().await;
+        if let Err(error) = renew(&node, &mut looks).await {
+            tracing::warn!(%error, "the node cannot say that it lives; trying again");
+        }
+    }
+}
+
+/// `looks` is how often lost sockets are still to be looked for.
+async fn renew(node: &web::Data<Node>, looks: &mut u32) -> Result<(), StoreError> {
+    let was_known = node.liveness.0.load(Ordering::Acquire);
+    let renewed = node.store.register_node(&node.id, LEASE).await;
+    // An error may hide the one answer that says so.
+    if was_known && !matches!(renewed, Ok(true)) {
+        *looks = LOOKS;
+    }
+    renewed?;
+    node.liveness.0.store(true, Ordering::Release);
+    if *looks > 0 {
+        close_lost(node).await?;
+        *looks -= 1;
+    }
+    Ok(())
+}
+
+async fn close_lost(node: &web::Data<Node>) -> Result<(), StoreError> {
+    for sockets in node.sockets.all().chunks(AT_ONCE) {
+        // A cursor that moves nothing: who is asked is only asked whether it holds its own.
+        let ask = |socket: &SocketHandle| CursorMove {
+            address: socket.address,
+            connection: socket.connection.clone(),
+            cursor: Position::START,
+            answers: false,
+        };
+        let asked: Vec<CursorMove> = sockets.iter().map(ask).collect();
+        let held = node.store.save_cursors(&asked).await?;
+        for (socket, _) in sockets.iter().zip(held).filter(|(_, is_held)| !is_held) {
+            tracing::warn!(subscription = ?socket.address.id, "the node's lease was over and a socket is lost");
+            socket.close(Closing::GoingAway);
+        }
+    }
+    Ok(())
+}
+
+/// Lets go of whatever the node still holds, at its end.
+pub async fn resign(node: &Node) {
+    let grace = node.settings.reconnect_grace() * node.settings.syncerror.absences_in_a_row;
+    let resigned = async {
+        node.store.register_node(&node.id, Duration::ZERO).await?;
+        node.store.orphan(&node.id, grace).await
+    };
+    if let Err(error) = resigned.await {
+        tracing::warn!(%error, "the node could not resign: its lease ends by itself");
+    }
+}

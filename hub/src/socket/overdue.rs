@@ -1,0 +1,56 @@
+//! Subscribers that do not answer (FC-NOT-04, FC-NOT-06).
+//!
+//! One look at all sockets of the node every few moments, not a timer for each. What is overdue is
+//! told to the others; who leaves too many notifications in a row unanswered is unsubscribed.
+
+use std::time::{Duration, Instant};
+
+use actix_web::web;
+use shared::{
+    protocol::sync_error::Reason,
+    telemetry::metrics::{Channel, METRICS, Notification},
+};
+
+use super::{in_flight::Overdue, outbox::SocketHandle};
+use crate::node::Node;
+
+/// The longest time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The part of the ack time-out that a report may be late.
+const LATE: f64 = 0.1;
+/// The `hub.reason` of a subscription whose subscriber does not answer.
+const UNANSWERED: &str = "notifications were not answered";
+
+/// Looks after the sockets of this node, for as long as the process runs.
+pub async fn watch_unanswered(node: web::Data<Node>) {
+    let ack_timeout = node.settings.ack_timeout();
+    let mut ticks = tokio::time::interval(ack_timeout.mul_f64(LATE).min(LOOK_EVERY));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let now = Instant::now();
+        for socket in node.sockets.those(|socket| socket.outbox.in_flight().has_overdue(now, ack_timeout)) {
+            let overdue = socket.outbox.in_flight().take_overdue(now, ack_timeout);
+            actix_web::rt::spawn(report(node.clone(), socket, overdue));
+        }
+    }
+}
+
+async fn report(node: web::Data<Node>, socket: SocketHandle, overdue: Overdue) {
+    for entry in &overdue.entries {
+        METRICS.notifications(Channel::Websocket, Notification::Unanswered).inc();
+        if let Err(error) =
+            node.publisher.report_surely(&socket.subscription, entry, Reason::Unanswered).await
+        {
+            tracing::error!(%error, subscription = ?socket.address.id, "a SyncError could not be published");
+        }
+    }
+    if overdue.in_a_row < node.settings.syncerror.unanswered_in_a_row {
+        return;
+    }
+    tracing::info!(subscription = ?socket.address.id, in_a_row = overdue.in_a_row, "a subscriber does not answer and is unsubscribed");
+    if let Err(error) = node.store.end_websocket(socket.address, UNANSWERED).await {
+        // The next one that it does not answer ends it.
+        tracing::warn!(%error, "a subscription could not be ended");
+    }
+}
