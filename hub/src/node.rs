@@ -39,24 +39,27 @@ impl Node {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// The WebSocket URL of a subscription, as the client that asked can reach it (FC-SUB-02):
-    /// below `public_url`, or else below the host that the request named.
-    pub fn endpoint_url(&self, request: &HttpRequest, id: SubscriptionId) -> String {
+    /// `hub.url` as the client that asked can reach it: `public_url`, or else the first base path
+    /// below the host that the request named.
+    pub fn hub_url(&self, request: &HttpRequest) -> String {
         let base = self.settings.base_paths.first().map_or("", String::as_str);
         match &self.settings.public_url {
             Some(url) => {
-                let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-                let origin = url.origin().ascii_serialization();
-                let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
                 let path = url.path().trim_end_matches('/');
-                format!("{scheme}://{host}{}/ws/{id}", if path.is_empty() { base } else { path })
+                format!("{}{}", url.origin().ascii_serialization(), if path.is_empty() { base } else { path })
             }
             None => {
-                let scheme = if self.settings.tls.cert.is_some() { "wss" } else { "ws" };
+                let scheme = if self.settings.tls.cert.is_some() { "https" } else { "http" };
                 let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
                 let host = named.map_or_else(|| self.settings.listen.to_string(), str::to_owned);
-                format!("{scheme}://{host}{base}/ws/{id}")
+                format!("{scheme}://{host}{base}")
             }
         }
+    }
+
+    /// The WebSocket URL of a subscription, as the client that asked can reach it (FC-SUB-02).
+    pub fn endpoint_url(&self, request: &HttpRequest, id: SubscriptionId) -> String {
+        // https becomes wss, http becomes ws.
+        format!("{}/ws/{id}", self.hub_url(request).replacen("http", "ws", 1))
     }
 }

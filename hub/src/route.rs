@@ -11,6 +11,8 @@ pub enum Route {
     /// `hub.url/.well-known/fhircast-configuration`, and the same at the root, where viewers in
     /// the field look last.
     WellKnown,
+    /// `hub.url/metadata`
+    Metadata,
     /// `hub.url/ws/{endpoint}`, with the last segment as it stands.
     Socket(String),
     /// `hub.url/{topic}`
@@ -38,6 +40,7 @@ pub fn route(raw_path: &str, base_paths: &[String]) -> Route {
         None => Route::Unknown,
         Some("") => Route::Hub,
         Some(WELL_KNOWN) => Route::WellKnown,
+        Some("metadata") => Route::Metadata,
         Some(rest) => match rest.split_once('/') {
             Some(("ws", endpoint)) => Route::Socket(endpoint.to_owned()),
             Some((".well-known", _)) => Route::Unknown,
@@ -98,9 +101,16 @@ mod tests {
         assert_eq!(routed("/api/hub//abc"), topic("abc"), "FC-TRN-06");
         assert_eq!(routed("/api/hub/a%2Fb%20c"), topic("a/b c"), "FC-SES-01");
         assert_eq!(routed("/api/hub/%2561"), topic("%61"), "FC-SES-01");
-        for path in ["/api/hub/ws", "/api/hub/metadata", "/api/hub/%77s", "/api/hub/%ff", "/api/hub/a%00b"] {
+        for path in ["/api/hub/ws", "/api/hub/%6detadata", "/api/hub/%77s", "/api/hub/%ff", "/api/hub/a%00b"]
+        {
             assert!(matches!(routed(path), Route::BadTopic(_)), "FC-SES-01: {path}");
         }
+    }
+
+    #[test]
+    fn the_capability_statement_is_at_metadata() {
+        assert_eq!(routed("/api/hub/metadata"), Route::Metadata, "FC-CNF-02");
+        assert_eq!(routed("//api/hub//metadata/"), Route::Metadata, "FC-CNF-02");
     }
 
     #[test]

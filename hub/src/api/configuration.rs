@@ -24,6 +24,7 @@ pub fn document() -> Configuration {
             "userLogout",
             "userHibernate",
             "syncerror",
+            "heartbeat",
         ],
         websocket_support: true,
         webhook_support: true,
@@ -31,7 +32,7 @@ pub fn document() -> Configuration {
         get_current_support: true,
         capabilities: Capabilities {
             supports_get_current_context: true,
-            supports_non_current_context_updates: false,
+            supports_non_current_context_updates: true,
         },
         fhir_version: "R4",
     }

@@ -4,6 +4,7 @@ mod body;
 mod configuration;
 mod cors;
 mod error;
+mod metadata;
 mod publish;
 mod subscribe;
 
@@ -43,10 +44,11 @@ async fn answer(
         Route::WellKnown if is_read(method) => {
             Ok(json(HttpResponse::Ok().body(configuration::document().to_json())))
         }
+        Route::Metadata if is_read(method) => Ok(metadata::metadata(request, &node)),
         Route::Socket(endpoint) if method == Method::GET => {
             socket::upgrade(request, payload, node, &endpoint).await
         }
-        Route::WellKnown | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
+        Route::WellKnown | Route::Metadata | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
         Route::BadTopic(problem) => Err(ApiError::BadRequest(problem)),
         Route::Unknown => Err(ApiError::NotFound("nothing is served at this path")),
     }

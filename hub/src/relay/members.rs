@@ -60,6 +60,19 @@ impl Members {
         socket
     }
 
+    /// Does anybody ask for something of which this is so?
+    pub fn some_want(&self, is_wanted: impl Fn(&EventFilter) -> bool) -> bool {
+        self.groups.keys().any(is_wanted)
+    }
+
+    /// The sockets that ask for something of which this is so.
+    pub fn those_who_want(
+        &self,
+        is_wanted: impl Fn(&EventFilter) -> bool,
+    ) -> impl Iterator<Item = &SocketHandle> {
+        self.groups.iter().filter(move |(events, _)| is_wanted(events)).flat_map(|(_, group)| group.values())
+    }
+
     /// Takes all sockets out, each with what it asks for.
     pub fn take_all(&mut self) -> Vec<(EventFilter, SocketHandle)> {
         self.filters.clear();

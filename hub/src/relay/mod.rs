@@ -7,13 +7,15 @@
 //! - [`Relays`]: the relays of this node, started with the first socket and ended with the last.
 //! - `topic`: the relay of one topic.
 //! - `gap`: what is told to those who have missed what the log no longer holds.
+//! - `heartbeat`: heartbeats for those who asked for them.
 //! - `joining`: bringing a socket from its cursor to where the relay is.
 //! - `members`: its sockets, by what they ask for.
 //! - `recent`: the last entries, for those who come back.
 //!
-//! Rules: FC-NOT-01, FC-NOT-08, FC-SUB-04, FC-SUB-09, FC-WSC-04, FC-WSC-08.
+//! Rules: FC-NOT-01, FC-NOT-08, FC-SUB-04, FC-SUB-09, FC-WSC-04, FC-WSC-06, FC-WSC-08.
 
 mod gap;
+mod heartbeat;
 mod joining;
 mod members;
 mod recent;

@@ -44,6 +44,8 @@ pub(super) struct Relay {
     pub(super) catch_up_at: Option<Instant>,
     /// When those that wait may take more.
     pub(super) admit_at: Option<Instant>,
+    /// When the next heartbeat is sent.
+    pub(super) heartbeat_at: Option<Instant>,
 }
 
 /// Runs the relay of a topic until its last socket has gone.
@@ -108,6 +110,7 @@ impl Relay {
             waiting: Vec::new(),
             catch_up_at: None,
             admit_at: None,
+            heartbeat_at: None,
         }
     }
 
@@ -118,7 +121,9 @@ impl Relay {
     /// Serves until nobody is left.
     async fn serve(&mut self, commands: &mut mpsc::Receiver<Command>, listener: &mut Listener) {
         while !self.has_nobody() {
+            self.plan_heartbeat();
             let (catch_up_at, admit_at) = (self.catch_up_at, self.admit_at);
+            let heartbeat_at = self.heartbeat_at;
             tokio::select! {
                 rung = listener.next() => match rung {
                     Rung::Entry(entry) => self.heard(entry).await,
@@ -130,6 +135,7 @@ impl Relay {
                 },
                 () = sleep_until(catch_up_at), if catch_up_at.is_some() => self.catch_up().await,
                 () = sleep_until(admit_at), if admit_at.is_some() => self.admit().await,
+                () = sleep_until(heartbeat_at), if heartbeat_at.is_some() => self.beat(),
             }
         }
     }

@@ -10,6 +10,7 @@ use std::{
 
 use actix::Addr;
 use bytes::Bytes;
+use bytestring::ByteString;
 use futures_util::Stream;
 use shared::{
     settings::Limits,
@@ -138,6 +139,13 @@ impl SocketHandle {
     /// Sends a message of the hub about the subscription.
     pub fn tell(&self, text: String) {
         self.session.do_send(ToSocket::Text(text.into()));
+    }
+
+    /// Sends a message that may as well be left out, unless the socket has much to take already.
+    pub fn tell_if_it_listens(&self, text: ByteString, limits: &Limits) {
+        if self.outbox.in_flight().unsent_bytes() < limits.unsent_bytes && !self.is_gone() {
+            self.session.do_send(ToSocket::Text(text));
+        }
     }
 
     /// Has the socket closed.

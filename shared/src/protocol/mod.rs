@@ -4,10 +4,12 @@
 //! A value that exists is valid; strings stop at this module's parsers.
 //!
 //! Rules: FC-TRN-02…05, FC-EVT-01…07, FC-SUB-01…06, FC-SUB-10, FC-WSC-01, FC-WSC-03, FC-WHK-02,
-//! FC-WHK-03, FC-WHK-05, FC-NOT-01, FC-NOT-03, FC-CNF-01, FC-CNT-03, FC-CNT-04.
+//! FC-WHK-03, FC-WHK-05, FC-NOT-01, FC-NOT-03, FC-CNF-01, FC-CNF-02,
+//! FC-CNT-03, FC-CNT-04, FC-WSC-06.
 
 pub mod answer;
 pub mod bundle;
+pub mod capability_statement;
 pub mod configuration;
 pub mod confirmation;
 pub mod context;
@@ -15,6 +17,7 @@ pub mod event;
 pub mod event_name;
 pub mod filter;
 pub mod form;
+pub mod heartbeat;
 pub mod json;
 pub mod subscription_id;
 pub mod subscription_request;

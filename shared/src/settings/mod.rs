@@ -69,6 +69,8 @@ settings! {
         reconnect_grace_secs: u64 = 30, at_least(0);
         /// Seconds between two pings on an idle socket; a peer that misses two in a row is dropped.
         ping_secs: u64 = 20, at_least(1);
+        /// Seconds within which a subscriber that asked for heartbeats gets the next one.
+        heartbeat_secs: u64 = 10, at_least(1);
 
         groups {
             /// The store that the nodes share.
@@ -261,6 +263,11 @@ impl Settings {
     /// `reconnect_grace_secs` as a duration.
     pub fn reconnect_grace(&self) -> Duration {
         Duration::from_secs(self.reconnect_grace_secs)
+    }
+
+    /// `heartbeat_secs` as a duration.
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat_secs)
     }
 
     /// `ping_secs` as a duration.

@@ -153,11 +153,12 @@ pub struct LogEntry {
 /// A part of a log.
 #[derive(Debug, Clone)]
 pub struct LogPage {
-    /// The entries after the position that was asked for, in order, up to the limit.
+    /// The entries after the position that was asked for, in order, up to the limit, or up to the
+    /// bytes that one page has.
     pub entries: Vec<Arc<LogEntry>>,
     /// The last entry that the log had when it was read; `entries` may already go beyond it.
     pub head: Position,
-    /// Was the limit reached? The log may go on then.
+    /// Did it end before the log did, as far as is known?
     pub has_more: bool,
 }
 
@@ -227,7 +228,7 @@ pub trait Store: Send + Sync + 'static {
     /// `None` when the session is at another revision.
     async fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Result<Option<Vec<String>>>;
 
-    /// At most `limit` entries after a position.
+    /// At most `limit` entries after a position, fewer if they are large.
     async fn log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage>;
 
     /// Listens to a topic's bell. What was committed after this returns rings, or is followed by
@@ -310,6 +311,10 @@ pub trait Store: Send + Sync + 'static {
     /// The store's clock, in milliseconds since 1970.
     async fn now(&self) -> Result<u64>;
 }
+
+/// Bytes of entries after which a page of the log ends, and a claim brings no more: an update may
+/// have megabytes.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Bells that wait for a topic's listener before it counts as interrupted. Its memory is taken for
 /// every topic that is served.

@@ -11,6 +11,7 @@ use crate::{
 on_both_setups![
     the_document_says_what_the_hub_is,
     every_event_that_it_names_can_be_asked_for_and_is_delivered,
+    the_capability_statement_names_the_hub,
 ];
 
 async fn document(kind: Kind) -> Value {
@@ -43,7 +44,8 @@ async fn every_event_that_it_names_can_be_asked_for_and_is_delivered(kind: Kind)
     let setup = kind.shared().await;
     let names = document["eventsSupported"].as_array().unwrap();
     assert!(!names.is_empty(), "FC-CNF-01");
-    for name in names.iter().map(|name| name.as_str().unwrap()) {
+    // The hub alone sends heartbeats: they have tests of their own.
+    for name in names.iter().map(|name| name.as_str().unwrap()).filter(|name| *name != "heartbeat") {
         let (topic, id) = (fresh_topic(), fresh_id());
         let listener = setup.listener(&topic, name).await;
         let sent = name.replace('*', "DiagnosticReport");
@@ -59,4 +61,20 @@ async fn every_event_that_it_names_can_be_asked_for_and_is_delivered(kind: Kind)
         setup.publish(&sent).await;
         assert!(ids_until(&listener, &id).await.contains(&id), "FC-CNF-01: {name}");
     }
+}
+
+async fn the_capability_statement_names_the_hub(kind: Kind) {
+    let setup = kind.shared().await;
+    let answer = setup.subscriber().get("/metadata").await.unwrap();
+    assert_eq!(answer.status, 200, "FC-CNF-02: {answer:?}");
+    assert!(answer.header("content-type").starts_with("application/fhir+json"), "FC-CNF-02: {answer:?}");
+    let statement = answer.json().unwrap();
+    assert_eq!(statement["resourceType"], "CapabilityStatement", "FC-CNF-02");
+    let extension = &statement["extension"][0];
+    assert!(extension["url"].as_str().unwrap().ends_with("/fhircast-configuration-extension"), "FC-CNF-02");
+    assert_eq!(
+        extension["extension"][0],
+        serde_json::json!({"url": "hub.url", "valueUrl": setup.a().url()}),
+        "FC-CNF-02"
+    );
 }

@@ -14,6 +14,7 @@ mod events;
 mod examples;
 mod faults;
 mod health;
+mod heartbeats;
 mod malformed;
 mod messages;
 mod missed_entries;

@@ -1,11 +1,11 @@
 //! WebSocket subscriptions that are due: their subscriber is away, or their lease is over.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::{
-    super::{Address, Claim, Connection, Departure, LogEntry, Parting, Progress, Release},
+    super::{Address, Claim, Connection, Departure, Parting, Progress, Release},
     end_of,
     state::State,
 };
@@ -49,10 +49,9 @@ impl State {
         let subscription = Some(socket.lease.subscription.clone());
         let (has_cursor, progress) = (socket.cursor.is_some(), socket.progress());
         let topic = self.topics.get(&address.topic).filter(|_| !is_over && has_cursor);
-        let entries: Vec<Arc<LogEntry>> = topic
-            .map(|topic| topic.entries(progress.cursor, max_entries).cloned().collect())
-            .unwrap_or_default();
-        let head = (entries.len() < max_entries).then(|| self.head(address.topic));
+        let (entries, has_more) =
+            topic.map(|topic| topic.entries(progress.cursor, max_entries)).unwrap_or_default();
+        let head = (!has_more).then(|| self.head(address.topic));
         self.due.put(address, end_of(hold, now));
         if is_over {
             // From now on the due set alone knows that it is to be ended.

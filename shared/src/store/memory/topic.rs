@@ -8,7 +8,10 @@ use std::{
 use tokio::sync::broadcast;
 
 use super::{
-    super::{BELL_CAPACITY, Commit, Committed, LogEntry, LogPage, Once, Position, Retention, Rung, Snapshot},
+    super::{
+        BELL_CAPACITY, Commit, Committed, LogEntry, LogPage, Once, PAGE_BYTES, Position, Retention, Rung,
+        Snapshot,
+    },
     end_of, millis,
 };
 use crate::{
@@ -119,15 +122,24 @@ impl TopicState {
         }
     }
 
-    /// At most `limit` entries after a position.
-    pub fn entries(&self, after: Position, limit: usize) -> impl Iterator<Item = &Arc<LogEntry>> {
+    /// At most `limit` entries after a position, fewer if they are large; and whether there may be
+    /// more.
+    pub fn entries(&self, after: Position, limit: usize) -> (Vec<Arc<LogEntry>>, bool) {
         let start = self.log.partition_point(|entry| entry.position <= after);
-        self.log.range(start..).take(limit)
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for entry in self.log.range(start..).take(limit) {
+            if bytes >= PAGE_BYTES {
+                break;
+            }
+            bytes += entry.entry.as_event().map_or(0, |notice| notice.message.get().len());
+            entries.push(entry.clone());
+        }
+        let has_more = entries.len() == limit || bytes >= PAGE_BYTES;
+        (entries, has_more)
     }
 
     pub fn page(&self, after: Position, limit: usize) -> LogPage {
-        let entries: Vec<_> = self.entries(after, limit).cloned().collect();
-        let has_more = entries.len() == limit;
+        let (entries, has_more) = self.entries(after, limit);
         LogPage { entries, head: self.head, has_more }
     }
 

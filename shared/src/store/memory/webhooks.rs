@@ -1,11 +1,11 @@
 //! Webhook subscriptions: what is in force, what waits to be verified, and which claim holds each.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::{
-    super::{Activated, Activation, Address, Claim, LogEntry, Progress, Release, Subscribed, WebhookRequest},
+    super::{Activated, Activation, Address, Claim, Progress, Release, Subscribed, WebhookRequest},
     end_of,
     state::{Leased, State},
 };
@@ -111,10 +111,9 @@ impl State {
         let lease_end = webhook.verified.as_ref().map_or(0, |leased| leased.until);
         let is_over = lease_end <= now;
         let topic = self.topics.get(&address.topic).filter(|_| !is_over);
-        let entries: Vec<Arc<LogEntry>> = topic
-            .map(|topic| topic.entries(progress.cursor, max_entries).cloned().collect())
-            .unwrap_or_default();
-        let head = (entries.len() < max_entries).then(|| self.head(address.topic));
+        let (entries, has_more) =
+            topic.map(|topic| topic.entries(progress.cursor, max_entries)).unwrap_or_default();
+        let head = (!has_more).then(|| self.head(address.topic));
         self.due.put(address, end_of(hold, now));
         if is_over {
             // From now on the due set alone knows that it is to be ended.

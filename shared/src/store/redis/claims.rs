@@ -17,7 +17,8 @@ use crate::{
     protocol::{json, webhook::Mode},
     session::{Entry, SubscriptionChange},
     store::{
-        Absence, Address, Claim, Position, Progress, Release, Result, Store, Subscribed, WebhookRequest,
+        Absence, Address, Claim, PAGE_BYTES, Position, Progress, Release, Result, Store, Subscribed,
+        WebhookRequest,
     },
 };
 
@@ -73,7 +74,7 @@ impl RedisStore {
         script.key(keys.due()).key(keys::subscription(address.id)).key(keys.log());
         script.key(keys.webhooks()).key(keys.leases()).key(keys.session());
         script.arg(address.id.to_string()).arg(address.topic.to_string());
-        script.arg(hold.as_millis() as u64).arg(&token).arg(max_entries);
+        script.arg(hold.as_millis() as u64).arg(&token).arg(max_entries).arg(PAGE_BYTES);
         let answer: Value = self.invoke("claim", &script).await?;
         if answer == Value::Nil {
             return Ok(None);
@@ -96,9 +97,9 @@ impl RedisStore {
             Some(Absence { since: time(since)?, until: time(until)?, parting: parting(&why)? })
         };
         let head: Position = reply.parsed()?;
-        let ids = reply.value::<StreamRangeReply>()?.ids;
-        let head = (ids.len() < max_entries).then_some(head);
-        let entries = log_entries(ids);
+        let has_more: bool = reply.value()?;
+        let head = (!has_more).then_some(head);
+        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
         Ok(Some(Claim {
             address,
             token,

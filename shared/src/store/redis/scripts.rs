@@ -33,6 +33,7 @@ scripts! {
     content: "prelude" "content_prelude";
     subscribe_websocket: "prelude";
     renew_websocket: "prelude";
+    log: "prelude";
     subscription: "prelude";
     attach: "prelude";
     activate: "prelude";

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     protocol::TopicKey,
     session::{ContentRefusal, ContentWrite},
-    store::{Commit, Committed, LogPage, Once, Position, Result, Snapshot},
+    store::{Commit, Committed, LogPage, Once, PAGE_BYTES, Position, Result, Snapshot},
 };
 
 impl RedisStore {
@@ -91,16 +91,13 @@ impl RedisStore {
 
     pub(super) async fn read_log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage> {
         let keys = self.topic(topic);
+        let mut script = self.scripts.log.prepare_invoke();
+        script.key(keys.session()).key(keys.log()).arg(after.to_string()).arg(limit).arg(PAGE_BYTES);
         let mut connection = self.connections.bulk("log").await?;
-        // The head is read first: a page that ends before it is known to be not the last.
-        let answer: std::result::Result<(Option<String>, StreamRangeReply), _> = redis::pipe()
-            .hget(keys.session(), ".head")
-            .xrange_count(keys.log(), format!("({after}"), "+", limit)
-            .query_async(&mut connection)
-            .await;
-        let (head, entries) = unavailable("log", answer.map_err(text))?;
-        let head = head.map_or(Ok(Position::START), |head| head.parse().map_err(corrupt))?;
-        let has_more = entries.ids.len() == limit;
-        Ok(LogPage { entries: log_entries(entries.ids), head, has_more })
+        let answer: Value = unavailable("log", script.invoke_async(&mut connection).await.map_err(text))?;
+        let mut reply = Reply::new(answer)?;
+        let (head, has_more) = (reply.parsed()?, reply.value()?);
+        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
+        Ok(LogPage { entries, head, has_more })
     }
 }

@@ -60,6 +60,25 @@ local function append(topic, now, revision, entry)
   return id
 end
 
+-- The entries after a position: at most so many, and no more when they have so many bytes.
+-- Returns them as of XRANGE, and 1 if there may be more, else 0.
+local function entries_after(log, position, most_entries, most_bytes)
+  local entries, bytes, some = {}, 0, 1
+  while #entries < most_entries and bytes < most_bytes do
+    some = math.min(2 * some, most_entries - #entries)
+    local read = redis.call('XRANGE', log, '(' .. position, '+', 'COUNT', some)
+    for _, entry in ipairs(read) do
+      entries[#entries + 1] = entry
+      bytes = bytes + #entry[2][6]
+    end
+    if #read < some then
+      return entries, 0
+    end
+    position = entries[#entries][1]
+  end
+  return entries, 1
+end
+
 -- Forgets a WebSocket subscription, and tells the node that holds its socket.
 --   kept: {subscription, sockets, leases, due, held}; member: 'id topic'
 local function end_websocket(topic, kept, id, member, entry)
