@@ -7,6 +7,8 @@
 pub mod callback_server;
 pub mod certs;
 pub mod client;
+pub mod conformance;
+pub mod distorting_proxy;
 pub mod examples;
 pub mod history;
 pub mod process;

@@ -5,6 +5,7 @@
 mod absences;
 mod as_printed;
 mod configuration;
+mod conformance;
 mod content;
 mod context;
 mod counting;

@@ -1,0 +1,106 @@
+//! The rules themselves; what a rule is stands in [`super::catalogue`].
+
+use super::catalogue::{Level, Rule};
+
+/// Not in this version.
+const X: Option<Level> = None;
+const M: Option<Level> = Some(Level::Must);
+const S: Option<Level> = Some(Level::Should);
+const O: Option<Level> = Some(Level::Optional);
+const B: Option<Level> = Some(Level::Beyond);
+
+const fn rule(
+    id: &'static str,
+    section: &'static str,
+    levels: [Option<Level>; 3],
+    title: &'static str,
+) -> Rule {
+    Rule { id, section, title, levels }
+}
+
+/// Every rule, in the order of the groups. Its levels are those in 2.0.0, 2.1.0-ballot and 3.0.0.
+#[rustfmt::skip] // one rule a line
+pub const RULES: &[Rule] = &[
+    rule("FC-TRN-01", "2", [M, M, M], "HTTP APIs speak JSON; notifications over WebSocket are JSON text frames"),
+    rule("FC-TRN-02", "2", [M, M, M], "Forms subscribe, JSON and FHIR JSON are events, any other content type is 415"),
+    rule("FC-TRN-03", "2", [S, S, S], "An error answer describes itself as text/plain, and echoes no secret"),
+    rule("FC-TRN-04", "2", [M, M, M], "A repeated form parameter is 400, an unknown one is ignored"),
+    rule("FC-TRN-05", "2", [B, B, B], "FHIR JSON passes through untouched: number lexemes, key order, unknown members"),
+    rule("FC-TRN-06", "2", [B, B, B], "The hub answers with and without a trailing slash, and tolerates // in paths"),
+    rule("FC-TRN-07", "2", [B, B, B], "CORS for browser apps: exact origins, preflights without authentication"),
+    rule("FC-SES-01", "2.1", [M, M, M], "A topic is opaque and case sensitive; the names of the hub's own paths are refused"),
+    rule("FC-SES-02", "2.1", [M, M, M], "A token that carries a hub.topic works for that topic only"),
+    rule("FC-SCO-01", "2.2", [M, M, M], "Scopes name an event or a pattern, in any case, and read, write or *"),
+    rule("FC-SCO-02", "2.2", [M, M, M], "A subscription is granted what was asked and may be read; nothing granted is 403"),
+    rule("FC-SCO-03", "2.2", [M, M, M], "A subscriber never receives what its read scopes do not cover"),
+    rule("FC-EVT-01", "2.3", [M, M, M], "An event has timestamp, id, hub.topic, hub.event and context; 400 names what is missing"),
+    rule("FC-EVT-02", "2.3", [M, M, M], "Event names are compared in any case, and passed on as written"),
+    rule("FC-EVT-03", "2.3", [M, M, M], "Event names are Resource-action, a static name, or a reverse-domain name"),
+    rule("FC-EVT-04", "2.3", [M, M, M], "Open and close events are whole replacements"),
+    rule("FC-EVT-05", "2.3", [M, M, M], "A context element has a key and a value named after its type"),
+    rule("FC-EVT-06", "2.3", [M, M, X], "hub.events may hold wildcards, which are matched and not expanded"),
+    rule("FC-EVT-07", "2.3", [M, M, M], "The anchor of an open is the context element of that resource type, whatever its key"),
+    rule("FC-SUB-01", "2.4", [M, M, M], "A subscription request has its four parameters; 400 names what is missing or unknown"),
+    rule("FC-SUB-02", "2.4", [M, M, M], "An accepted request is 202, with an endpoint that is unique and unguessable"),
+    rule("FC-SUB-03", "2.4", [M, M, M], "hub.events is a set: repeats count once, order is irrelevant"),
+    rule("FC-SUB-04", "2.4", [M, M, M], "Subscribing again with the endpoint or callback replaces events and lease"),
+    rule("FC-SUB-05", "2.4", [M, M, M], "hub.lease_seconds is a positive integer that the hub may shorten"),
+    rule("FC-SUB-06", "2.4", [M, M, M], "subscriber.name is what SyncErrors call the subscriber"),
+    rule("FC-SUB-07", "2.4", [M, M, M], "A lease that ends is a denial and a close"),
+    rule("FC-SUB-08", "2.4", [X, S, M], "A new subscriber is sent the open contexts that it may see, oldest first"),
+    rule("FC-SUB-09", "2.4", [M, M, M], "Unsubscribing ends the whole subscription: 202, denial, close 1000; unknown is 404"),
+    rule("FC-SUB-10", "2.4", [M, M, M], "A denial has hub.mode denied, hub.topic and hub.events"),
+    rule("FC-SUB-11", "2.4", [B, B, B], "A subscription outlives the hub that it was made at"),
+    rule("FC-WSC-01", "2.4", [M, M, M], "The first message is the confirmation, with what is left of the lease"),
+    rule("FC-WSC-02", "2.4", [M, M, M], "The endpoint alone opens the socket; an unknown one is 404"),
+    rule("FC-WSC-03", "2.4", [M, M, M], "An answer has an id and a status, as number or digits; without a status it is 200"),
+    rule("FC-WSC-04", "2.4", [B, B, B], "A newer connection replaces the older one, which is closed with 4000"),
+    rule("FC-WSC-05", "2.4", [B, B, B], "What is no answer is ignored; binary frames, garbage and giants close the socket"),
+    rule("FC-WSC-06", "2.4", [X, M, X], "Who subscribes to heartbeat by name gets one at least every 10 s"),
+    rule("FC-WSC-07", "2.4", [B, B, B], "The hub pings idle sockets"),
+    rule("FC-WSC-08", "2.4", [B, B, B], "A dropped socket comes back to its endpoint and gets what it missed, in order"),
+    rule("FC-WHK-01", "2.4", [M, M, X], "hub.callback is required and https; hub.secret is under 200 bytes"),
+    rule("FC-WHK-02", "2.4", [M, M, X], "The hub verifies intent by a challenge, before it subscribes and unsubscribes"),
+    rule("FC-WHK-03", "2.4", [M, M, X], "A notification is POSTed as JSON, signed with HMAC-SHA-256 if there is a secret"),
+    rule("FC-WHK-04", "2.4", [M, M, X], "Any 2xx is success; 4xx is refused, 5xx is retried; 410 ends the subscription"),
+    rule("FC-WHK-05", "2.4", [M, M, X], "A denial is a GET with hub.mode=denied"),
+    rule("FC-WHK-06", "2.4", [B, B, X], "Deliveries to one callback are in order; two callbacks never wait for each other"),
+    rule("FC-WHK-07", "2.4", [B, B, X], "At least once: a retried delivery carries the same id"),
+    rule("FC-NOT-01", "2.5", [M, M, M], "A notification has timestamp, id and event, the same on both channels"),
+    rule("FC-NOT-02", "2.5", [M, M, M], "An error answer makes a SyncError for the other subscribers"),
+    rule("FC-NOT-03", "2.5", [M, M, M], "A SyncError names the failed event and the subscriber in an OperationOutcome"),
+    rule("FC-NOT-04", "2.5", [O, O, O], "The hub reports sockets that are gone, and notifications without an answer"),
+    rule("FC-NOT-05", "2.5", [M, M, M], "No SyncError for a close with 1000 or 1001, for a heartbeat, or about a SyncError"),
+    rule("FC-NOT-06", "2.5", [M, M, M], "An unresponsive subscriber is unsubscribed after the SyncError about it"),
+    rule("FC-NOT-07", "2.5", [X, M, M], "Opens are derived for who may see a referenced resource and not the source"),
+    rule("FC-NOT-08", "2.5", [B, B, B], "All subscribers of a topic see its events in one order"),
+    rule("FC-REQ-01", "2.6", [M, M, M], "An accepted event is 202, at hub.url and at hub.url/{topic}"),
+    rule("FC-REQ-02", "2.6", [M, M, M], "Every matching subscriber gets the event with its id, the requester too"),
+    rule("FC-REQ-03", "2.6", [M, M, M], "A SyncError is broadcast like any event; posting a heartbeat is 400"),
+    rule("FC-REQ-04", "2.6", [M, M, M], "A topic without subscribers accepts events and keeps its context"),
+    rule("FC-REQ-05", "2.6", [M, M, M], "An event sent again is broadcast again"),
+    rule("FC-REQ-06", "2.6", [B, B, B], "UserLogout ends the session; home-open leaves nothing current"),
+    rule("FC-REQ-07", "2.6", [B, B, B], "The same bytes again within 5 s are a transport retry: 202, broadcast once"),
+    rule("FC-REQ-08", "2.6", [B, B, B], "202 has an explicit Content-Length: 0"),
+    rule("FC-CNF-01", "2.7", [M, M, M], "The well-known document is there without authentication, complete and true"),
+    rule("FC-CNF-02", "2.7", [O, O, O], "/metadata is a CapabilityStatement with the FHIRcast extension"),
+    rule("FC-EXT-01", "2.8", [M, M, M], "Extension context elements are passed on unchanged"),
+    rule("FC-CTX-01", "2.9", [M, M, M], "Get Current Context answers context.type, context.versionId and context"),
+    rule("FC-CTX-02", "2.9", [M, M, M], "Current is the last opened context that has not been closed"),
+    rule("FC-CTX-03", "2.9", [M, M, M], "No current context is the empty one, also for a topic never seen"),
+    rule("FC-CTX-04", "2.9", [X, M, M], "With content sharing the context ends with a Bundle named content"),
+    rule("FC-CNT-01", "2.10", [X, M, M], "Each open is given a context.versionId, unique in its topic"),
+    rule("FC-CNT-02", "2.10", [X, M, M], "An update must name the present version of an open anchor, or is 409"),
+    rule("FC-CNT-03", "2.10", [X, M, M], "The updates Bundle is applied whole or not at all"),
+    rule("FC-CNT-04", "2.10", [X, M, M], "The broadcast update has the new version, the prior one, and the Bundle"),
+    rule("FC-CNT-05", "2.10", [X, M, M], "Of two updates racing on one version exactly one wins"),
+    rule("FC-CNT-06", "2.10", [X, M, M], "A select is broadcast, changes nothing, and needs its anchor open"),
+    rule("FC-CNT-07", "2.10", [X, M, M], "A close disposes of the content of its anchor and of no other"),
+    rule("FC-CNT-08", "2.10", [X, M, M], "A request too large is 413"),
+    rule("FC-CNT-09", "2.10", [X, O, O], "An update to an open context that is not current is applied there"),
+    rule("FC-CNT-10", "2.10", [X, M, M], "Contexts of one type may be open at once, each with its own content"),
+    rule("FC-SEC-01", "4.3", [M, M, M], "Calls need a bearer token: 401 without a good one, 403 if it is too small"),
+    rule("FC-SEC-02", "4.3", [M, M, M], "Callback requests follow no redirects and reach no forbidden address"),
+    rule("FC-SEC-03", "4.3", [M, M, M], "hub.secret is never returned"),
+    rule("FC-SEC-04", "4.3", [M, M, M], "A lease never outlives the token"),
+];

@@ -1,0 +1,136 @@
+//! The conformance suite as its users start it: what it says of this hub, of a hub that breaks a rule, and of what is no
+//! hub; and its exit status.
+
+use std::process::{Command, Output};
+
+use harness::callback_server::CallbackServer;
+use harness::system::Hub;
+use serde_json::Value;
+
+async fn conformance(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fhircast-conformance"));
+    command.args(arguments);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The one line with which it says why there is nothing to check.
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let error = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(error.trim_end().lines().count(), 1, "{error}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    error
+}
+
+#[tokio::test]
+async fn a_hub_that_keeps_the_rules_passes_and_the_table_says_so() {
+    let hub = Hub::start_embedded(&[]).await.unwrap();
+    let output =
+        conformance(&["--hub-url", hub.url(), "--only=FC-WSC-01,FC-SUB-01,FC-WHK-02,FC-NOT-08"]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report = stdout(&output);
+    for part in ["group ", "FC-WSC  WebSocket channel", "no --second-node was given", "PASSEDX "] {
+        assert!(report.contains(part), "{part:?} is not in\n{report}");
+    }
+    assert!(output.stderr.is_empty(), "no progress where there is no terminal: {output:?}");
+}
+
+#[tokio::test]
+async fn a_rule_that_is_broken_fails_the_run_and_is_shown_with_its_evidence() {
+    // Lies about webhooks, serves no WebSocket: whatever is asked of it is answered with its configuration.
+    let server = CallbackServer::start().unwrap();
+    let configuration = r#"{"fhircastVersion":"3.0.0","websocketSupport":true,"eventsSupported":["*"]}"#;
+    for path in ["", "/", "/.well-known/fhircast-configuration"] {
+        server.on(path, move |_| Some(harness::callback_server::Reply::status(200).body(configuration)));
+    }
+    let url = server.url("");
+    let only = "--only=FC-SUB-02,FC-WHK-02,FC-CNF-01";
+    let arguments = ["--hub-url", &url, only, "--token=a-secret-token", "--format=json"];
+    let output = conformance(&arguments).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let verdict = |rule: &str| {
+        let checks = report["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["rule"] == rule).unwrap().clone()
+    };
+    assert_eq!(verdict("FC-CNF-01")["verdict"], "passed", "{report}");
+    assert_eq!(verdict("FC-SUB-02")["verdict"], "passed", "{report}");
+    assert!(verdict("FC-SUB-02")["expected"].as_str().unwrap().contains("202"), "{report}");
+    assert!(verdict("FC-WHK-02")["reason"].as_str().unwrap().contains("not in 3.0.0"), "{report}");
+    let asked = server.requests().into_iter().find(|request| request.is_notification()).unwrap();
+    assert_eq!(asked.header("authorization"), Some("Bearer a-secret-token"), "FC-SEC-01");
+    assert!(!format!("{output:?}").contains("a-secret-token"), "a token is never printed");
+}
+
+#[tokio::test]
+async fn a_token_that_a_hub_echoes_is_not_printed_in_any_format() {
+    let server = CallbackServer::start().unwrap();
+    let configuration = r#"{"fhircastVersion":"3.0.0","eventsSupported":["*"]}"#;
+    server.on("/.well-known/fhircast-configuration", move |_| {
+        Some(harness::callback_server::Reply::status(200).body(configuration))
+    });
+    let echo = |request: &harness::callback_server::Request| {
+        let token = request.header("authorization").unwrap_or_default().to_owned();
+        Some(harness::callback_server::Reply::status(401).body(format!("no such token: {token}")))
+    };
+    ["", "/"].into_iter().for_each(|path| server.on(path, echo));
+    let url = server.url("");
+    for format in ["--format=text", "--format=json", "--format=junit"] {
+        let command = "--token-command=echo printed-token";
+        let output = conformance(&["--hub-url", &url, "--only=FC-SUB-02", command, format]).await;
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let shown = format!("{output:?}");
+        assert!(!shown.contains("printed-token") && shown.contains("[tokex]"), "{format}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_hub_that_is_not_there_is_one_line_and_2() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = refusal(&conformance(&["--hub-url", &format!("http://127.0.0.1:{port}/api/hub")]).await);
+    assert!(error.contains("no hubx"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_hub_is_one_line_and_2() {
+    let server = CallbackServer::start().unwrap();
+    let url = server.url("/api/hub");
+    // It answers everything with 200 and nothing.
+    let error = refusal(&conformance(&["--hub-url", &url]).await);
+    assert!(error.contains("is no hubx"), "{error}");
+    for (status, body, reason) in [(404, "", "404"), (200, "{}", "fhircastVersion")] {
+        server.on("/api/hub/.well-known/fhircast-configuration", move |_| {
+            Some(harness::callback_server::Reply::status(status).body(body))
+        });
+        let error = refusal(&conformance(&["--hub-url", &url]).await);
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn bad_arguments_are_named_and_2() {
+    for (arguments, named) in [
+        (vec!["--hub-url=http://127.0.0.1:1/", "--only=FC-XYZ"], "FC-XYZ"),
+        (vec!["--hub-url=ftp://127.0.0.1/"], "ftpx"),
+        (vec!["--hub-url=http://127.0.0.1:1/", "--spec=4.0.0"], "4.0.0"),
+        (vec!["--hub-url=http://127.0.0.1:1/", "--timeout-secs=0"], "timeout-secs"),
+        (vec![], "--hub-url"),
+    ] {
+        let output = conformance(&arguments).await;
+        let error = String::from_utf8(output.stderr.clone()).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(named), "{arguments:?}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_needs_no_hub() {
+    let output = conformance(&["--list", "--only=FC-WSC"]).await;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let list = stdout(&output);
+    assert!(list.contains("FC-WSC-06 [M]") && list.contains("the_first_message_is_the_confirmation"));
+    assert!(!list.contains("FC-SUB"), "{list}");
+}
