@@ -8,12 +8,13 @@ RUN_PACKAGES = $(BUILD_PACKAGES) curl python3-websockets
 TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl python3-websockets haproxy procps
 CLUSTER_PACKAGES = $(BUILD_PACKAGES) redis-server haproxy curl
 
-.PHONY: help run cluster test lint load
+.PHONY: help run cluster test lint load docs
 help:
 	@echo "make run      the embedded hub on http://127.0.0.1:8080/api/hub, nothing else needed"
 	@echo "make cluster  Redis, two hubs, two workers and a load balancer, as local processes"
 	@echo "make test     all tests, against real processes"
 	@echo "make lint     formatting and clippy, as CI has them"
+	@echo "make docs     writes the pages that are made of the code"
 	@echo "make load     builds the load tool: target/release/fhircast-load --help"
 
 run:
@@ -39,3 +40,7 @@ lint:
 load:
 	@deploy/local/ensure-packages $(BUILD_PACKAGES)
 	cargo build --locked --release -p fhircast-tests --bin fhircast-load
+
+docs:
+	@deploy/local/ensure-packages $(BUILD_PACKAGES)
+	FHIRCAST_WRITE_DOCS=1 cargo test --locked -p fhircast-tests --test all conformance_page::the_page

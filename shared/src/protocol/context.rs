@@ -1,4 +1,4 @@
-//! Context elements and anchors (FC-EVT-05, FC-EVT-07).
+//! Context elements and anchors (FC-EVT-05, FC-EVT-07, FC-EXT-01).
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
