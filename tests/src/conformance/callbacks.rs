@@ -16,6 +16,16 @@ use crate::callback_server::CallbackServer;
 pub use crate::callback_server::{Gate, Reply, Request, signature};
 use crate::examples::fresh_id;
 
+/// An event that no check asks for: it shows that a subscription is in force.
+pub(super) const PROBE: &str = "org.example.conformance.probe";
+/// How long one is waited for before the next is sent.
+const SOON: Duration = Duration::from_millis(200);
+
+/// A notification that is no probe.
+fn is_told(request: &Request) -> bool {
+    request.is_notification() && request.json()["event"]["hub.event"] != PROBE
+}
+
 /// The server that callbacks come to.
 pub struct CallbackHost {
     server: Arc<CallbackServer>,
@@ -167,7 +177,7 @@ impl Callback {
         let taken = self.looked_at().events;
         let request = self
             .wait_for(extra, "a notification", |requests| {
-                requests.iter().filter(|request| request.is_notification()).nth(taken).cloned()
+                requests.iter().filter(|request| is_told(request)).nth(taken).cloned()
             })
             .await?;
         self.looked_at().events += 1;
@@ -185,6 +195,23 @@ impl Callback {
             Err(Stop::Failed(failure)) => Err(fail(wanted, failure.came)),
             Err(skipped) => Err(skipped),
         }
+    }
+
+    /// The notifications that came, without probes.
+    pub fn notifications(&self) -> Vec<Request> {
+        self.requests().into_iter().filter(is_told).collect()
+    }
+
+    /// Waits a moment for this event.
+    pub(super) async fn comes_soon(&self, event: &Event) -> bool {
+        let has_come = || self.requests().iter().any(|request| request.json()["id"] == event.id());
+        for _ in 0..10 {
+            if has_come() {
+                return true;
+            }
+            tokio::time::sleep(SOON / 10).await;
+        }
+        has_come()
     }
 
     fn looked_at(&self) -> MutexGuard<'_, Looked> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use url::{Url, form_urlencoded};
 
 use super::ask::{Answer, Ask};
-use super::callbacks::{Callback, CallbackHost};
+use super::callbacks::{Callback, CallbackHost, PROBE};
 use super::catalogue::Version;
 use super::check::{Outcome, expect, fail, skip};
 use super::hub::{Configuration, HubUnderTest, Timing};
@@ -20,6 +20,9 @@ use super::subscriber::{Reach, Subscriber, open};
 use super::trace::Trace;
 use crate::client::App;
 use crate::examples::fresh_topic;
+
+/// How many probes are sent before the hub counts as one that does not notify.
+const PROBES: usize = 20;
 
 /// The hub, as one check sees it. Clones write down what they say in the same place.
 #[derive(Clone)]
@@ -246,12 +249,23 @@ impl Probe {
         }
     }
 
-    /// Subscribes a new callback, and waits until the hub has verified it.
+    /// Subscribes a new callback, and waits until its subscription is in force: when the hub has verified it, it may
+    /// take a moment yet. It asks for [`PROBE`] as well, and has got such events until one came.
     pub async fn webhook(&self, topic: &str, events: &str, extra: &[(&str, &str)]) -> Outcome<Callback> {
         let callback = self.callback()?;
-        self.subscribe_webhook(&callback, topic, events, extra).await?.expect_success()?;
+        let events = format!("{events},{PROBE}");
+        self.subscribe_webhook(&callback, topic, &events, extra).await?.expect_success()?;
         callback.intent("subscribe").await?;
-        Ok(callback)
+        let event = || Event::new(topic, PROBE, Value::Array(Vec::new()));
+        let mut last = event();
+        for _ in 0..PROBES {
+            self.publish(&last).await?;
+            if callback.comes_soon(&last).await {
+                return Ok(callback);
+            }
+            last = event();
+        }
+        Err(fail("the callback to be notified once its subscription is verified", "nothing"))
     }
 
     /// Asks for a subscription of this callback, whatever the answer.
