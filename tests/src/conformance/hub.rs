@@ -49,6 +49,8 @@ pub struct HubUnderTest {
     pub token: Token,
     /// What must not be printed.
     pub secrets: Secrets,
+    /// The origin of a page that it lets in.
+    pub origin: Option<String>,
     /// The certificate authority to trust; the system's if there is none.
     pub ca: Option<PathBuf>,
 }

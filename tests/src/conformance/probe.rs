@@ -87,6 +87,11 @@ impl Probe {
         Ok(there.into())
     }
 
+    /// The origin of a page that the hub lets in; skips if none was given.
+    pub fn origin(&self) -> Outcome<&str> {
+        self.hub.origin.as_deref().ok_or_else(|| skip("no --origin was given"))
+    }
+
     /// Skips unless the hub supports content sharing: its `eventsSupported` has updates.
     pub fn needs_content_sharing(&self) -> Outcome {
         self.needs_event("DiagnosticReport-update")

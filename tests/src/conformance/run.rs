@@ -37,6 +37,8 @@ pub struct Options {
     pub timing: Timing,
     /// The certificate authority to trust.
     pub ca: Option<PathBuf>,
+    /// The origin of a page that the hub lets in.
+    pub origin: Option<String>,
     /// How many checks run side by side, beside those that wait for a time-out.
     pub parallel_checks: usize,
 }
@@ -167,6 +169,7 @@ pub async fn run(options: Options, secrets: &Secrets, progress: impl Fn(usize, u
         token: Token::from(options.token, secrets).await?,
         secrets: secrets.clone(),
         ca: options.ca,
+        origin: options.origin,
     });
     let callbacks = Arc::new(CallbackHost::listen(options.callback_listen).await?);
     let probe = |trace: Trace| Probe::new(hub.clone(), callbacks.clone(), app.clone(), trace);

@@ -23,6 +23,9 @@ const GRACE_SECS: &str = "2";
 const HEARTBEAT_SECS: &str = "3";
 const PING_SECS: &str = "2";
 
+/// The origin that it lets in.
+const ORIGIN: &str = "https://viewer.example";
+
 /// What no check can see from outside: only a hub that is stopped shows it.
 const UNSEEN: &[Distortion] = &[Distortion::GoingAwayWith1000];
 
@@ -42,6 +45,7 @@ async fn check(hub_url: &str, rules: &[&str]) -> Run {
             grace: Duration::from_secs(2),
         },
         ca: None,
+        origin: Some(ORIGIN.into()),
         parallel_checks: 8,
     };
     run(options, &Secrets::default(), |_, _| {}).await.unwrap()
@@ -99,7 +103,7 @@ async fn this_hub_passes_through_a_proxy_and_fails_each_rule_that_the_proxy_brea
         ("heartbeat_secs", HEARTBEAT_SECS),
         ("ping_secs", PING_SECS),
         ("retry.initial_secs", "0.1"),
-        ("cors.allowed_origins", "https://viewer.example"),
+        ("cors.allowed_origins", ORIGIN),
     ])
     .await
     .unwrap();

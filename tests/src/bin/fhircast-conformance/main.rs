@@ -64,6 +64,9 @@ struct Flags {
     /// For how long the hub waits for a subscriber whose socket broke.
     #[arg(long, value_name = "SECS", default_value = "30", value_parser = seconds)]
     grace_secs: Duration,
+    /// The origin of a page that the hub lets in (https://viewer.example): for what browsers need
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
     /// How many checks run side by side; those that wait for a time-out run beside them.
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..=1000))]
     parallel_checks: u16,
@@ -131,6 +134,7 @@ fn main_with(flags: Flags, secrets: &Secrets) -> Result<u8> {
             grace: flags.grace_secs,
         },
         ca: flags.ca,
+        origin: flags.origin,
         parallel_checks: flags.parallel_checks.into(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -268,7 +268,7 @@ async fn two_nodes_tell_the_same_order(probe: Probe) -> Outcome {
     let mut apps =
         vec![probe.subscribe(&topic, "Patient-open").await?, second.subscribe(&topic, "Patient-open").await?];
     let opens: Vec<Event> = (0..20).map(|_| patient_open(&topic)).collect();
-    let at = |number: usize| if number % 2 == 0 { &probe } else { &second };
+    let at = |number: usize| if number.is_multiple_of(2) { &probe } else { &second };
     try_join_all(opens.iter().enumerate().map(|(number, open)| at(number).publish(open))).await?;
     same_order(&mut apps, opens.len()).await
 }
