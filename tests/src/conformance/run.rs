@@ -305,6 +305,7 @@ mod tests {
             token: Token::from(TokenSource::None, &secrets).await.unwrap(),
             secrets: secrets.clone(),
             ca: None,
+            origin: None,
         });
         let callbacks = CallbackHost::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let app = HubUnderTest::app(&hub.url, None).unwrap();
