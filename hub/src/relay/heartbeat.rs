@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::topic::Relay;
 
-/// The part of the period after which the next one is sent, so that it is never late.
-const EARLY: f64 = 0.9;
+/// The part of the period after which the next one is sent: it is not late either when the relay has
+/// to wait for a store that is slow.
+const EARLY: f64 = 0.75;
 
 impl Relay {
     /// Somebody has joined, or asks for something else: is there a next heartbeat?

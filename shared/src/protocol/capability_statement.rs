@@ -34,6 +34,7 @@ mod tests {
     fn every_version_finds_its_extension_with_the_hubs_url() {
         let statement = capability_statement("https://hub.example/api/hub", "2026-01-01");
         assert_eq!(statement["resourceType"], "CapabilityStatement", "FC-CNF-02");
+        assert_eq!(statement["extension"].as_array().map(Vec::len), Some(EXTENSIONS.len()), "FC-CNF-02");
         for (extension, url) in statement["extension"].as_array().into_iter().flatten().zip(EXTENSIONS) {
             assert_eq!(extension["url"], url, "FC-CNF-02");
             assert_eq!(extension["extension"][0]["url"], "hub.url", "FC-CNF-02");

@@ -1,12 +1,15 @@
 //! The hub's heartbeat (FC-WSC-06; 3.2.2 in 2.1): that the connection lives although nothing happens.
 
+use std::sync::LazyLock;
+
 use serde_json::json;
 
 use super::{EventFilter, EventName, Topic};
 
 /// Has the subscriber asked for heartbeats, by their name?
 pub fn is_wanted(events: &EventFilter) -> bool {
-    "heartbeat".parse::<EventName>().is_ok_and(|name| events.matches(&name))
+    static NAME: LazyLock<Option<EventName>> = LazyLock::new(|| "heartbeat".parse().ok());
+    NAME.as_ref().is_some_and(|name| events.matches(name))
 }
 
 /// The event. The next one comes within `period_secs`; as in the specification's example, that is

@@ -216,5 +216,5 @@ fn every_rule_is_implemented_and_checked_or_said_not_to_be() {
     let implemented: Vec<&&str> = NOT_YET.iter().filter(|id| implementers.contains_key(**id)).collect();
     assert_eq!(implemented, [&""; 0], "said not to be implemented, and a module says that it does");
     let known: Vec<&String> = implementers.keys().filter(|id| Rule::find(id).is_none()).collect();
-    assert_eq!(known, [&String::new(); 0], "a module names a rule that there is not");
+    assert!(known.is_empty(), "a module names a rule that there is not: {known:?}");
 }
