@@ -1,7 +1,9 @@
 //! The contract of the stores: each sentence is held against each of them.
 
+mod absences;
 mod bells;
 mod claims;
+mod content;
 mod sessions;
 mod webhooks;
 mod websockets;
@@ -97,4 +99,22 @@ contract! {
         who_holds_on_stays_the_holder,
         the_longest_due_comes_first_in_each_partition,
         first_entries_and_changes_of_sockets_make_nobody_due;
+    content:
+        content_is_kept_replaced_and_removed_by_name,
+        what_a_field_names_is_removed_with_it,
+        content_that_may_not_be_changes_nothing,
+        bytes_are_given_back,
+        content_is_of_one_revision;
+    absences:
+        who_is_away_is_due_and_claimed_with_what_it_misses,
+        why_it_is_away_is_kept,
+        who_comes_back_is_due_no_more_and_voids_the_claim,
+        who_subscribes_again_while_away_has_its_grace_anew,
+        what_ends_while_away_is_gone_and_nobody_is_told,
+        a_lease_that_is_over_is_due_under_its_socket_and_its_node_hears_of_the_end,
+        a_grace_does_not_outlive_the_lease,
+        whether_a_subscriber_answers_is_kept,
+        who_begins_anew_reads_from_the_head,
+        a_node_is_alive_as_long_as_it_says_so,
+        what_a_dead_node_held_is_let_go_of;
 }

@@ -44,13 +44,20 @@ pub struct Opened {
     store: Arc<dyn Store>,
     /// The same state as another process has it.
     pub other: Arc<dyn Store>,
-    _server: Option<RedisServer>,
+    server: Option<RedisServer>,
 }
 
 impl Opened {
     /// The store, for tasks of their own.
     pub fn share(&self) -> Arc<dyn Store> {
         self.store.clone()
+    }
+}
+
+impl Opened {
+    /// A connection to the store's Redis, for those who want to see what it holds.
+    pub async fn redis(&self) -> redis::aio::MultiplexedConnection {
+        self.server.as_ref().expect("a store on Redis").connection().await.unwrap()
     }
 }
 
@@ -66,7 +73,7 @@ pub async fn open(kind: Kind, retention: Retention) -> Opened {
     match kind {
         Kind::Memory => {
             let store = MemoryStore::new(PARTITIONS, retention);
-            Opened { store: store.clone(), other: store, _server: None }
+            Opened { store: store.clone(), other: store, server: None }
         }
         Kind::Redis => {
             let server = RedisServer::start(Durability::None).await.unwrap();
@@ -74,7 +81,7 @@ pub async fn open(kind: Kind, retention: Retention) -> Opened {
             let settings = Redis { url: Some(url), partitions: PARTITIONS, ..Redis::default() };
             let store = RedisStore::connect(&settings, retention).await.unwrap();
             let other = RedisStore::connect(&settings, retention).await.unwrap();
-            Opened { store, other, _server: Some(server) }
+            Opened { store, other, server: Some(server) }
         }
     }
 }
