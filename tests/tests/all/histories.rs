@@ -110,7 +110,6 @@ async fn each_reader_sees_the_log_restricted_to_what_it_asked_for() {
         |_| std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64,
         |seed| seed.parse().unwrap(),
     ) | 1;
-    println!("FHIRCAST_TEST_SEED={seed}");
     let builder = System::builder().hubs(2).workers(2).durability(Durability::None);
     let system = builder.set("retry.initial_secs", "0.1").start().await.unwrap();
     let apps: Vec<App> = system.hubs.iter().map(|hub| hub.app().unwrap()).collect();

@@ -250,8 +250,8 @@ async fn of_racing_updates_one_wins(probe: Probe) -> Outcome {
     for _ in 0..10 {
         let updates: Vec<Event> = (0..8).map(|_| report.update_of(json!([put(&fresh_id())]))).collect();
         let racing = updates.iter().enumerate();
-        let racing =
-            racing.map(|(number, update)| if number.is_multiple_of(2) { &probe } else { &other }.offer(update));
+        let racing = racing
+            .map(|(number, update)| if number.is_multiple_of(2) { &probe } else { &other }.offer(update));
         let statuses: Vec<u16> = try_join_all(racing).await?.iter().map(|answer| answer.status).collect();
         let won = statuses.iter().filter(|status| **status == 202).count();
         let lost = statuses.iter().filter(|status| **status == 409).count();
