@@ -48,15 +48,8 @@ impl State {
         socket.token = Some(token.clone());
         let subscription = Some(socket.lease.subscription.clone());
         let (has_cursor, progress) = (socket.cursor.is_some(), socket.progress());
-        let topic = self.topics.get(&address.topic).filter(|_| !is_over && has_cursor);
-        let (entries, has_more) =
-            topic.map(|topic| topic.entries(progress.cursor, max_entries)).unwrap_or_default();
-        let head = (!has_more).then(|| self.head(address.topic));
-        self.due.put(address, end_of(hold, now));
-        if is_over {
-            // From now on the due set alone knows that it is to be ended.
-            self.due.remove_lease(address);
-        }
+        let (entries, head) = self.waiting(address, &progress, !is_over && has_cursor, max_entries);
+        self.hold(address, hold, is_over, now);
         let request = None;
         Some(Claim {
             address,

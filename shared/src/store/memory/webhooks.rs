@@ -1,11 +1,14 @@
 //! Webhook subscriptions: what is in force, what waits to be verified, and which claim holds each.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use super::{
-    super::{Activated, Activation, Address, Claim, Progress, Release, Subscribed, WebhookRequest},
+    super::{
+        Activated, Activation, Address, Claim, LogEntry, Position, Progress, Release, Subscribed,
+        WebhookRequest,
+    },
     end_of,
     state::{Leased, State},
 };
@@ -110,15 +113,8 @@ impl State {
         let subscription = webhook.verified.as_ref().map(|leased| leased.subscription.clone());
         let lease_end = webhook.verified.as_ref().map_or(0, |leased| leased.until);
         let is_over = lease_end <= now;
-        let topic = self.topics.get(&address.topic).filter(|_| !is_over);
-        let (entries, has_more) =
-            topic.map(|topic| topic.entries(progress.cursor, max_entries)).unwrap_or_default();
-        let head = (!has_more).then(|| self.head(address.topic));
-        self.due.put(address, end_of(hold, now));
-        if is_over {
-            // From now on the due set alone knows that it is to be ended.
-            self.due.remove_lease(address);
-        }
+        let (entries, head) = self.waiting(address, &progress, !is_over, max_entries);
+        self.hold(address, hold, is_over, now);
         let absence = None;
         Some(Claim {
             address,
@@ -132,6 +128,30 @@ impl State {
             head,
             now,
         })
+    }
+
+    /// What a claim brings: the entries after the cursor, if there is one to be read from, and the
+    /// head if they reach up to it.
+    pub fn waiting(
+        &self,
+        address: Address,
+        progress: &Progress,
+        is_read: bool,
+        max_entries: usize,
+    ) -> (Vec<Arc<LogEntry>>, Option<Position>) {
+        let topic = self.topics.get(&address.topic).filter(|_| is_read);
+        let (entries, has_more) =
+            topic.map(|topic| topic.entries(progress.cursor, max_entries)).unwrap_or_default();
+        (entries, (!has_more).then(|| self.head(address.topic)))
+    }
+
+    /// A claim holds it for so long. Of one whose lease is over, the due set alone knows from now on
+    /// that it is to be ended.
+    pub fn hold(&mut self, address: Address, hold: Duration, is_over: bool, now: u64) {
+        self.due.put(address, end_of(hold, now));
+        if is_over {
+            self.due.remove_lease(address);
+        }
     }
 
     pub fn activate_webhook(
