@@ -106,8 +106,8 @@ impl<'w> Delivery<'w> {
         match self.work().await {
             Ok(served) => Ok(served),
             Err(Interruption::Store(error)) => Err(error),
-            // Its subscriber has come back, or another worker was quicker.
-            Err(Interruption::Lost) if self.claim.absence.is_some() => Ok(Served::Lost),
+            // Its subscriber has come back or subscribed again, or another worker was quicker.
+            Err(Interruption::Lost) if self.is_of_a_socket() => Ok(Served::Lost),
             Err(Interruption::Lost) => {
                 METRICS.lost_leases.inc();
                 warn!(subscription = ?self.claim.address.id, "another worker has taken over a subscription");
@@ -143,6 +143,10 @@ impl<'w> Delivery<'w> {
             Some(subscription) => self.deliver(&subscription).await,
             None => Ok(Served::Delivered(self.tally)),
         }
+    }
+
+    fn is_of_a_socket(&self) -> bool {
+        self.claim.subscription.as_ref().is_some_and(|known| known.channel == Channel::Websocket)
     }
 
     fn callback_host(&self) -> Option<String> {

@@ -97,11 +97,10 @@ impl Delivery<'_> {
 
     /// Reports all that the subscriber has not got and will not get any more, overdue or not.
     pub(crate) async fn report_owed(&mut self, subscription: &Subscription) -> Result<(), Interruption> {
-        let mut read_to = self.progress.cursor;
-        if read_to == Position::START {
-            // It has never been read.
+        if !self.claim.is_read {
             return Ok(());
         }
+        let mut read_to = self.progress.cursor;
         loop {
             let page = self.deliverer.store.log(self.claim.address.topic, read_to, PAGE).await?;
             for entry in &page.entries {

@@ -211,6 +211,8 @@ pub struct Claim {
     pub request: Option<WebhookRequest>,
     /// How far it has come.
     pub progress: Progress,
+    /// Has its reading begun? Before that nothing is owed to it.
+    pub is_read: bool,
     /// Of a WebSocket subscription that nobody holds: since when and why.
     pub absence: Option<Absence>,
     /// What comes after the cursor, as far as one claim reads.

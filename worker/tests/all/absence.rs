@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use shared::{
+    protocol::webhook::Mode,
     session::{EntryKind, SubscriptionChange},
     store::{Connection, Departure, Parting, Position, Subscription},
 };
 
-use crate::system::{System, until};
+use crate::{
+    callback::{Callback, Reply},
+    system::{System, until},
+};
 
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -158,5 +162,43 @@ async fn a_node_that_lives_keeps_its_sockets() {
     }
     let held = system.store.end_websocket(subscription.address(), "-").await.unwrap();
     assert!(held && said(&system).await.is_empty());
+    worker.stop().await;
+}
+
+/// Longer than the test: nothing is overdue, what is owed is told at the end.
+fn patient(grace_secs: u64) -> System {
+    System::with(|settings| {
+        settings.ack_timeout_secs = 600;
+        settings.reconnect_grace_secs = grace_secs;
+    })
+}
+
+#[actix_rt::test]
+async fn who_was_sent_away_and_does_not_come_back_is_reported_for_all_that_it_missed() {
+    let system = patient(1);
+    let subscription = system.connect(&connection(), 3600).await;
+    let worker = system.start();
+    let departure =
+        Departure { parting: Parting::SentAway, grace: Duration::from_secs(1), look_after: Duration::ZERO };
+    system.store.detach(subscription.address(), &connection(), departure).await.unwrap();
+    system.publish("Patient-open", "1").await;
+    system.publish("Patient-open", "2").await;
+    until("FC-NOT-04: both", || async { system.reported().await == ["1", "2"] }).await;
+    until("its subscription ends", || has_ended(&system, &subscription)).await;
+    worker.stop().await;
+}
+
+#[actix_rt::test]
+async fn what_a_callback_has_not_got_when_its_lease_ends_is_reported() {
+    let system = patient(1);
+    let callback = Callback::start(|_| Reply::status(503));
+    let mut subscription = system.subscription(&callback.url("/"), "*");
+    subscription.terms.lease_secs = 1;
+    let worker = system.start();
+    let address = system.request(Mode::Subscribe, &subscription).await;
+    until("it is in force", || system.exists(address)).await;
+    system.publish("Patient-open", "1").await;
+    until("FC-WHK-04: given up with the lease", || async { system.reported().await == ["1"] }).await;
+    until("FC-SUB-07: it ends", || async { !system.exists(address).await }).await;
     worker.stop().await;
 }

@@ -47,8 +47,8 @@ impl State {
         let token = Uuid::new_v4().to_string();
         socket.token = Some(token.clone());
         let subscription = Some(socket.lease.subscription.clone());
-        let (has_cursor, progress) = (socket.cursor.is_some(), socket.progress());
-        let (entries, head) = self.waiting(address, &progress, !is_over && has_cursor, max_entries);
+        let (is_read, progress) = (socket.cursor.is_some(), socket.progress());
+        let (entries, head) = self.waiting(address, &progress, !is_over && is_read, max_entries);
         self.hold(address, hold, is_over, now);
         let request = None;
         Some(Claim {
@@ -58,6 +58,7 @@ impl State {
             lease_end,
             request,
             progress,
+            is_read,
             absence,
             entries,
             head,

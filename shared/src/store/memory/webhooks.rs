@@ -112,7 +112,7 @@ impl State {
         let (request, progress) = (webhook.request.clone(), webhook.progress.clone());
         let subscription = webhook.verified.as_ref().map(|leased| leased.subscription.clone());
         let lease_end = webhook.verified.as_ref().map_or(0, |leased| leased.until);
-        let is_over = lease_end <= now;
+        let (is_read, is_over) = (subscription.is_some(), lease_end <= now);
         let (entries, head) = self.waiting(address, &progress, !is_over, max_entries);
         self.hold(address, hold, is_over, now);
         let absence = None;
@@ -123,6 +123,7 @@ impl State {
             lease_end,
             request,
             progress,
+            is_read,
             absence,
             entries,
             head,

@@ -83,8 +83,9 @@ impl RedisStore {
         let (now, lease_end) = (reply.parsed()?, reply.parsed()?);
         let (subscription, request) = (reply.json()?, reply.json()?);
         let cursor = reply.text()?;
+        let is_read = !cursor.is_empty();
         let progress = Progress {
-            cursor: if cursor.is_empty() { Position::START } else { cursor.parse().map_err(corrupt)? },
+            cursor: if is_read { cursor.parse().map_err(corrupt)? } else { Position::START },
             attempts: reply.parsed()?,
             retry_at: reply.parsed()?,
             reported: reply.parsed()?,
@@ -107,6 +108,7 @@ impl RedisStore {
             lease_end,
             request,
             progress,
+            is_read,
             absence,
             entries,
             head,
