@@ -6,7 +6,7 @@
 //! [`messages`]), which are run ([`selection`]) and how ([`run`]), and what is said of it ([`report`]).
 //!
 //! # A check
-//! ```ignore
+//! ```text
 //! check!("FC-REQ-02", the_requester_gets_its_own_event_with_its_id),
 //!
 //! async fn the_requester_gets_its_own_event_with_its_id(probe: Probe) -> Outcome {

@@ -16,6 +16,7 @@ pub(super) const CHECKS: &[Check] = &[
     check!("FC-NOT-02", a_refusal_is_not_told_to_who_refused),
     check!("FC-NOT-03", a_sync_error_names_event_and_subscriber),
     check!("FC-NOT-04", an_unanswered_notification_is_reported, Waits::AckTimeout),
+    check!("FC-NOT-04", who_never_answers_is_kept, Waits::AckTimeout),
     check!("FC-NOT-04", who_vanishes_is_reported_for_what_it_misses, Waits::AckTimeout),
     check!("FC-NOT-04", who_stays_away_is_reported, Waits::Grace),
     check!("FC-NOT-05", a_goodbye_is_not_reported, Waits::Grace),
@@ -130,7 +131,31 @@ async fn an_unanswered_notification_is_reported(probe: Probe) -> Outcome {
     expect(told.text.contains(unanswered.id()), "the SyncError to name the event's id", told.text)
 }
 
-/// A subscriber whose connection drops, after it has answered.
+async fn who_never_answers_is_kept(probe: Probe) -> Outcome {
+    let topic = probe.topic();
+    let mut witness = probe.subscribe(&topic, "syncerror").await?;
+    let never = [("subscriber.name", "Never answers")];
+    let mut never = probe.subscribe_with(&topic, "Patient-open", &never).await?;
+    never.answer_nothing();
+    let mut fell_silent = probe.subscribe(&topic, "Patient-open").await?;
+    let answered = patient_open(&topic);
+    probe.publish(&answered).await?;
+    fell_silent.expect_event(&answered).await?;
+    fell_silent.answer_nothing();
+    probe.publish(&patient_open(&topic)).await?;
+    // The one that fell silent is reported after the other would have been.
+    let told = witness.next_event_within(probe.timing().ack_timeout).await?;
+    let is_kept = !told.text.contains("Never answers");
+    expect(is_kept, "no SyncError about who has never answered: viewers in the field do so", told.text)?;
+    let marker = patient_open(&topic);
+    probe.publish(&marker).await?;
+    never.next_event().await?;
+    never.next_event().await?;
+    never.expect_event(&marker).await?;
+    Ok(())
+}
+
+/// A subscriber whose connection drops.
 async fn vanished(probe: &Probe, topic: &str, name: &str) -> Outcome<Subscriber> {
     let mut app = probe.subscribe_with(topic, "Patient-open", &[("subscriber.name", name)]).await?;
     app.drop_connection().await;
