@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix_web::web;
-use shared::store::{CursorMove, Position, StoreError};
+use shared::store::{CursorMove, StoreError};
 
 use crate::{
     node::Node,
@@ -74,14 +74,7 @@ async fn renew(node: &web::Data<Node>, looks: &mut u32) -> Result<(), StoreError
 
 async fn close_lost(node: &web::Data<Node>) -> Result<(), StoreError> {
     for sockets in node.sockets.all().chunks(AT_ONCE) {
-        // A cursor that moves nothing: who is asked is only asked whether it holds its own.
-        let ask = |socket: &SocketHandle| CursorMove {
-            address: socket.address,
-            connection: socket.connection.clone(),
-            cursor: Position::START,
-            answers: false,
-        };
-        let asked: Vec<CursorMove> = sockets.iter().map(ask).collect();
+        let asked: Vec<CursorMove> = sockets.iter().map(SocketHandle::ask_whether_held).collect();
         let held = node.store.save_cursors(&asked).await?;
         for (socket, _) in sockets.iter().zip(held).filter(|(_, is_held)| !is_held) {
             tracing::warn!(subscription = ?socket.address.id, "the node's lease was over and a socket is lost");

@@ -131,6 +131,17 @@ impl SocketHandle {
         Ok(())
     }
 
+    /// What asks the store, and changes nothing, whether this connection still holds its
+    /// subscription: a cursor that is before every other.
+    pub fn ask_whether_held(&self) -> CursorMove {
+        CursorMove {
+            address: self.address,
+            connection: self.connection.clone(),
+            cursor: Position::START,
+            answers: false,
+        }
+    }
+
     /// Has the session ended?
     pub fn is_gone(&self) -> bool {
         !self.session.connected()

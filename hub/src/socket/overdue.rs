@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use actix_web::web;
 use shared::{
     protocol::sync_error::Reason,
+    store::StoreError,
     telemetry::metrics::{Channel, METRICS, Notification},
 };
 
@@ -48,9 +49,17 @@ async fn report(node: web::Data<Node>, socket: SocketHandle, overdue: Overdue) {
     if overdue.in_a_row < node.settings.syncerror.unanswered_in_a_row {
         return;
     }
-    tracing::info!(subscription = ?socket.address.id, in_a_row = overdue.in_a_row, "a subscriber does not answer and is unsubscribed");
-    if let Err(error) = node.store.end_websocket(socket.address, UNANSWERED).await {
-        // The next one that it does not answer ends it.
+    // The next one that it does not answer ends it, if this fails.
+    if let Err(error) = unsubscribe(&node, &socket, overdue.in_a_row).await {
         tracing::warn!(%error, "a subscription could not be ended");
     }
+}
+
+/// Ends the subscription, unless its subscriber has come back on another connection meanwhile.
+async fn unsubscribe(node: &Node, socket: &SocketHandle, in_a_row: u32) -> Result<(), StoreError> {
+    if node.store.save_cursors(&[socket.ask_whether_held()]).await? == [true] {
+        tracing::info!(subscription = ?socket.address.id, in_a_row, "a subscriber does not answer and is unsubscribed");
+        node.store.end_websocket(socket.address, UNANSWERED).await?;
+    }
+    Ok(())
 }
