@@ -34,8 +34,12 @@ impl Delivery<'_> {
     pub(crate) async fn attend(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
         let (id, topic) = (self.claim.address.id, self.claim.address.topic);
         if self.claim.is_over() {
-            if self.claim.absence.is_some_and(|absence| absence.parting != Parting::Left) {
+            if let Some(absence) = self.claim.absence.filter(|absence| absence.parting != Parting::Left) {
                 self.report_owed(subscription).await?;
+                // Both are over, if nobody has looked for so long: the grace was first.
+                if absence.parting == Parting::Lost && absence.until < self.claim.lease_end {
+                    self.report_absences(subscription, absence).await?;
+                }
             }
             info!(subscription = ?id, ?topic, "the lease of a socket's subscription is over");
             return self.end(LEASE_EXPIRED).await;
