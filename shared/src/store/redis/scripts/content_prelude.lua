@@ -51,7 +51,8 @@ end
 local function remove(content, names, field)
   local bytes = redis.call('HSTRLEN', content, field)
   if redis.call('HDEL', content, field) == 1 then
-    redis.call('HINCRBY', content, '.bytes', -bytes)
+    -- Not -bytes: of nothing that is '-0', which Redis takes for no number.
+    redis.call('HINCRBY', content, '.bytes', 0 - bytes)
     redis.call('ZREM', names, field)
   end
 end
