@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::mistakes::Mistake;
-use super::{AuthMode, Settings};
+use super::{AuthMode, Redis, Settings, Shape};
 
 impl Settings {
     /// Whether other machines can reach the hub without authentication or without TLS. It starts like that only when
@@ -28,6 +28,7 @@ pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<M
     found.in_order(settings);
     found.in_listeners(settings);
     found.in_tls(settings);
+    found.in_redis(&settings.redis);
     found.0.retain(|contradiction| match contradiction {
         Mistake::Contradiction { settings, .. } => !settings.iter().any(is_mistaken),
         _ => true,
@@ -80,12 +81,50 @@ impl Contradictions {
     }
 
     fn in_tls(&mut self, settings: &Settings) {
-        let reason = match (&settings.tls.cert, &settings.tls.key) {
-            (Some(_), None) => "there is a certificate without its key",
-            (None, Some(_)) => "there is a key without its certificate",
+        self.paired(&["tls.cert", "tls.key"], settings.tls.cert.is_some(), settings.tls.key.is_some());
+    }
+
+    fn in_redis(&mut self, redis: &Redis) {
+        self.paired(&["redis.cert", "redis.key"], redis.cert.is_some(), redis.key.is_some());
+        let Some(url) = &redis.url else { return };
+        let twice = "both are given, and only one can count";
+        if url.username().is_some() && redis.username.is_some() {
+            self.add(&["redis.url", "redis.username"], twice.to_owned());
+        }
+        if url.password().is_some() && redis.password.is_some() {
+            self.add(&["redis.url", "redis.password"], twice.to_owned());
+        }
+        if redis.database != 0 {
+            match url.shape() {
+                Shape::Single { database: Some(_) } => {
+                    self.add(&["redis.url", "redis.database"], twice.to_owned());
+                }
+                Shape::Cluster => {
+                    let reason = "a cluster has no database but 0";
+                    self.add(&["redis.url", "redis.database"], reason.to_owned());
+                }
+                Shape::Single { database: None } | Shape::Sentinel { .. } => {}
+            }
+        }
+        let has_sentinels = matches!(url.shape(), Shape::Sentinel { .. });
+        if (redis.sentinel_username.is_some() || redis.sentinel_password.is_some()) && !has_sentinels {
+            let reason = "the URL names no Sentinels";
+            self.add(&["redis.url", "redis.sentinel_username", "redis.sentinel_password"], reason.to_owned());
+        }
+        if (redis.ca_file.is_some() || redis.cert.is_some()) && !url.is_tls() {
+            let reason = "the URL asks for no TLS: its scheme would be rediss";
+            self.add(&["redis.url", "redis.ca_file", "redis.cert"], reason.to_owned());
+        }
+    }
+
+    /// A certificate and its key come together.
+    fn paired(&mut self, settings: &'static [&'static str], has_cert: bool, has_key: bool) {
+        let reason = match (has_cert, has_key) {
+            (true, false) => "there is a certificate without its key",
+            (false, true) => "there is a key without its certificate",
             _ => return,
         };
-        self.add(&["tls.cert", "tls.key"], reason.to_owned());
+        self.add(settings, reason.to_owned());
     }
 
     fn not_above<T: PartialOrd + Display>(&mut self, settings: &'static [&'static str], lower: T, upper: T) {

@@ -357,16 +357,34 @@ fn urls_are_of_their_kind() {
         ("public_url", "https://h/#f", "fragment"),
         ("public_url", "https://me:secret@h/", "password"),
         ("redis.url", "http://h", "redis or rediss"),
-        ("redis.url", "redis+sentinel://:secret@h", "redis or rediss"),
+        ("redis.url", "redis+sentinel://:secret@h", "service"),
         ("redis.url", "redis://", "host"),
-        ("redis.url", "redis:///0", "host"),
-        ("redis.url", "redis:h", "host"),
-        ("redis.url", "redis://:secret@h:x", "must be a URL"),
+        ("redis.url", "redis:h", "scheme"),
+        ("redis.url", "redis://:secret@h:x", "port of h"),
     ] {
         let result = from_flags(&["--set", &format!("{name}={url}")]);
         assert_one_mistake(result, &[&format!("{name}: "), part]);
     }
-    assert!(from_flags(&["--redis-url", "rediss://u:p@h:6380/1"]).is_ok());
+    for url in ["rediss://u:p@h:6380/1", "redis+sentinel://a,b:1/s", "rediss+cluster://a,b"] {
+        assert!(from_flags(&["--redis-url", url]).is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn what_is_said_twice_about_redis_or_fits_no_redis_of_that_shape_is_refused() {
+    for (url, more, named) in [
+        ("redis://u@h", "username=u", "redis.url and redis.username: "),
+        ("redis://:p@h", "password=p", "redis.url and redis.password: "),
+        ("redis://h/1", "database=2", "redis.url and redis.database: "),
+        ("redis+cluster://h", "database=1", "no database but 0"),
+        ("redis://h", "sentinel_password=p", "no Sentinels"),
+        ("redis://h", "ca_file=ca.pem", "rediss"),
+        ("rediss://h", "cert=c.pem", "redis.cert and redis.key: "),
+    ] {
+        let result = from_flags(&["--redis-url", url, "--set", &format!("redis.{more}")]);
+        assert_one_mistake(result, &[named]);
+    }
+    from_flags(&["--redis-url", "redis+sentinel://h/s", "--set", "redis.database=1"]).unwrap();
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
-//! - `tree`: how settings are declared and visited · `values`: types and checks of single values
+//! - `tree`: how settings are declared and visited · `values`, `redis_url`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `checks`: what settings say about each other · `print`: the result as TOML
 //!
@@ -17,6 +17,7 @@ mod flags;
 mod load;
 mod mistakes;
 mod print;
+mod redis_url;
 mod tree;
 mod values;
 
@@ -30,7 +31,8 @@ use url::Url;
 
 pub use flags::Flags;
 pub use mistakes::{Mistake, Mistakes};
-pub use values::{AuthMode, LogFormat, RedisUrl};
+pub use redis_url::{HostPort, RedisUrl, Shape};
+pub use values::{AuthMode, LogFormat, Password};
 
 use crate::protocol::sync_error::Severity;
 use tree::settings;
@@ -100,8 +102,25 @@ settings! {
 settings! {
     /// The store that the nodes share.
     pub struct Redis {
-        /// URL of Redis (redis:// or, with TLS, rediss://); absent: everything is kept in this process's memory.
+        /// URL of Redis: redis://host:port, redis+sentinel://host:port,host:port/service or
+        /// redis+cluster://host:port,host:port, with rediss in place of redis for TLS.
         url: Option<RedisUrl> = None;
+        /// User of Redis, unless the URL names one; absent: Redis's default user.
+        username: Option<String> = None;
+        /// Password for Redis, unless the URL holds one.
+        password: Option<Password> = None;
+        /// Number of the database, unless the URL names one; a cluster has only 0.
+        database: u16 = 0;
+        /// User of the Sentinels.
+        sentinel_username: Option<String> = None;
+        /// Password for the Sentinels.
+        sentinel_password: Option<Password> = None;
+        /// PEM file of certificate authorities that are trusted for Redis besides the system's.
+        ca_file: Option<PathBuf> = None;
+        /// PEM file of the certificate that the hub shows to Redis.
+        cert: Option<PathBuf> = None;
+        /// PEM file of that certificate's private key.
+        key: Option<PathBuf> = None;
         /// Number of parts that topics are spread over; every node must say the same, for as long as the data lives.
         partitions: u16 = 256, between(1, 4096);
         /// Milliseconds after which a call to Redis has failed.

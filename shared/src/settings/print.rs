@@ -131,11 +131,20 @@ mod tests {
         assert!(text.contains("\nurl = \"redis://me:***@h:6379\"\n"), "{text}");
         assert!(text.contains("# Its password is hidden"), "{text}");
         let url = settings.redis.url.as_ref().unwrap();
-        assert_eq!(url.expose().password(), Some("secret"));
+        assert_eq!(url.password(), Some("secret"));
         for shown in [text, format!("{settings:?}"), url.to_string()] {
             assert!(!shown.contains("secret"), "{shown}");
             assert!(shown.contains("***"), "{shown}");
         }
         assert!(!Settings::default().to_toml().contains("hidden"));
+
+        let settings = load(&[
+            ("FHIRCAST_REDIS__URL", "redis+sentinel://h/s"),
+            ("FHIRCAST_REDIS__PASSWORD", "secret"),
+            ("FHIRCAST_REDIS__SENTINEL_PASSWORD", "secret"),
+        ]);
+        for shown in [settings.to_toml(), format!("{settings:?}")] {
+            assert!(!shown.contains("secret") && shown.contains("***"), "{shown}");
+        }
     }
 }

@@ -78,12 +78,21 @@ leaf! {
     crate::protocol::sync_error::Severity: Text, "a severity";
 }
 
-impl Leaf for super::values::RedisUrl {
+impl Leaf for super::redis_url::RedisUrl {
     const FORM: Form = Form::Text;
     const EXPECTED: &'static str = "a URL, such as redis://127.0.0.1:6379";
 
     fn hides_a_secret(&self) -> bool {
-        self.has_password()
+        self.password().is_some()
+    }
+}
+
+impl Leaf for super::values::Password {
+    const FORM: Form = Form::Text;
+    const EXPECTED: &'static str = "text";
+
+    fn hides_a_secret(&self) -> bool {
+        true
     }
 }
 

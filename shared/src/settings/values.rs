@@ -25,58 +25,33 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where Redis is, perhaps with a password: `Debug`, `Display` and `Serialize` show `***` in its place.
+/// A password. `Debug` and `Serialize` show `***` in its place.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RedisUrl(Url);
+#[serde(from = "String", into = "String")]
+pub struct Password(String);
 
-impl RedisUrl {
-    /// The whole URL, password included: for the connection only, never for a log line.
-    pub fn expose(&self) -> &Url {
+impl Password {
+    /// The password itself: for the connection only, never for a log line.
+    pub fn expose(&self) -> &str {
         &self.0
     }
+}
 
-    /// Whether there is a password, which is hidden wherever the URL is shown.
-    pub fn has_password(&self) -> bool {
-        self.0.password().is_some()
+impl From<String> for Password {
+    fn from(text: String) -> Self {
+        Self(text)
     }
 }
 
-impl TryFrom<String> for RedisUrl {
-    type Error = String;
-
-    // The reasons never repeat the text: it may hold a password.
-    fn try_from(text: String) -> Result<Self, String> {
-        let url = Url::parse(&text).map_err(|reason| reason.to_string())?;
-        if !matches!(url.scheme(), "redis" | "rediss") {
-            return Err(format!("the scheme must be redis or rediss, not {}", url.scheme()));
-        }
-        if url.host_str().is_none() {
-            return Err("it names no host".to_owned());
-        }
-        Ok(Self(url))
+impl From<Password> for String {
+    fn from(_: Password) -> Self {
+        "***".to_owned()
     }
 }
 
-impl fmt::Display for RedisUrl {
+impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        if self.has_password() && shown.set_password(Some("***")).is_err() {
-            return f.write_str("***");
-        }
-        f.write_str(shown.as_str())
-    }
-}
-
-impl fmt::Debug for RedisUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RedisUrl({self})")
-    }
-}
-
-impl From<RedisUrl> for String {
-    fn from(url: RedisUrl) -> Self {
-        url.to_string()
+        f.write_str("Password(***)")
     }
 }
 

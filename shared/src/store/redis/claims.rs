@@ -1,24 +1,21 @@
 //! What is due, and the claims on it.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use redis::{Value, streams::StreamRangeReply};
 use uuid::Uuid;
 
 use super::{
-    RedisStore,
-    connection::{text, unavailable},
-    keys,
+    RedisStore, keys,
     reply::{Reply, corrupt, log_entries},
     sockets::parting,
-    subscribed,
+    some, subscribed,
 };
 use crate::{
     protocol::{json, webhook::Mode},
     session::{Entry, SubscriptionChange},
     store::{
-        Absence, Address, Claim, PAGE_BYTES, Position, Progress, Release, Result, Store, Subscribed,
-        WebhookRequest,
+        Absence, Address, Claim, PAGE_BYTES, Position, Progress, Release, Result, Subscribed, WebhookRequest,
     },
 };
 
@@ -37,25 +34,27 @@ impl RedisStore {
             .arg(serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?)
             .arg(&request.nonce)
             .arg(limit);
-        subscribed(&self.invoke::<String>("request_webhook", &script).await?)
+        subscribed(&self.invoke::<String>("request_webhook", keys.slot(), &script).await?)
     }
 
+    /// What one server cannot say now is left out: the others' partitions must not wait for it.
     pub(super) async fn due_in(&self, partitions: &[u16], limit: usize) -> Result<Vec<Address>> {
-        let now = self.now().await?;
-        let mut all = redis::pipe();
-        for partition in partitions {
-            all.zrangebyscore_limit(keys::due(*partition), "-inf", now, 0, limit as isize);
-            all.zrangebyscore_limit(keys::leases(*partition), "-inf", now, 0, limit as isize);
-        }
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut connection = self.connections.bulk("due").await?;
-        let members: Vec<Vec<String>> =
-            unavailable("due", all.query_async(&mut connection).await.map_err(text))?;
-        let mut addresses: Vec<Address> = Vec::new();
-        for address in members.iter().flatten().filter_map(|member| keys::address(member)) {
-            if !addresses.contains(&address) {
+        let ask = |mut wire, partitions: Vec<u16>| async move {
+            // Each server goes by its own clock.
+            let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut wire).await?;
+            let now = seconds * 1000 + micros / 1000;
+            let mut all = redis::pipe();
+            for partition in partitions {
+                all.zrangebyscore_limit(keys::due(partition), "-inf", now, 0, limit as isize);
+                all.zrangebyscore_limit(keys::leases(partition), "-inf", now, 0, limit as isize);
+            }
+            all.query_async::<Vec<Vec<String>>>(&mut wire).await
+        };
+        let members = some(self.ask_each("due", partitions, ask).await)?;
+        let mut addresses = Vec::new();
+        let mut seen = HashSet::new();
+        for address in members.iter().flatten().flatten().filter_map(|member| keys::address(member)) {
+            if seen.insert(address) {
                 addresses.push(address);
             }
         }
@@ -75,7 +74,7 @@ impl RedisStore {
         script.key(keys.webhooks()).key(keys.leases()).key(keys.session());
         script.arg(address.id.to_string()).arg(address.topic.to_string());
         script.arg(hold.as_millis() as u64).arg(&token).arg(max_entries).arg(PAGE_BYTES);
-        let answer: Value = self.invoke("claim", &script).await?;
+        let answer: Value = self.invoke("claim", keys.slot(), &script).await?;
         if answer == Value::Nil {
             return Ok(None);
         }
@@ -139,6 +138,6 @@ impl RedisStore {
         let reason = if let Release::End(reason) = release { reason } else { "" };
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
         script.arg(Entry::subscription(ended).to_json());
-        self.invoke("settle", &script).await
+        self.invoke("settle", keys.slot(), &script).await
     }
 }

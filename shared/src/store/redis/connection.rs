@@ -1,107 +1,291 @@
-//! The connections of one process: a multiplexed one for the hot path, and a small pool for pages
-//! of logs and sweeps of the due sets, so that no publish waits behind those.
+//! The connections of one process: to each primary a multiplexed one for the hot path, and a small
+//! pool for pages of logs and sweeps of the due sets, so that no publish waits behind those.
 //!
-//! Every call has a time-out. A call that failed because the connection had dropped is made once
-//! more: all that the store asks may be asked twice. (The second answer to an end may be that
-//! there is nothing to end.)
+//! Every call has a time-out, and within it as many tries as it needs: a server that has died, was
+//! demoted or is loading, a slot that has moved or is moving, is not the caller's affair. So
+//! whatever the store asks may be asked twice. (The second answer to an end may be that there is
+//! nothing to end.)
 
-use std::{future::Future, time::Duration};
-
-use deadpool_redis::{Manager, Pool, Runtime};
-use redis::{
-    AsyncConnectionConfig, Client, RedisError,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use crate::{settings::Redis as RedisSettings, store::StoreError, telemetry::metrics::METRICS};
+use deadpool_redis::{Manager, Pool, Runtime};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
+use tokio::time::{Instant, timeout_at};
 
-/// A connection on which nothing is heard for this long is asked by the kernel, every second.
-const KEEPALIVE: Duration = Duration::from_secs(5);
+use super::{
+    backoff::Backoff,
+    dial::Dialer,
+    link::{Link, Wire},
+    topology::{Slot, Topology, timed_out},
+};
+use crate::{settings::HostPort, store::StoreError, telemetry::metrics::METRICS};
 
-/// TCP as the hub needs it: no waiting for larger packets, and an end to a connection whose other
-/// side has silently gone.
-pub fn tcp(settings: &RedisSettings) -> TcpSettings {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(Duration::from_secs(1));
-    TcpSettings::default().set_nodelay(true).set_keepalive(keepalive).set_user_timeout(2 * settings.timeout())
-}
-
-/// Connections for long answers, a process.
+/// Connections for long answers, to each server.
 const POOL_SIZE: usize = 4;
+/// The pauses between two tries of one call.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The part of a call's time that one try may take: a connection that is open and dead leaves
+/// time for another.
+const TRIES: u32 = 2;
 
 pub struct Connections {
-    hot: ConnectionManager,
+    dialer: Dialer,
+    topology: Topology,
+    servers: Mutex<HashMap<HostPort, Arc<Server>>>,
+}
+
+/// What there is to one server.
+struct Server {
+    hot: Link,
     bulk: Pool,
-    timeout: Duration,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy)]
+pub enum Target<'a> {
+    /// Whichever server is the primary of this slot.
+    Slot(Slot),
+    /// This primary, for what it has of all slots.
+    Server(&'a HostPort),
+}
+
+/// Which connection a call is made on.
+#[derive(Clone, Copy)]
+enum On {
+    /// The one that all share.
+    Hot,
+    /// One of the pool.
+    Bulk,
 }
 
 impl Connections {
-    /// Sets up the connections; the first call opens them.
-    pub fn new(client: &Client, settings: &RedisSettings) -> Result<Self, RedisError> {
-        let (timeout, connect_timeout) = (settings.timeout(), settings.connect_timeout());
-        let hot = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(timeout))
-            .set_connection_timeout(Some(connect_timeout))
-            .set_number_of_retries(2)
-            .set_min_delay(Duration::from_millis(50))
-            .set_max_delay(Duration::from_millis(500));
-        let bulk = AsyncConnectionConfig::new()
-            .set_response_timeout(Some(timeout))
-            .set_connection_timeout(Some(connect_timeout));
-        let manager = Manager::new_with_config(client.get_connection_info().clone(), bulk)?;
-        let bulk = Pool::builder(manager)
-            .max_size(POOL_SIZE)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(timeout))
-            .create_timeout(Some(connect_timeout))
-            .recycle_timeout(Some(timeout))
-            .build()
-            .map_err(|error| {
-                RedisError::from((redis::ErrorKind::Client, "the pool cannot be built", error.to_string()))
-            })?;
-        Ok(Self { hot: client.get_connection_manager_lazy(hot)?, bulk, timeout })
+    pub fn new(dialer: Dialer, topology: Topology) -> Self {
+        Self { dialer, topology, servers: Mutex::default() }
     }
 
-    /// Makes a call on the multiplexed connection.
+    /// Who answers for what.
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Makes a short call.
     pub async fn call<T, F>(
         &self,
         operation: &'static str,
-        ask: impl Fn(ConnectionManager) -> F,
+        target: Target<'_>,
+        ask: impl Fn(Wire) -> F,
     ) -> Result<T, StoreError>
     where
-        F: Future<Output = Result<T, RedisError>>,
+        F: Future<Output = RedisResult<T>>,
+    {
+        self.make(operation, On::Hot, target, ask).await
+    }
+
+    /// Makes a call with a long answer.
+    pub async fn call_long<T, F>(
+        &self,
+        operation: &'static str,
+        target: Target<'_>,
+        ask: impl Fn(Wire) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        self.make(operation, On::Bulk, target, ask).await
+    }
+
+    async fn make<T, F>(
+        &self,
+        operation: &'static str,
+        on: On,
+        target: Target<'_>,
+        ask: impl Fn(Wire) -> F,
+    ) -> Result<T, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
     {
         METRICS.redis_call(operation);
-        let twice = async {
-            match ask(self.hot.clone()).await {
-                Err(error) if error.is_connection_dropped() || error.is_io_error() && !error.is_timeout() => {
-                    ask(self.hot.clone()).await
-                }
-                answer => answer,
-            }
+        let deadline = Instant::now() + self.dialer.timeout();
+        let mut last_error = None;
+        let tries = self.try_until_answered(on, target, ask, &mut last_error);
+        let answer = match timeout_at(deadline, tries).await {
+            Ok(answer) => answer,
+            Err(_) => Err(last_error.unwrap_or_else(timed_out)),
         };
-        let answer = tokio::time::timeout(self.timeout, twice).await;
-        unavailable(
-            operation,
-            answer.map_err(|_| "no answer in time".to_owned()).and_then(|answer| answer.map_err(text)),
+        answer.map_err(|error| {
+            METRICS.redis_error(operation);
+            StoreError::Unavailable(format!("{operation}: {error}"))
+        })
+    }
+
+    async fn try_until_answered<T, F>(
+        &self,
+        on: On,
+        target: Target<'_>,
+        ask: impl Fn(Wire) -> F,
+        last_error: &mut Option<RedisError>,
+    ) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let mut redirected: Option<(HostPort, bool)> = None;
+        loop {
+            let named = redirected.take().or_else(|| Some((self.find(target)?, false)));
+            let tried = match named {
+                Some((server, is_asking)) => self.try_once(on, &server, is_asking, &ask).await,
+                None => {
+                    Err((ErrorKind::ClusterConnectionNotFound, "nobody knows which server has it").into())
+                }
+            };
+            let error = match tried {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match remedy(&error) {
+                Remedy::None => return Err(error),
+                Remedy::Wait => {}
+                Remedy::LookAgain => self.topology.doubt(),
+                Remedy::GoTo { server, is_asking } => {
+                    if !is_asking {
+                        self.topology.doubt();
+                    }
+                    if matches!(target, Target::Server(_)) {
+                        return Err(error);
+                    }
+                    redirected = Some((server, is_asking));
+                }
+            }
+            *last_error = Some(error);
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    fn find(&self, target: Target<'_>) -> Option<HostPort> {
+        let primaries = self.topology.primaries();
+        match target {
+            Target::Slot(slot) => primaries.of(slot).cloned(),
+            // It is asked only as long as it is a primary.
+            Target::Server(server) => primaries.servers().contains(server).then(|| server.clone()),
+        }
+    }
+
+    async fn try_once<T, F>(
+        &self,
+        on: On,
+        server: &HostPort,
+        is_asking: bool,
+        ask: impl Fn(Wire) -> F,
+    ) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let server = self.server(server)?;
+        let (wire, held) = match on {
+            On::Hot => {
+                let held = server.hot.get().await?;
+                (Wire::shared(held.connection.clone(), is_asking), Some(held))
+            }
+            On::Bulk => (Wire::own(server.bulk.get().await.map_err(of_the_pool)?, is_asking), None),
+        };
+        let end = Instant::now() + self.dialer.timeout() / TRIES;
+        let answer = timeout_at(end, ask(wire)).await.unwrap_or_else(|_| Err(timed_out()));
+        if let (Err(error), Some(held)) = (&answer, held)
+            && makes_useless(error)
+        {
+            server.hot.give_up(&held);
+        }
+        answer
+    }
+
+    fn server(&self, address: &HostPort) -> RedisResult<Arc<Server>> {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = servers.get(address) {
+            return Ok(server.clone());
+        }
+        // Those that are no primaries any more are let go of when another comes.
+        let primaries = self.topology.primaries();
+        servers.retain(|known, _| primaries.servers().contains(known));
+        let server = Arc::new(Server::new(&self.dialer, address)?);
+        servers.insert(address.clone(), server.clone());
+        Ok(server)
+    }
+}
+
+impl Server {
+    fn new(dialer: &Dialer, address: &HostPort) -> RedisResult<Self> {
+        let client = dialer.redis(address)?;
+        let manager = Manager::new_with_config(client.get_connection_info().clone(), dialer.config())?;
+        let bulk = Pool::builder(manager)
+            .max_size(POOL_SIZE)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(dialer.timeout()))
+            .create_timeout(Some(dialer.connect_timeout()))
+            .recycle_timeout(Some(dialer.connect_timeout()))
+            .build()
+            .map_err(|error| {
+                RedisError::from((ErrorKind::Client, "the pool cannot be built", error.to_string()))
+            })?;
+        Ok(Self { hot: Link::new(client, dialer.config()), bulk })
+    }
+}
+
+fn of_the_pool(error: deadpool_redis::PoolError) -> RedisError {
+    match error {
+        deadpool_redis::PoolError::Backend(error) => error,
+        other => std::io::Error::new(std::io::ErrorKind::TimedOut, other.to_string()).into(),
+    }
+}
+
+/// What helps against an error.
+enum Remedy {
+    /// Nothing.
+    None,
+    /// To try again in a moment.
+    Wait,
+    /// To look where the primary is, and try again.
+    LookAgain,
+    /// To ask the server that it names.
+    GoTo { server: HostPort, is_asking: bool },
+}
+
+fn remedy(error: &RedisError) -> Remedy {
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
+            let is_asking = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
+            let server = error.redirect_node().and_then(|(address, _)| host_port(address));
+            server.map_or(Remedy::LookAgain, |server| Remedy::GoTo { server, is_asking })
+        }
+        ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::BusyLoading) => Remedy::Wait,
+        ErrorKind::Server(
+            ServerErrorKind::ClusterDown | ServerErrorKind::MasterDown | ServerErrorKind::ReadOnly,
         )
-    }
-
-    /// Takes a connection for a long answer.
-    pub async fn bulk(&self, operation: &'static str) -> Result<deadpool_redis::Connection, StoreError> {
-        METRICS.redis_call(operation);
-        unavailable(operation, self.bulk.get().await.map_err(|error| error.to_string()))
+        | ErrorKind::ClusterConnectionNotFound
+        | ErrorKind::Io => Remedy::LookAgain,
+        _ if error.is_connection_dropped() || error.is_io_error() => Remedy::LookAgain,
+        _ => Remedy::None,
     }
 }
 
-/// Counts and types what went wrong with a call.
-pub fn unavailable<T>(operation: &'static str, answer: Result<T, String>) -> Result<T, StoreError> {
-    answer.map_err(|problem| {
-        METRICS.redis_error(operation);
-        StoreError::Unavailable(format!("{operation}: {problem}"))
-    })
+/// Is the connection of no use after this error? One to a server that is no primary any more is
+/// not, even if it is a primary again later: by then it has another past.
+fn makes_useless(error: &RedisError) -> bool {
+    let is_demoted =
+        matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
+    is_demoted || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
 }
 
-pub fn text(error: RedisError) -> String {
-    error.to_string()
+fn host_port(text: &str) -> Option<HostPort> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return None;
+    }
+    Some(HostPort { host: host.to_owned(), port: port.parse().ok()? })
 }

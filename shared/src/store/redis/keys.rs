@@ -1,6 +1,9 @@
 //! The names of keys and channels. Everything of a topic has the hash tag of its partition, so
 //! that one script can touch it on Redis Cluster; none holds a raw topic, since topics are tickets.
 
+use crc16::{State, XMODEM};
+
+use super::topology::{SLOTS, Slot};
 use crate::{
     protocol::{SubscriptionId, TopicKey},
     store::{Address, Once},
@@ -13,6 +16,16 @@ pub const WORKERS: &str = "fhircast:workers";
 
 /// The nodes that have not been let go of, by when they must say again that they are alive.
 pub const NODES: &str = "fhircast:nodes";
+
+/// The slot of a key without a hash tag, or of a hash tag.
+pub fn slot(tag: &str) -> Slot {
+    Slot(State::<XMODEM>::calculate(tag.as_bytes()) % SLOTS)
+}
+
+/// The slot of all keys of a partition.
+pub fn slot_of(partition: u16) -> Slot {
+    slot(&partition.to_string())
+}
 
 /// The keys of one topic.
 #[derive(Clone, Copy)]
@@ -92,6 +105,10 @@ impl TopicKeys {
     pub fn partition(&self) -> u16 {
         self.partition
     }
+
+    pub fn slot(&self) -> Slot {
+        slot_of(self.partition)
+    }
 }
 
 /// Hash: a subscription.
@@ -119,8 +136,31 @@ pub fn due_bell(partition: u16) -> String {
     format!("fhircast:{{{partition}}}:due-bell")
 }
 
+/// Is this channel one of those?
+pub fn is_due_bell(channel: &str) -> bool {
+    channel.ends_with(":due-bell")
+}
+
+/// Channel: by which one connection finds out whether it hears anything.
+pub fn probe(partition: u16, id: &str) -> String {
+    format!("fhircast:{{{partition}}}:probe:{id}")
+}
+
 /// Reads a member of the due set.
 pub fn address(member: &str) -> Option<Address> {
     let (id, topic) = member.split_once(' ')?;
     Some(Address { id: id.parse().ok()?, topic: topic.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis_cluster() {
+        // As CLUSTER KEYSLOT answers.
+        for (tag, expected) in [("foo", 12_182), ("123456789", 12_739), ("0", 13_907), ("", 0)] {
+            assert_eq!(slot(tag), Slot(expected), "{tag}");
+        }
+    }
 }

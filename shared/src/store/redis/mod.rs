@@ -5,27 +5,43 @@
 //! Each change is one script, so it happens whole or not at all (see `scripts/`).
 //!
 //! The rooms: `topics`, `sockets`, `claims` and `nodes` ask and answer; `keys` names what is asked
-//! for, `scripts` does it, `reply` reads the answers; `connection` and `bells` are the wires.
+//! for, `scripts` does it, `reply` reads the answers; `connection` and `bells` are the wires,
+//! which `topology` says where to lay: one server, a primary behind Sentinels, and a cluster are
+//! the same to everything else.
 //!
 //! Relies on Redis 7 or newer with `maxmemory-policy noeviction`; both are checked at the start.
 
+mod backoff;
 mod bells;
 mod claims;
 mod connection;
+mod dial;
 mod keys;
+mod link;
 mod nodes;
 mod reply;
 mod scripts;
 mod sockets;
 mod startup;
 mod topics;
+mod topology;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use redis::{Client, IntoConnectionInfo, Script, ScriptInvocation};
+use futures_util::future::join_all;
+use redis::{RedisResult, Script, ScriptInvocation};
 
-use self::{bells::Bells, connection::Connections, keys::TopicKeys, reply::corrupt, scripts::Scripts};
+use self::{
+    bells::Bells,
+    connection::{Connections, Target},
+    dial::Dialer,
+    keys::TopicKeys,
+    link::Wire,
+    reply::corrupt,
+    scripts::Scripts,
+    topology::{Slot, Topology},
+};
 use super::{
     Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, Departure,
     DueListener, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot, Store,
@@ -33,12 +49,12 @@ use super::{
 };
 use crate::{
     protocol::{SubscriptionId, TopicKey, json},
-    settings::Redis as RedisSettings,
+    settings::{HostPort, Redis as RedisSettings},
 };
 
-/// The store of a process, on one Redis server.
+/// The store of a process.
 pub struct RedisStore {
-    connections: Connections,
+    connections: Arc<Connections>,
     bells: Bells,
     scripts: Scripts,
     partitions: u16,
@@ -52,16 +68,15 @@ impl RedisStore {
     pub async fn connect(settings: &RedisSettings, retention: Retention) -> Result<Arc<Self>> {
         let url =
             settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
-        let misconfigured =
-            |error: redis::RedisError| StoreError::Misconfigured(format!("redis.url: {error}"));
-        let server = url.expose().as_str().into_connection_info().map_err(misconfigured)?;
-        let client =
-            Client::open(server.set_tcp_settings(connection::tcp(settings))).map_err(misconfigured)?;
-        let connections = Connections::new(&client, settings).map_err(misconfigured)?;
+        let dialer = Dialer::new(url, settings)?;
+        let topology = Topology::start(url, &dialer).await;
+        let topology =
+            topology.map_err(|error| StoreError::Unavailable(format!("looking for Redis: {error}")))?;
+        let connections = Arc::new(Connections::new(dialer.clone(), topology));
         let scripts = Scripts::new();
         startup::check(&connections, settings.partitions).await?;
         startup::load(&connections, &scripts).await?;
-        let bells = Bells::start(client, settings.timeout());
+        let bells = Bells::start(dialer, &connections, settings.partitions);
         Ok(Arc::new(Self { connections, bells, scripts, partitions: settings.partitions, retention }))
     }
 
@@ -69,14 +84,53 @@ impl RedisStore {
         TopicKeys::new(topic, self.partitions)
     }
 
+    /// Runs a script where its keys are.
     async fn invoke<T: redis::FromRedisValue>(
         &self,
         operation: &'static str,
+        slot: Slot,
         script: &ScriptInvocation<'_>,
     ) -> Result<T> {
-        self.connections
-            .call(operation, |mut connection| async move { script.invoke_async(&mut connection).await })
-            .await
+        let ask = |mut wire| async move { script.invoke_async(&mut wire).await };
+        self.connections.call(operation, Target::Slot(slot), ask).await
+    }
+
+    /// Runs a script with a long answer where its keys are.
+    async fn invoke_long<T: redis::FromRedisValue>(
+        &self,
+        operation: &'static str,
+        slot: Slot,
+        script: &ScriptInvocation<'_>,
+    ) -> Result<T> {
+        let ask = |mut wire| async move { script.invoke_async(&mut wire).await };
+        self.connections.call_long(operation, Target::Slot(slot), ask).await
+    }
+
+    /// Asks each primary for its share of some partitions, all at once.
+    async fn ask_each<T, F>(
+        &self,
+        operation: &'static str,
+        partitions: &[u16],
+        ask: impl Fn(Wire, Vec<u16>) -> F,
+    ) -> Vec<Result<T>>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let primaries = self.connections.topology().primaries();
+        let mut shares: HashMap<Option<&HostPort>, Vec<u16>> = HashMap::new();
+        for partition in partitions {
+            shares.entry(primaries.of(keys::slot_of(*partition))).or_default().push(*partition);
+        }
+        let ask = &ask;
+        let asked = shares.into_iter().map(|(server, share)| async move {
+            let Some(server) = server else {
+                let problem = format!("{operation}: nobody has {} of the partitions", share.len());
+                return Err(StoreError::Unavailable(problem));
+            };
+            let ask = |wire| ask(wire, share.clone());
+            self.connections.call_long(operation, Target::Server(server), ask).await
+        });
+        join_all(asked).await
     }
 
     /// A script that changes a topic, with the keys and arguments that all of those begin with.
@@ -89,6 +143,21 @@ impl RedisStore {
             .arg(self.retention.log_entries)
             .arg(self.retention.session.as_millis() as u64);
         script
+    }
+}
+
+/// What those answered that did; the last problem if none did.
+fn some<T>(answers: Vec<Result<T>>) -> Result<Vec<T>> {
+    let (mut given, mut problem) = (Vec::new(), None);
+    for answer in answers {
+        match answer {
+            Ok(answer) => given.push(answer),
+            Err(error) => problem = Some(error),
+        }
+    }
+    match problem {
+        Some(error) if given.is_empty() => Err(error),
+        _ => Ok(given),
     }
 }
 
@@ -116,8 +185,9 @@ impl Store for RedisStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        let ask = |mut connection| async move { redis::cmd("PING").query_async::<()>(&mut connection).await };
-        self.connections.call("ping", ask).await
+        let ask = |mut wire, _| async move { redis::cmd("PING").query_async::<()>(&mut wire).await };
+        let partitions: Vec<u16> = (0..self.partitions).collect();
+        some(self.ask_each("ping", &partitions, ask).await).map(|_| ())
     }
 
     async fn session(&self, topic: TopicKey, once: Option<&Once>) -> Result<(Snapshot, bool)> {
@@ -137,7 +207,8 @@ impl Store for RedisStore {
     }
 
     async fn listen(&self, topic: TopicKey) -> Result<Listener> {
-        self.bells.listen(self.topic(topic).bell()).await
+        let keys = self.topic(topic);
+        self.bells.listen(keys.bell(), keys.slot()).await
     }
 
     async fn subscribe_websocket(&self, subscription: &Subscription, limit: usize) -> Result<Subscribed> {
@@ -199,7 +270,8 @@ impl Store for RedisStore {
     }
 
     async fn watch_due(&self, partitions: &[u16]) -> Result<()> {
-        self.bells.watch_due(partitions).await
+        self.bells.watch_due(partitions);
+        Ok(())
     }
 
     async fn register_worker(&self, id: &str, ttl: Duration) -> Result<Vec<String>> {
@@ -219,10 +291,9 @@ impl Store for RedisStore {
     }
 
     async fn now(&self) -> Result<u64> {
-        let ask = |mut connection| async move {
-            redis::cmd("TIME").query_async::<(u64, u64)>(&mut connection).await
-        };
-        let (seconds, micros) = self.connections.call("now", ask).await?;
+        let ask = |mut wire| async move { redis::cmd("TIME").query_async::<(u64, u64)>(&mut wire).await };
+        let (seconds, micros) =
+            self.connections.call("now", Target::Slot(keys::slot(keys::PARTITIONS)), ask).await?;
         Ok(seconds * 1000 + micros / 1000)
     }
 }

@@ -4,11 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{
-    RedisStore,
-    connection::{text, unavailable},
-    keys,
-};
+use super::{RedisStore, keys};
 use crate::store::{Address, Departure, Parting, Result};
 
 /// Subscriptions of a dead node that are let go of at once.
@@ -18,7 +14,8 @@ impl RedisStore {
     pub(super) async fn note_worker(&self, id: &str, ttl: Duration) -> Result<Vec<String>> {
         let mut script = self.scripts.register_worker.prepare_invoke();
         script.key(keys::WORKERS).arg(id).arg(ttl.as_millis() as u64);
-        let mut workers: Vec<String> = self.invoke("register_worker", &script).await?;
+        let mut workers: Vec<String> =
+            self.invoke("register_worker", keys::slot(keys::WORKERS), &script).await?;
         workers.sort_unstable();
         Ok(workers)
     }
@@ -26,13 +23,13 @@ impl RedisStore {
     pub(super) async fn note_node(&self, id: &str, ttl: Duration) -> Result<bool> {
         let mut script = self.scripts.register_node.prepare_invoke();
         script.key(keys::NODES).arg(id).arg(ttl.as_millis() as u64);
-        self.invoke("register_node", &script).await
+        self.invoke("register_node", keys::slot(keys::NODES), &script).await
     }
 
     pub(super) async fn nodes_lapsed(&self) -> Result<Vec<String>> {
         let mut script = self.scripts.lapsed_nodes.prepare_invoke();
         script.key(keys::NODES);
-        self.invoke("lapsed_nodes", &script).await
+        self.invoke("lapsed_nodes", keys::slot(keys::NODES), &script).await
     }
 
     pub(super) async fn orphan_node(&self, node: &str, grace: Duration) -> Result<usize> {
@@ -42,19 +39,23 @@ impl RedisStore {
         let detached: Vec<bool> = detached.buffer_unordered(AT_ONCE).try_collect().await?;
         let mut script = self.scripts.forget_node.prepare_invoke();
         script.key(keys::NODES).arg(node);
-        let _: u8 = self.invoke("forget_node", &script).await?;
+        let _: u8 = self.invoke("forget_node", keys::slot(keys::NODES), &script).await?;
         Ok(detached.into_iter().filter(|was_held| *was_held).count())
     }
 
     async fn held_by(&self, node: &str) -> Result<Vec<Address>> {
-        let mut all = redis::pipe();
-        for partition in 0..self.partitions {
-            all.hgetall(keys::held(partition));
-        }
-        let mut connection = self.connections.bulk("held").await?;
-        let held: Vec<HashMap<String, String>> =
-            unavailable("held", all.query_async(&mut connection).await.map_err(text))?;
-        let members = held.iter().flatten().filter(|(_, holder)| *holder == node);
+        let ask = |mut wire, partitions: Vec<u16>| async move {
+            let mut all = redis::pipe();
+            for partition in partitions {
+                all.hgetall(keys::held(partition));
+            }
+            all.query_async::<Vec<HashMap<String, String>>>(&mut wire).await
+        };
+        let partitions: Vec<u16> = (0..self.partitions).collect();
+        // All of them, or the node would be forgotten with some of what it held.
+        let answers = self.ask_each("held", &partitions, ask).await;
+        let held = answers.into_iter().collect::<Result<Vec<_>>>()?;
+        let members = held.iter().flatten().flatten().filter(|(_, holder)| *holder == node);
         Ok(members.filter_map(|(member, _)| keys::address(member)).collect())
     }
 }

@@ -29,7 +29,7 @@ impl RedisStore {
         script.key(keys::subscription(id)).key(keys.sockets()).key(keys.leases());
         script.arg(id.to_string()).arg(topic.to_string()).arg(record(subscription)?);
         script.arg(lease_millis(subscription)).arg(limit);
-        subscribed(&self.invoke::<String>("subscribe_websocket", &script).await?)
+        subscribed(&self.invoke::<String>("subscribe_websocket", keys.slot(), &script).await?)
     }
 
     pub(super) async fn renew_socket(
@@ -47,7 +47,7 @@ impl RedisStore {
         script.arg(lease_millis(subscription));
         script.arg(Entry::subscription(SubscriptionChange::Renewed { id }).to_json());
         script.arg(grace.as_millis() as u64);
-        subscribed(&self.invoke::<String>("renew_websocket", &script).await?)
+        subscribed(&self.invoke::<String>("renew_websocket", keys.slot(), &script).await?)
     }
 
     pub(super) async fn read_subscription(
@@ -56,7 +56,7 @@ impl RedisStore {
     ) -> Result<Option<(Subscription, Duration)>> {
         let mut script = self.scripts.subscription.prepare_invoke();
         script.key(keys::subscription(id));
-        let answer: Value = self.invoke("subscription", &script).await?;
+        let answer: Value = self.invoke("subscription", keys::slot_of(id.partition()), &script).await?;
         if answer == Value::Nil {
             return Ok(None);
         }
@@ -80,7 +80,7 @@ impl RedisStore {
         // The script knows which connection that is, and puts it in the place of the "?".
         let replaced = SubscriptionChange::Replaced { id, connection: "?".into() };
         script.arg(Entry::subscription(replaced).to_json());
-        let answer: Value = self.invoke("attach", &script).await?;
+        let answer: Value = self.invoke("attach", keys.slot(), &script).await?;
         if answer == Value::Nil {
             return Ok(None);
         }
@@ -116,7 +116,7 @@ impl RedisStore {
         for entry in &activation.entries {
             script.arg(entry.to_json());
         }
-        let mut reply = Reply::new(self.invoke("activate", &script).await?)?;
+        let mut reply = Reply::new(self.invoke("activate", keys.slot(), &script).await?)?;
         match reply.text()?.as_str() {
             "from" => Ok(Activated::From(reply.parsed()?)),
             "conflict" => Ok(Activated::Conflict(reply.snapshot()?)),
@@ -131,13 +131,13 @@ impl RedisStore {
             by_partition.entry(each.address.id.partition()).or_default().push(index);
         }
         let mut held = vec![false; moves.len()];
-        for indexes in by_partition.values() {
+        for (partition, indexes) in &by_partition {
             let mut script = self.scripts.save_cursors.prepare_invoke();
             for each in indexes.iter().map(|index| &moves[*index]) {
                 script.key(keys::subscription(each.address.id));
                 script.arg(&each.connection.id).arg(each.cursor.to_string()).arg(u8::from(each.answers));
             }
-            let answers: Vec<bool> = self.invoke("save_cursors", &script).await?;
+            let answers: Vec<bool> = self.invoke("save_cursors", keys::slot_of(*partition), &script).await?;
             for (index, is_held) in indexes.iter().zip(answers) {
                 held[*index] = is_held;
             }
@@ -162,7 +162,7 @@ impl RedisStore {
             Parting::SentAway => "sent away",
             Parting::Lost => "lost",
         });
-        self.invoke("detach", &script).await
+        self.invoke("detach", keys.slot(), &script).await
     }
 
     pub(super) async fn end_socket(&self, address: Address, reason: &str) -> Result<bool> {
@@ -175,7 +175,7 @@ impl RedisStore {
         script.key(keys.due()).key(keys.held());
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
         script.arg(id.to_string()).arg(topic.to_string()).arg(Entry::subscription(ended).to_json());
-        self.invoke("end_websocket", &script).await
+        self.invoke("end_websocket", keys.slot(), &script).await
     }
 }
 

@@ -4,7 +4,7 @@ use redis::{Value, streams::StreamRangeReply};
 
 use super::{
     RedisStore,
-    connection::{text, unavailable},
+    connection::Target,
     reply::{Reply, corrupt, log_entries},
 };
 use crate::{
@@ -26,8 +26,9 @@ impl RedisStore {
             both.exists(keys.once(once));
         }
         let both = &both;
-        let ask = |mut connection| async move { both.query_async::<Value>(&mut connection).await };
-        let mut reply = Reply::new(self.connections.call("session", ask).await?)?;
+        let ask = |mut wire| async move { both.query_async::<Value>(&mut wire).await };
+        let answer = self.connections.call("session", Target::Slot(keys.slot()), ask).await?;
+        let mut reply = Reply::new(answer)?;
         let snapshot = reply.snapshot()?;
         let is_known = if once.is_some() { reply.value()? } else { false };
         Ok((snapshot, is_known))
@@ -64,7 +65,7 @@ impl RedisStore {
                 ContentWrite::Clear { prefix } => script.arg("clear").arg(prefix),
             };
         }
-        let mut reply = Reply::new(self.invoke("commit", &script).await?)?;
+        let mut reply = Reply::new(self.invoke("commit", keys.slot(), &script).await?)?;
         match reply.text()?.as_str() {
             "committed" => Ok(Committed::At { position: reply.parsed()?, revision: reply.parsed()? }),
             "conflict" => Ok(Committed::Conflict(reply.snapshot()?)),
@@ -85,17 +86,14 @@ impl RedisStore {
         let mut script = self.scripts.content.prepare_invoke();
         script.key(keys.session()).key(keys.content()).key(keys.content_names());
         script.arg(prefix).arg(revision);
-        let mut connection = self.connections.bulk("content").await?;
-        unavailable("content", script.invoke_async(&mut connection).await.map_err(text))
+        self.invoke_long("content", keys.slot(), &script).await
     }
 
     pub(super) async fn read_log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage> {
         let keys = self.topic(topic);
         let mut script = self.scripts.log.prepare_invoke();
         script.key(keys.session()).key(keys.log()).arg(after.to_string()).arg(limit).arg(PAGE_BYTES);
-        let mut connection = self.connections.bulk("log").await?;
-        let answer: Value = unavailable("log", script.invoke_async(&mut connection).await.map_err(text))?;
-        let mut reply = Reply::new(answer)?;
+        let mut reply = Reply::new(self.invoke_long("log", keys.slot(), &script).await?)?;
         let (head, has_more) = (reply.parsed()?, reply.value()?);
         let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
         Ok(LogPage { entries, head, has_more })

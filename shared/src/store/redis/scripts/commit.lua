@@ -49,6 +49,6 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
   end
 end
 if has_become_due then
-  redis.call('PUBLISH', KEYS[8], ARGV[5])
+  redis.call('SPUBLISH', KEYS[8], ARGV[5])
 end
 return {'committed', position, integer(revision)}

@@ -23,6 +23,6 @@ redis.call('ZADD', KEYS[2], integer(now + stays), ARGV[1])
 local look = math.min(tonumber(ARGV[7]), stays)
 redis.call('ZADD', KEYS[3], integer(now + look), member)
 if look == 0 then
-  redis.call('PUBLISH', KEYS[5], ARGV[3])
+  redis.call('SPUBLISH', KEYS[5], ARGV[3])
 end
 return 1

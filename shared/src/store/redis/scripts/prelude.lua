@@ -56,7 +56,7 @@ local function append(topic, now, revision, entry)
   redis.call('HSET', topic.session, '.revision', integer(revision), '.head', id)
   redis.call('PEXPIRE', topic.log, integer(topic.log_ms))
   keep_session(topic, topic.session_ms)
-  redis.call('PUBLISH', topic.bell, id .. ' ' .. previous .. ' ' .. integer(revision) .. ' ' .. entry)
+  redis.call('SPUBLISH', topic.bell, id .. ' ' .. previous .. ' ' .. integer(revision) .. ' ' .. entry)
   return id
 end
 

@@ -25,6 +25,6 @@ local member = ARGV[1] .. ' ' .. ARGV[2]
 local score = tonumber(redis.call('ZSCORE', KEYS[3], member) or '0')
 if not (redis.call('HEXISTS', KEYS[1], 'claim') == 1 and score > now) then
   redis.call('ZADD', KEYS[3], integer(now), member)
-  redis.call('PUBLISH', KEYS[4], ARGV[3])
+  redis.call('SPUBLISH', KEYS[4], ARGV[3])
 end
 return 'accepted'

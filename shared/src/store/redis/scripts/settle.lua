@@ -42,7 +42,7 @@ local is_over = known[3] and lease_left(KEYS[6], now) == 0
 local is_due = known[2] or (ARGV[13] == 'idle' and (has_more or is_over))
 if is_due then
   redis.call('ZADD', KEYS[7], integer(now), member)
-  redis.call('PUBLISH', KEYS[8], ARGV[6])
+  redis.call('SPUBLISH', KEYS[8], ARGV[6])
 elseif ARGV[13] == 'after' then
   redis.call('ZADD', KEYS[7], integer(now + tonumber(ARGV[14])), member)
 else

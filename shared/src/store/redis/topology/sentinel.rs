@@ -1,0 +1,81 @@
+//! The primary that the Sentinels name.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::future::join_all;
+use redis::{ErrorKind, RedisError, RedisResult};
+
+use super::{
+    super::{dial::Dialer, link::Link},
+    within,
+};
+use crate::settings::HostPort;
+
+/// The Sentinels of one service.
+pub struct Sentinels {
+    links: Vec<Link>,
+    service: String,
+    patience: Duration,
+}
+
+impl Sentinels {
+    pub fn new(dialer: &Dialer, hosts: &[HostPort], service: &str) -> RedisResult<Self> {
+        let link = |host| Ok(Link::new(dialer.sentinel(host)?, dialer.config()));
+        let links = hosts.iter().map(link).collect::<RedisResult<_>>()?;
+        Ok(Self { links, service: service.to_owned(), patience: dialer.connect_timeout() })
+    }
+
+    /// Asks all of them at once. Of those that answer, the one that knows of the latest failover
+    /// is right: another may be cut off, or not have heard of it yet.
+    pub async fn look(&self) -> RedisResult<HostPort> {
+        let answers = join_all(self.links.iter().map(|link| self.ask(link))).await;
+        let mut latest: Option<(u64, HostPort)> = None;
+        let mut last_error = None;
+        for answer in answers {
+            match answer {
+                Ok(found) if latest.as_ref().is_none_or(|known| found.0 > known.0) => latest = Some(found),
+                Ok(_) => {}
+                Err(error) => last_error = Some(error),
+            }
+        }
+        latest.map(|(_, primary)| primary).ok_or_else(|| {
+            last_error.unwrap_or_else(|| (ErrorKind::EmptySentinelList, "no Sentinel is named").into())
+        })
+    }
+
+    /// The epoch of the failover that made it the primary, and the primary.
+    async fn ask(&self, link: &Link) -> RedisResult<(u64, HostPort)> {
+        let held = within(self.patience, link.get()).await?;
+        let mut connection = held.connection.clone();
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("MASTER").arg(&self.service);
+        let asked = command.query_async::<HashMap<String, String>>(&mut connection);
+        match within(self.patience, asked).await {
+            Ok(fields) => read(&fields).ok_or_else(|| {
+                (ErrorKind::UnexpectedReturnType, "a Sentinel's answer cannot be read").into()
+            }),
+            Err(error) => {
+                let is_the_wire = error.is_io_error() || error.is_connection_dropped();
+                if is_the_wire {
+                    link.give_up(&held);
+                }
+                Err(named(error, &self.service))
+            }
+        }
+    }
+}
+
+fn read(fields: &HashMap<String, String>) -> Option<(u64, HostPort)> {
+    let primary = HostPort { host: fields.get("ip")?.clone(), port: fields.get("port")?.parse().ok()? };
+    Some((fields.get("config-epoch")?.parse().ok()?, primary))
+}
+
+/// "No such master with that name" does not say which.
+fn named(error: RedisError, service: &str) -> RedisError {
+    if error.to_string().contains("No such master") {
+        let detail = format!("no primary is called {service:?} there");
+        return (ErrorKind::MasterNameNotFoundBySentinel, "a Sentinel does not know the service", detail)
+            .into();
+    }
+    error
+}
