@@ -15,5 +15,6 @@ pub mod process;
 pub mod redis_server;
 pub mod socket;
 pub mod system;
+pub mod tcp_proxy;
 pub mod wait;
 pub mod wrong_hub;

@@ -1,0 +1,463 @@
+//! A TCP proxy whose link can be spoiled while it runs: what a network does, without a privilege to change the network's.
+//!
+//! A [`TcpProxy`] stands before one server, on a port of its own that it never gives back while it lives. Each direction
+//! of its connections, old and new, goes at a [`Pace`]. [`TcpProxy::cut`] ends all of them with RST and refuses new ones;
+//! [`TcpProxy::mend`] makes it a plain wire again. What a silent link was given it passes on later, as TCP does when the
+//! network is back: it loses no bytes of a connection that lives.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// Connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
+/// Reads that may be on their way in one direction: with a delay, this many [`BUFFER_BYTES`] fit into it.
+const CHUNKS_UNDERWAY: usize = 64;
+/// Writes of a throttled link in each second.
+const WRITES_A_SECOND: u64 = 20;
+
+/// How one direction of a link passes on what it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// At once.
+    #[default]
+    Free,
+    /// Not at all, and without a word: the connection looks open from both sides.
+    Silent,
+    /// Each byte so much later.
+    Delayed(Duration),
+    /// At most so many bytes a second on each connection.
+    BytesPerSecond(u64),
+}
+
+/// The pace of both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Paces {
+    /// From who connected to the server.
+    pub to_server: Pace,
+    /// From the server to who connected.
+    pub to_client: Pace,
+}
+
+impl Paces {
+    /// The same pace in both directions.
+    pub fn both(pace: Pace) -> Paces {
+        Paces { to_server: pace, to_client: pace }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Open(Paces),
+    Cut,
+}
+
+/// A running proxy; dropping it ends its connections.
+pub struct TcpProxy {
+    address: SocketAddr,
+    link: watch::Sender<Link>,
+    task: JoinHandle<()>,
+    /// Bound and never listening: it keeps the port while the link is cut.
+    _port: TcpSocket,
+}
+
+impl TcpProxy {
+    /// A plain wire to `server`, on a port of loopback that the system chooses. Must be called within a runtime.
+    pub fn start(server: SocketAddr) -> Result<TcpProxy> {
+        let port = TcpSocket::new_v4()?;
+        port.set_reuseport(true)?;
+        port.bind((Ipv4Addr::LOCALHOST, 0).into()).context("no port for a proxy")?;
+        let address = port.local_addr()?;
+        let link = watch::Sender::new(Link::Open(Paces::default()));
+        // Listening before anybody is told the address.
+        let listener = listen(address)?;
+        let task = tokio::spawn(serve(listener, address, server, link.subscribe()));
+        Ok(TcpProxy { address, link, task, _port: port })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Both directions go at these paces from now on.
+    pub fn set(&self, paces: Paces) {
+        self.link.send_replace(Link::Open(paces));
+    }
+
+    /// Ends every connection with RST, on both sides, and refuses new ones.
+    pub fn cut(&self) {
+        self.link.send_replace(Link::Cut);
+    }
+
+    /// A plain wire again.
+    pub fn mend(&self) {
+        self.set(Paces::default());
+    }
+}
+
+impl Drop for TcpProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket.listen(BACKLOG)?)
+}
+
+/// Accepts while the link is open; while it is cut nobody listens.
+async fn serve(first: TcpListener, address: SocketAddr, server: SocketAddr, mut link: watch::Receiver<Link>) {
+    let mut connections = JoinSet::new();
+    let mut listener = Some(first);
+    loop {
+        if is_cut(&link) {
+            listener = None;
+            // Each of them sees the cut and resets its two ends.
+            while connections.join_next().await.is_some() {}
+            if link.wait_for(|link| *link != Link::Cut).await.is_err() {
+                return;
+            }
+        }
+        let Some(listening) = listener.take().or_else(|| listen(address).ok()) else {
+            // The port is ours, so this is a passing shortage, of file descriptors for example.
+            sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        tokio::select! {
+            accepted = listening.accept() => {
+                if let Ok((client, _)) = accepted {
+                    connections.spawn(connect(client, server, link.clone()));
+                }
+            }
+            changed = link.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+        listener = Some(listening);
+    }
+}
+
+fn is_cut(link: &watch::Receiver<Link>) -> bool {
+    *link.borrow() == Link::Cut
+}
+
+/// One connection, from its accept to its end.
+async fn connect(client: TcpStream, server: SocketAddr, mut link: watch::Receiver<Link>) {
+    let mut cut = link.clone();
+    let cut = async move { drop(cut.wait_for(|link| *link == Link::Cut).await) };
+    tokio::pin!(cut);
+    // A silent link answers no handshake either; who connects sees only that the kernel took the connection.
+    let opened = async {
+        let silent = |link: &Link| matches!(link, Link::Open(paces) if paces.to_server == Pace::Silent);
+        let _ = link.wait_for(|link| !silent(link)).await;
+        TcpStream::connect(server).await
+    };
+    let opened = tokio::select! {
+        opened = opened => opened,
+        () = &mut cut => return reset(&client),
+    };
+    // Nobody listens there: who connected is to see the same as without the proxy, nearly.
+    let Ok(upstream) = opened else { return reset(&client) };
+    // Bytes are to leave as they came; an error would only make it slower.
+    let (_, _) = (client.set_nodelay(true), upstream.set_nodelay(true));
+    let (mut client, mut upstream) = (client, upstream);
+    let is_cut = {
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = upstream.split();
+        let to_server = pump(from_client, to_server, link.clone(), |paces| paces.to_server);
+        let to_client = pump(from_server, to_client, link.clone(), |paces| paces.to_client);
+        tokio::select! {
+            ended = async { tokio::join!(to_server, to_client) } => ended != (End::Finished, End::Finished),
+            () = &mut cut => true,
+        }
+    };
+    if is_cut {
+        reset(&client);
+        reset(&upstream);
+    }
+}
+
+/// The connection ends with RST when it is dropped.
+fn reset(stream: &TcpStream) {
+    // Without it the end would be a FIN: less rude than meant, but an end.
+    let _ = stream.set_zero_linger();
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The sender has said that it is done, and the receiver was told.
+    Finished,
+    /// One of the two is gone.
+    Broken,
+}
+
+/// Passes one direction on until its sender is done. When one end breaks, the other is not left waiting:
+/// [`connect`] joins both directions, and a broken one breaks the other by its shut-down.
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut link: watch::Receiver<Link>,
+    of: fn(&Paces) -> Pace,
+) -> End {
+    let (chunks, mut arrivals) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_UNDERWAY);
+    let mut reading = link.clone();
+    let read = async move {
+        loop {
+            let pace = audible(&mut reading, of).await;
+            let mut chunk = vec![0; chunk_bytes(pace)];
+            let read = tokio::select! {
+                read = from.read(&mut chunk) => read,
+                _ = reading.changed() => continue,
+            };
+            let count = match read {
+                Ok(0) => return End::Finished,
+                Ok(count) => count,
+                Err(_) => return End::Broken,
+            };
+            chunk.truncate(count);
+            let delay = if let Pace::Delayed(delay) = pace { delay } else { Duration::ZERO };
+            if chunks.send((Instant::now() + delay, chunk)).await.is_err() {
+                return End::Broken;
+            }
+        }
+    };
+    let write = async move {
+        let mut written = End::Finished;
+        while let Some((at, chunk)) = arrivals.recv().await {
+            sleep_until(at).await;
+            let pace = audible(&mut link, of).await;
+            if to.write_all(&chunk).await.is_err() {
+                written = End::Broken;
+                break;
+            }
+            if let Pace::BytesPerSecond(rate) = pace {
+                sleep(Duration::from_secs_f64(chunk.len() as f64 / rate.max(1) as f64)).await;
+            }
+        }
+        // The other side has gone already when this fails.
+        let _ = to.shutdown().await;
+        written
+    };
+    let (read, write) = tokio::join!(read, write);
+    if read == End::Finished { write } else { End::Broken }
+}
+
+/// Waits until this direction is not silent; answers with its pace.
+async fn audible(link: &mut watch::Receiver<Link>, of: fn(&Paces) -> Pace) -> Pace {
+    loop {
+        match *link.borrow_and_update() {
+            Link::Open(paces) if of(&paces) != Pace::Silent => return of(&paces),
+            _ => {}
+        }
+        if link.changed().await.is_err() {
+            // The proxy is being dropped, and this task with it.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn chunk_bytes(pace: Pace) -> usize {
+    match pace {
+        Pace::BytesPerSecond(rate) => {
+            usize::try_from(rate / WRITES_A_SECOND).unwrap_or(BUFFER_BYTES).clamp(1, BUFFER_BYTES)
+        }
+        _ => BUFFER_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::wait::{self, PATIENCE};
+    use std::io::ErrorKind;
+    use tokio::time::timeout;
+
+    /// So long is waited for what must not come.
+    const QUIET: Duration = Duration::from_millis(150);
+
+    /// A server that sends back what it gets, behind a proxy.
+    async fn echo() -> TcpProxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        TcpProxy::start(address).unwrap()
+    }
+
+    async fn client(proxy: &TcpProxy) -> TcpStream {
+        TcpStream::connect(proxy.address()).await.unwrap()
+    }
+
+    /// Sends, and waits for the echo; answers with how long it took.
+    async fn ask(stream: &mut TcpStream, text: &[u8]) -> Duration {
+        let since = Instant::now();
+        stream.write_all(text).await.unwrap();
+        let mut echoed = vec![0; text.len()];
+        timeout(PATIENCE, stream.read_exact(&mut echoed)).await.unwrap().unwrap();
+        assert_eq!(echoed, text);
+        since.elapsed()
+    }
+
+    async fn is_quiet(stream: &mut TcpStream) -> bool {
+        timeout(QUIET, stream.read_u8()).await.is_err()
+    }
+
+    #[tokio::test]
+    async fn it_passes_everything_both_ways_and_the_end_too() {
+        let proxy = echo().await;
+        let mut stream = client(&proxy).await;
+        let text: Vec<u8> = (0..300_000u32).map(|number| number as u8).collect();
+        let (mut from, mut to) = stream.split();
+        let (sent, received) = tokio::join!(
+            async {
+                to.write_all(&text).await?;
+                to.shutdown().await
+            },
+            async {
+                let mut echoed = Vec::new();
+                from.read_to_end(&mut echoed).await.map(|_| echoed)
+            }
+        );
+        sent.unwrap();
+        assert!(received.unwrap() == text);
+    }
+
+    #[tokio::test]
+    async fn a_cut_resets_what_is_open_and_refuses_what_is_new_until_it_is_mended() {
+        let proxy = echo().await;
+        let mut stream = client(&proxy).await;
+        ask(&mut stream, b"before").await;
+        proxy.cut();
+        let error = timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        wait::eventually(PATIENCE, "a refusal", || async {
+            let refused = TcpStream::connect(proxy.address()).await.err()?;
+            (refused.kind() == ErrorKind::ConnectionRefused).then_some(())
+        })
+        .await
+        .unwrap();
+        proxy.mend();
+        let mut again = wait::eventually(PATIENCE, "a connection", || async {
+            TcpStream::connect(proxy.address()).await.ok()
+        })
+        .await
+        .unwrap();
+        ask(&mut again, b"after").await;
+    }
+
+    #[tokio::test]
+    async fn the_port_is_kept_while_the_link_is_cut() {
+        let proxy = echo().await;
+        proxy.cut();
+        wait::eventually(PATIENCE, "a refusal", || async {
+            TcpStream::connect(proxy.address()).await.err().map(|_| ())
+        })
+        .await
+        .unwrap();
+        let taken = std::net::TcpListener::bind(proxy.address()).unwrap_err();
+        assert_eq!(taken.kind(), ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn a_silent_link_keeps_connections_open_takes_new_ones_and_passes_nothing_until_it_is_mended() {
+        let proxy = echo().await;
+        let mut old = client(&proxy).await;
+        ask(&mut old, b"before").await;
+        proxy.set(Paces::both(Pace::Silent));
+        old.write_all(b"o").await.unwrap();
+        let mut new = client(&proxy).await;
+        new.write_all(b"n").await.unwrap();
+        assert!(is_quiet(&mut old).await && is_quiet(&mut new).await);
+        proxy.mend();
+        assert_eq!(timeout(PATIENCE, old.read_u8()).await.unwrap().unwrap(), b'o');
+        assert_eq!(timeout(PATIENCE, new.read_u8()).await.unwrap().unwrap(), b'n');
+    }
+
+    #[tokio::test]
+    async fn a_side_that_leaves_a_silent_link_is_not_missed_by_the_other() {
+        let proxy = echo().await;
+        let mut stream = client(&proxy).await;
+        ask(&mut stream, b"before").await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let other = TcpProxy::start(listener.local_addr().unwrap()).unwrap();
+        let left = client(&other).await;
+        let (mut there, _) = listener.accept().await.unwrap();
+        other.set(Paces::both(Pace::Silent));
+        drop(left);
+        assert!(is_quiet(&mut there).await);
+        other.mend();
+        assert_eq!(timeout(PATIENCE, there.read(&mut [0])).await.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_direction_may_be_silent_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = TcpProxy::start(listener.local_addr().unwrap()).unwrap();
+        let mut here = client(&proxy).await;
+        let (mut there, _) = listener.accept().await.unwrap();
+        proxy.set(Paces { to_client: Pace::Silent, ..Paces::default() });
+        here.write_all(b"x").await.unwrap();
+        assert_eq!(timeout(PATIENCE, there.read_u8()).await.unwrap().unwrap(), b'x');
+        there.write_all(b"y").await.unwrap();
+        assert!(is_quiet(&mut here).await);
+    }
+
+    #[tokio::test]
+    async fn a_delay_is_for_each_direction_and_costs_no_throughput() {
+        let proxy = echo().await;
+        let mut stream = client(&proxy).await;
+        let delay = Duration::from_millis(100);
+        proxy.set(Paces::both(Pace::Delayed(delay)));
+        assert!(ask(&mut stream, b"x").await >= delay * 2);
+        proxy.set(Paces { to_server: Pace::Delayed(delay), ..Paces::default() });
+        let since = Instant::now();
+        let (mut from, mut to) = stream.split();
+        let text = vec![7; BUFFER_BYTES * 20];
+        let mut echoed = vec![0; text.len()];
+        let (sent, received) = tokio::join!(to.write_all(&text), from.read_exact(&mut echoed));
+        assert!(sent.is_ok() && received.is_ok() && echoed == text);
+        assert!(since.elapsed() >= delay && since.elapsed() < delay * 15, "{:?}", since.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_throttled_link_takes_its_time() {
+        let proxy = echo().await;
+        let mut stream = client(&proxy).await;
+        proxy.set(Paces { to_server: Pace::BytesPerSecond(1000), ..Paces::default() });
+        let took = ask(&mut stream, &[1; 300]).await;
+        assert!(took >= Duration::from_millis(200), "{took:?}");
+        proxy.mend();
+        assert!(ask(&mut stream, &[1; 300]).await < Duration::from_millis(200));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_seen_by_who_connects() {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let proxy = TcpProxy::start(nobody).unwrap();
+        let mut stream = client(&proxy).await;
+        assert!(timeout(PATIENCE, stream.read_u8()).await.unwrap().is_err());
+    }
+}
