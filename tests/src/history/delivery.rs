@@ -1,4 +1,4 @@
-//! The checker of histories: was what was answered 202 delivered, once, in one order?
+//! Was what was answered 202 delivered, once, in one order?
 //!
 //! One [`History`] is about one topic. It is told what was accepted and what each subscriber saw, and [`History::check`]
 //! says what was lost, what came twice without a reason, and what can't be put into one total order with the rest
@@ -9,9 +9,11 @@
 //! that agrees with every subscriber and every sequential publisher. When none exists, the findings name those that
 //! disagree with the nearest one, which follows whoever was told of first.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
+
+use super::order::total_order;
 
 /// What names an event.
 pub trait Id: Clone + Eq + Hash + Debug {}
@@ -39,6 +41,8 @@ struct Subscriber<I> {
     name: String,
     repeats: Repeats,
     connections: Vec<Vec<I>>,
+    /// What it must have seen; `None`: all that was accepted.
+    owed: Option<Vec<I>>,
 }
 
 /// An event and the subscriber whom a finding is about.
@@ -143,7 +147,20 @@ impl<I: Id> History<I> {
 
     /// What a subscriber saw, a sequence for each of its connections (a callback has one).
     pub fn seen(&mut self, subscriber: &str, repeats: Repeats, connections: Vec<Vec<I>>) {
-        self.subscribers.push(Subscriber { name: subscriber.to_owned(), repeats, connections });
+        let name = subscriber.to_owned();
+        self.subscribers.push(Subscriber { name, repeats, connections, owed: None });
+    }
+
+    /// What a subscriber saw that asked for some of the events only, or for a part of the time: it must have seen `owed`.
+    pub fn seen_of(
+        &mut self,
+        owed: impl IntoIterator<Item = I>,
+        subscriber: &str,
+        repeats: Repeats,
+        connections: Vec<Vec<I>>,
+    ) {
+        let (name, owed) = (subscriber.to_owned(), Some(owed.into_iter().collect()));
+        self.subscribers.push(Subscriber { name, repeats, connections, owed });
     }
 
     /// Judges.
@@ -155,7 +172,8 @@ impl<I: Id> History<I> {
             let sequence = subscriber.once_each(&mut findings);
             let seen: HashSet<&I> = sequence.iter().collect();
             let finding = |id: &I| Finding { who: subscriber.name.clone(), id: id.clone() };
-            findings.lost.extend(self.accepted.iter().filter(|id| !seen.contains(id)).map(finding));
+            let owed = subscriber.owed.as_ref().unwrap_or(&self.accepted);
+            findings.lost.extend(owed.iter().filter(|id| !seen.contains(id)).map(finding));
             let known = |id: &&I| accepted.contains(id) || self.uncertain.contains(*id);
             findings.unknown.extend(sequence.iter().filter(|id| !known(id)).map(finding));
             chains.push((subscriber.name.clone(), sequence));
@@ -214,50 +232,6 @@ impl<I: Id> Subscriber<I> {
     }
 }
 
-/// A place for each id such that every chain is ascending, if there is one; otherwise contradictions are
-/// resolved in favour of the earlier chain.
-fn total_order<I: Id>(chains: &[(String, Vec<I>)]) -> HashMap<I, usize> {
-    // Numbers in order of first appearance, so that smaller means "told of first".
-    let mut numbers: HashMap<&I, usize> = HashMap::new();
-    let mut ids: Vec<&I> = Vec::new();
-    let mut followers: Vec<Vec<usize>> = Vec::new();
-    let mut waits_for: Vec<usize> = Vec::new();
-    let mut edges: HashSet<(usize, usize)> = HashSet::new();
-    for (_, chain) in chains {
-        let mut previous = None;
-        for id in chain {
-            let number = *numbers.entry(id).or_insert_with(|| {
-                ids.push(id);
-                followers.push(Vec::new());
-                waits_for.push(0);
-                ids.len() - 1
-            });
-            if let Some(previous) = previous.replace(number)
-                && edges.insert((previous, number))
-            {
-                followers[previous].push(number);
-                waits_for[number] += 1;
-            }
-        }
-    }
-
-    let mut ready: BTreeSet<usize> = (0..ids.len()).filter(|number| waits_for[*number] == 0).collect();
-    let mut remaining: BTreeSet<usize> = (0..ids.len()).collect();
-    let mut position = HashMap::with_capacity(ids.len());
-    // In a circle nobody is ready: the one told of first goes ahead.
-    while let Some(number) = ready.pop_first().or_else(|| remaining.first().copied()) {
-        remaining.remove(&number);
-        position.insert(ids[number].clone(), position.len());
-        for follower in std::mem::take(&mut followers[number]) {
-            waits_for[follower] -= 1;
-            if waits_for[follower] == 0 && remaining.contains(&follower) {
-                ready.insert(follower);
-            }
-        }
-    }
-    position
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -300,6 +274,13 @@ mod tests {
         let findings = history.check();
         assert_eq!(findings.lost, [Finding { who: "two".to_owned(), id: 'b' }]);
         assert!(findings.out_of_order.is_empty());
+    }
+
+    #[test]
+    fn who_asked_for_some_of_the_events_is_owed_those() {
+        let mut history = history("abcd");
+        history.seen_of("bd".chars(), "some", Repeats::OnResume, vec![vec!['b']]);
+        assert_eq!(ids(&history.check().lost), "d");
     }
 
     #[test]
