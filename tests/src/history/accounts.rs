@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::journal::Channel;
 use super::topic::{KNOWN_AGAIN, Life, Reader, Sighting, Topic};
 
 /// How much sooner than [`KNOWN_AGAIN`] the second of two notifications may come: the first one may have been on its way
@@ -81,7 +82,28 @@ impl<'a> Account<'a> {
             }
             account.connections.push(judged);
         }
+        if reader.channel == Channel::Webhook {
+            account.begin_again_where_redis_went_back(&topic.rewinds);
+        }
         account
+    }
+
+    /// The cursor of a callback is in Redis. When that went back, the callback is served from an older one: once for
+    /// each time, and as a socket that resumes.
+    fn begin_again_where_redis_went_back(&mut self, rewinds: &[u64]) {
+        for rewind in rewinds {
+            let Some(last) = self.connections.last_mut() else { return };
+            let mut seen = HashSet::new();
+            let place = last.iter().enumerate().position(|(place, sighting)| {
+                let is_new = seen.insert(sighting.id.as_str());
+                let is_retry = place > 0 && last[place - 1].id == sighting.id;
+                !is_new && !is_retry && sighting.at > *rewind
+            });
+            if let Some(place) = place {
+                let rest = last.split_off(place);
+                self.connections.push(rest);
+            }
+        }
     }
 
     /// What it calls itself, life by life.

@@ -115,7 +115,7 @@ impl Run {
             let (topic, body) = ("t".to_owned(), context.to_string());
             Line { at: 100 * SECOND, what: What::CurrentContext { topic, hub, body } }
         };
-        let began = Line { at: FAULT, what: What::FaultBegins { fault: "f".to_owned() } };
+        let began = Line { at: FAULT, what: What::FaultBegins { fault: "f".to_owned(), rewinds: false } };
         Run(vec![
             published("p"),
             published("q"),
@@ -321,6 +321,24 @@ fn the_order_of_a_publisher_binds_though_all_saw_another_one() {
 fn an_event_that_comes_again_without_a_resume_is_a_duplicate() {
     Run::sound().with("reports", "r4", &notification("r3")).shows(&[(Duplicated, "reports", "r3")]);
     Run::sound().with("called", "r4", &notification("r2")).shows(&[(Duplicated, "called", "r2")]);
+}
+
+#[test]
+fn a_callbacks_cursor_may_go_back_with_redis_and_only_then() {
+    let with_redis = |mut run: Run| {
+        run.lines("run")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+        run
+    };
+    let again = |id: &str| Run::sound().with("called", "e2", &notification(id));
+    let rewound = || again("r2").with("called", "r2", &notification("e2"));
+    rewound().shows(&[(Duplicated, "called", "r2"), (Duplicated, "called", "e2")]);
+    let verdict = with_redis(rewound()).shows(&[]);
+    assert_eq!(verdict.repeated, 4);
+    with_redis(again("r2")).shows(&[(Disordered, "called", "r3")]);
+    let twice = rewound().with("called", "r4", &notification("r3"));
+    with_redis(twice).shows(&[(Duplicated, "called", "r3")]);
+    let socket = Run::sound().with("reports", "r4", &notification("r3"));
+    with_redis(socket).shows(&[(Duplicated, "reports", "r3")]);
 }
 
 #[test]

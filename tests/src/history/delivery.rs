@@ -24,7 +24,8 @@ impl<T: Clone + Eq + Hash + Debug> Id for T {}
 pub enum Repeats {
     /// A socket: at the start of a new connection, which goes on from a cursor at or before the last event seen.
     OnResume,
-    /// A callback: at once after itself, as a retry of what was in flight.
+    /// A callback: at once after itself, as a retry of what was in flight. Its cursor is kept with the log, so it has one
+    /// connection, unless the log's keeper went back to an older state: from there on it is another one.
     OnRetry,
 }
 
@@ -215,14 +216,13 @@ impl<I: Id> Subscriber<I> {
                     resume_at = None;
                     continue;
                 };
-                let reasoned = match self.repeats {
-                    Repeats::OnRetry => index > 0 && connection[index - 1] == *id,
-                    Repeats::OnResume if index == 0 => number > 0,
-                    Repeats::OnResume => resume_at == Some(before),
-                };
-                if reasoned {
+                let is_retry = self.repeats == Repeats::OnRetry && index > 0 && connection[index - 1] == *id;
+                let is_resume = if index == 0 { number > 0 } else { resume_at == Some(before) };
+                if is_retry {
                     findings.repeated += 1;
-                    resume_at = (self.repeats == Repeats::OnResume).then_some(before + 1);
+                } else if is_resume {
+                    findings.repeated += 1;
+                    resume_at = Some(before + 1);
                 } else {
                     findings.duplicated.push(Finding { who: self.name.clone(), id: id.clone() });
                 }
@@ -328,6 +328,20 @@ mod tests {
         assert!(findings.is_clean(), "{findings}");
         assert_eq!(findings.repeated, 2);
         called(&mut history, "rewound", "abcb");
+        assert_eq!(ids(&history.check().duplicated), "b");
+    }
+
+    #[test]
+    fn a_callback_whose_cursor_went_back_repeats_from_there_and_leaves_nothing_out() {
+        let mut history = history("abcd");
+        let rewound = |name: &str, history: &mut History<char>, parts: [&str; 2]| {
+            history.seen(name, Repeats::OnRetry, parts.map(|part| part.chars().collect()).to_vec());
+        };
+        rewound("resumed", &mut history, ["abbc", "bbcd"]);
+        assert!(history.check().is_clean(), "{}", history.check());
+        rewound("disordered", &mut history, ["abc", "bd"]);
+        assert_eq!(ids(&history.check().out_of_order), "d");
+        rewound("repeating", &mut history, ["abc", "bcdb"]);
         assert_eq!(ids(&history.check().duplicated), "b");
     }
 

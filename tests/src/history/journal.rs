@@ -101,6 +101,8 @@ pub enum What {
     FaultBegins {
         /// Its name.
         fault: String,
+        /// Redis may lose by it what it acknowledged, and with that the cursors of callbacks.
+        rewinds: bool,
     },
     /// What the fault broke has been made whole.
     FaultEnds {

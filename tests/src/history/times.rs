@@ -106,7 +106,7 @@ mod tests {
     }
 
     fn fault() -> Read {
-        journal(&[(1000, What::FaultBegins { fault: "f".to_owned() })])
+        journal(&[(1000, What::FaultBegins { fault: "f".to_owned(), rewinds: false })])
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Topic {
     pub readers: Vec<Reader>,
     /// Get Current Context at the end: the hub and its answer.
     pub contexts: Vec<(usize, String)>,
+    /// When Redis may have begun to go back to an older state.
+    pub rewinds: Vec<u64>,
 }
 
 /// One event that somebody published.
@@ -167,7 +169,11 @@ pub fn topics(journals: &[Read]) -> Vec<Topic> {
             }
         }
     }
-    topics.into_values().collect()
+    let lines = journals.iter().flat_map(|journal| &journal.lines);
+    let rewinds = lines.filter(|line| matches!(line.what, What::FaultBegins { rewinds: true, .. }));
+    let rewinds: Vec<u64> = rewinds.map(|line| line.at).collect();
+    let with_rewinds = |topic| Topic { rewinds: rewinds.clone(), ..topic };
+    topics.into_values().map(with_rewinds).collect()
 }
 
 fn named<'a>(topics: &'a mut BTreeMap<String, Topic>, name: &str) -> &'a mut Topic {
