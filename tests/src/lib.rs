@@ -6,6 +6,7 @@
 
 pub mod callback_server;
 pub mod certs;
+pub mod chance;
 pub mod client;
 pub mod conformance;
 pub mod distorting_proxy;

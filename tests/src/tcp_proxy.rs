@@ -1,10 +1,12 @@
 //! A TCP proxy whose link can be spoiled while it runs: what a network does, without a privilege to change the network's.
 //!
-//! A [`TcpProxy`] stands before one server, on a port of its own that it never gives back while it lives. Each direction
+//! A [`TcpProxy`] stands before one server, on a port of its own that it keeps while it lives. Each direction
 //! of its connections, old and new, goes at a [`Pace`]. [`TcpProxy::cut`] ends all of them with RST and refuses new ones;
 //! [`TcpProxy::mend`] makes it a plain wire again. What a silent link was given it passes on later, as TCP does when the
 //! network is back: it loses no bytes of a connection that lives.
 
+use std::fmt::{Debug, Formatter};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ const BACKLOG: u32 = 1024;
 const BUFFER_BYTES: usize = 16 * 1024;
 /// Reads that may be on their way in one direction: with a delay, this many [`BUFFER_BYTES`] fit into it.
 const CHUNKS_UNDERWAY: usize = 64;
+/// What the kernel takes before the proxy has read it: little, so that a link that is slow is felt by who sends.
+const WINDOW_BYTES: u32 = 32 * 1024;
 /// Writes of a throttled link in each second.
 const WRITES_A_SECOND: u64 = 20;
 
@@ -63,6 +67,7 @@ enum Link {
 /// A running proxy; dropping it ends its connections.
 pub struct TcpProxy {
     address: SocketAddr,
+    server: watch::Sender<Option<SocketAddr>>,
     link: watch::Sender<Link>,
     task: JoinHandle<()>,
     /// Bound and never listening: it keeps the port while the link is cut.
@@ -72,15 +77,28 @@ pub struct TcpProxy {
 impl TcpProxy {
     /// A plain wire to `server`, on a port of loopback that the system chooses. Must be called within a runtime.
     pub fn start(server: SocketAddr) -> Result<TcpProxy> {
+        let proxy = TcpProxy::unconnected()?;
+        proxy.lead_to(server);
+        Ok(proxy)
+    }
+
+    /// One whose server is not known yet: who connects waits for [`TcpProxy::lead_to`].
+    pub fn unconnected() -> Result<TcpProxy> {
         let port = TcpSocket::new_v4()?;
         port.set_reuseport(true)?;
         port.bind((Ipv4Addr::LOCALHOST, 0).into()).context("no port for a proxy")?;
         let address = port.local_addr()?;
+        let server = watch::Sender::new(None);
         let link = watch::Sender::new(Link::Open(Paces::default()));
         // Listening before anybody is told the address.
         let listener = listen(address)?;
-        let task = tokio::spawn(serve(listener, address, server, link.subscribe()));
-        Ok(TcpProxy { address, link, task, _port: port })
+        let task = tokio::spawn(serve(listener, address, server.subscribe(), link.subscribe()));
+        Ok(TcpProxy { address, server, link, task, _port: port })
+    }
+
+    /// New connections lead to this server.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.server.send_replace(Some(server));
     }
 
     /// Where it listens.
@@ -104,6 +122,12 @@ impl TcpProxy {
     }
 }
 
+impl Debug for TcpProxy {
+    fn fmt(&self, out: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(out, "a proxy at {}", self.address)
+    }
+}
+
 impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.task.abort();
@@ -114,12 +138,19 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(true)?;
+    // Of each connection that is accepted.
+    socket.set_recv_buffer_size(WINDOW_BYTES)?;
     socket.bind(address)?;
     Ok(socket.listen(BACKLOG)?)
 }
 
 /// Accepts while the link is open; while it is cut nobody listens.
-async fn serve(first: TcpListener, address: SocketAddr, server: SocketAddr, mut link: watch::Receiver<Link>) {
+async fn serve(
+    first: TcpListener,
+    address: SocketAddr,
+    server: watch::Receiver<Option<SocketAddr>>,
+    mut link: watch::Receiver<Link>,
+) {
     let mut connections = JoinSet::new();
     let mut listener = Some(first);
     loop {
@@ -139,7 +170,7 @@ async fn serve(first: TcpListener, address: SocketAddr, server: SocketAddr, mut 
         tokio::select! {
             accepted = listening.accept() => {
                 if let Ok((client, _)) = accepted {
-                    connections.spawn(connect(client, server, link.clone()));
+                    connections.spawn(connect(client, server.clone(), link.clone()));
                 }
             }
             changed = link.changed() => {
@@ -158,7 +189,11 @@ fn is_cut(link: &watch::Receiver<Link>) -> bool {
 }
 
 /// One connection, from its accept to its end.
-async fn connect(client: TcpStream, server: SocketAddr, mut link: watch::Receiver<Link>) {
+async fn connect(
+    client: TcpStream,
+    mut server: watch::Receiver<Option<SocketAddr>>,
+    mut link: watch::Receiver<Link>,
+) {
     let mut cut = link.clone();
     let cut = async move { drop(cut.wait_for(|link| *link == Link::Cut).await) };
     tokio::pin!(cut);
@@ -166,7 +201,11 @@ async fn connect(client: TcpStream, server: SocketAddr, mut link: watch::Receive
     let opened = async {
         let silent = |link: &Link| matches!(link, Link::Open(paces) if paces.to_server == Pace::Silent);
         let _ = link.wait_for(|link| !silent(link)).await;
-        TcpStream::connect(server).await
+        let known = server.wait_for(Option::is_some).await.map(|server| *server);
+        let Ok(Some(address)) = known else { return Err(ErrorKind::NotConnected.into()) };
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(WINDOW_BYTES)?;
+        socket.connect(address).await
     };
     let opened = tokio::select! {
         opened = opened => opened,
@@ -451,6 +490,17 @@ mod tests {
         assert!(took >= Duration::from_millis(200), "{took:?}");
         proxy.mend();
         assert!(ask(&mut stream, &[1; 300]).await < Duration::from_millis(200));
+    }
+
+    #[tokio::test]
+    async fn who_connects_before_the_server_is_known_waits_for_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = TcpProxy::unconnected().unwrap();
+        let mut here = client(&proxy).await;
+        here.write_all(b"x").await.unwrap();
+        proxy.lead_to(listener.local_addr().unwrap());
+        let (mut there, _) = listener.accept().await.unwrap();
+        assert_eq!(timeout(PATIENCE, there.read_u8()).await.unwrap().unwrap(), b'x');
     }
 
     #[tokio::test]
