@@ -11,6 +11,7 @@ pub mod client;
 pub mod conformance;
 pub mod distorting_proxy;
 pub mod examples;
+pub mod fault_lab;
 pub mod history;
 mod orphans;
 pub mod process;
