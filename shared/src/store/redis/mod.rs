@@ -44,8 +44,8 @@ use self::{
 };
 use super::{
     Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, Departure,
-    DueListener, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot, Store,
-    StoreError, Subscribed, Subscription, WebhookRequest,
+    DueListener, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Revision, Snapshot,
+    Store, StoreError, Subscribed, Subscription, WebhookRequest,
 };
 use crate::{
     protocol::{SubscriptionId, TopicKey, json},
@@ -198,7 +198,12 @@ impl Store for RedisStore {
         self.write_commit(topic, commit).await
     }
 
-    async fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Result<Option<Vec<String>>> {
+    async fn content(
+        &self,
+        topic: TopicKey,
+        prefix: &str,
+        revision: Revision,
+    ) -> Result<Option<Vec<String>>> {
         self.read_content(topic, prefix, revision).await
     }
 
@@ -288,6 +293,10 @@ impl Store for RedisStore {
 
     async fn orphan(&self, node: &str, grace: Duration) -> Result<usize> {
         self.orphan_node(node, grace).await
+    }
+
+    fn interruptions(&self) -> u64 {
+        self.bells.interruptions()
     }
 
     async fn now(&self) -> Result<u64> {

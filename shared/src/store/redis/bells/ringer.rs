@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -138,6 +138,7 @@ impl Ringer {
         }
         serving.compare().await?;
         *has_served = true;
+        serving.ringer.wanted.connected.fetch_add(1, Ordering::Relaxed);
         let mut probes = interval(PROBE_EVERY);
         probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
