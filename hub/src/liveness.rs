@@ -3,7 +3,9 @@
 //! While it is renewed, the subscriptions of those sockets are this node's. When the node dies,
 //! others let go of them. A node that could not renew its lease in time (it was stopped for a
 //! while, say) may have lost some: it finds out which, and sends their subscribers away, who come
-//! back and miss nothing.
+//! back and miss nothing. So it does after the connections to the store have been interrupted, for
+//! the store may have lost what it was told last; then the node also looks whether the events are
+//! there that it has accepted.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -11,7 +13,10 @@ use std::{
 };
 
 use actix_web::web;
-use shared::store::{CursorMove, StoreError};
+use shared::{
+    publisher::PublishError,
+    store::{CursorMove, StoreError},
+};
 
 use crate::{
     node::Node,
@@ -46,30 +51,63 @@ impl Liveness {
 pub async fn live(node: web::Data<Node>) {
     let mut ticks = tokio::time::interval(RENEW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut looks = 0;
+    let mut doubts = Doubts { interruptions: node.store.interruptions(), ..Doubts::default() };
     loop {
         ticks.tick().await;
-        if let Err(error) = renew(&node, &mut looks).await {
+        if let Err(error) = renew(&node, &mut doubts).await {
             tracing::warn!(%error, "the node cannot say that it lives; trying again");
         }
     }
 }
 
-/// `looks` is how often lost sockets are still to be looked for.
-async fn renew(node: &web::Data<Node>, looks: &mut u32) -> Result<(), StoreError> {
+/// What the node believes and has to look at.
+#[derive(Default)]
+struct Doubts {
+    /// How often lost sockets are still to be looked for.
+    looks: u32,
+    /// Whether lost events are still to be looked for.
+    has_lost_events: bool,
+    /// How often the connections to the store had been interrupted at the last look.
+    interruptions: u64,
+}
+
+async fn renew(node: &web::Data<Node>, doubts: &mut Doubts) -> Result<(), StoreError> {
     let was_known = node.liveness.0.load(Ordering::Acquire);
     let renewed = node.store.register_node(&node.id, LEASE).await;
+    let interruptions = node.store.interruptions();
+    if interruptions != doubts.interruptions {
+        *doubts = Doubts { looks: LOOKS, has_lost_events: true, interruptions };
+    }
     // An error may hide the one answer that says so.
     if was_known && !matches!(renewed, Ok(true)) {
-        *looks = LOOKS;
+        doubts.looks = LOOKS;
     }
     renewed?;
     node.liveness.0.store(true, Ordering::Release);
-    if *looks > 0 {
+    if doubts.has_lost_events {
+        look_for_losses(node).await?;
+        doubts.has_lost_events = false;
+    }
+    if doubts.looks > 0 {
         close_lost(node).await?;
-        *looks -= 1;
+        doubts.looks -= 1;
     }
     Ok(())
+}
+
+async fn look_for_losses(node: &web::Data<Node>) -> Result<(), StoreError> {
+    match node.publisher.look_for_losses().await {
+        Ok(0) => Ok(()),
+        Ok(topics) => {
+            tracing::error!(
+                topics,
+                "Redis has lost events that had been accepted: their subscribers are told"
+            );
+            Ok(())
+        }
+        Err(PublishError::Store(error)) => Err(error),
+        Err(other) => Err(StoreError::Unavailable(other.to_string())),
+    }
 }
 
 async fn close_lost(node: &web::Data<Node>) -> Result<(), StoreError> {

@@ -182,6 +182,11 @@ impl Hub {
         self.program.metrics().await
     }
 
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        self.program.process.log_tail()
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.program.process
@@ -229,6 +234,11 @@ impl Worker {
     /// What it measures about itself.
     pub async fn metrics(&self) -> Result<Metrics> {
         self.program.metrics().await
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        self.program.process.log_tail()
     }
 
     /// The process.

@@ -164,8 +164,8 @@ impl<'w> Delivery<'w> {
     }
 
     async fn deliver(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
-        if self.has_missed() {
-            return self.begin_anew(subscription).await;
+        if let Some(gap) = self.claim.gap {
+            return self.begin_anew(subscription, gap).await;
         }
         loop {
             self.pass_over(subscription);

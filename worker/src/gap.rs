@@ -1,14 +1,16 @@
-//! A subscriber that has missed what the log no longer holds: that is never silent.
+//! A subscriber from whose cursor the log does not go on: that is never silent.
 //!
-//! The others are told with a SyncError (FC-NOT-03), and so is the subscriber itself; then it is
-//! sent what is open now, as one that has just joined.
+//! Either it has missed what the log no longer holds: then the others are told with a SyncError
+//! (FC-NOT-03), and so is the subscriber itself. Or Redis has lost the end of the log, which it has
+//! seen: then all are told. After that it is sent what is open now, as one that has just joined.
 
 use shared::{
     protocol::webhook::Mode,
     publisher::{PublishError, read_state},
     session::Entry,
     store::{
-        Activated, Activation, Holder, Position, Progress, Release, StoreError, Subscription, WebhookRequest,
+        Activated, Activation, Gap, Holder, Position, Progress, Release, StoreError, Subscription,
+        WebhookRequest,
     },
     telemetry::metrics::METRICS,
 };
@@ -23,21 +25,15 @@ use crate::{
 const MAX_CONFLICTS: u32 = 20;
 
 impl Delivery<'_> {
-    /// Is something gone between the cursor and what the claim brought?
-    pub(crate) fn has_missed(&self) -> bool {
-        let cursor = self.progress.cursor;
-        match self.batch.front() {
-            Some(first) => first.previous > cursor,
-            // All that there was up to the head is gone.
-            None => self.claim.head.is_some_and(|head| head > cursor),
-        }
-    }
-
     /// Tells of it, and starts again at the head.
-    pub(crate) async fn begin_anew(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
+    pub(crate) async fn begin_anew(
+        &mut self,
+        subscription: &Subscription,
+        gap: Gap,
+    ) -> Result<Served, Interruption> {
         METRICS.gaps.inc();
-        warn!(topic = ?self.claim.address.topic, subscription = ?self.claim.address.id, "the log no longer holds all that a subscriber has not got");
-        let missed = self.deliverer.publisher.report_missed(subscription, self.progress.cursor).await;
+        warn!(topic = ?self.claim.address.topic, subscription = ?self.claim.address.id, ?gap, "the log does not go on from where a subscriber has come");
+        let missed = self.deliverer.publisher.report_missed(subscription, self.progress.cursor, gap).await;
         let told = missed.map_err(|error| match error {
             PublishError::Store(error) => error,
             other => StoreError::Unavailable(other.to_string()),

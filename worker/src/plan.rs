@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     fn at(millis: u64) -> Position {
-        Position { millis, sequence: 0 }
+        Position { millis, ..Position::START }
     }
 
     fn waiting(millis: u64) -> Waiting {

@@ -1,32 +1,35 @@
-//! Subscribers that have missed what the log no longer holds: that is never silent.
+//! Subscribers from whose position the log does not go on: that is never silent.
 //!
-//! The others are told with a SyncError (FC-NOT-03), and so is the subscriber itself; then it is
-//! sent what is open now, as one that has just joined.
+//! Either they have missed what the log no longer holds: then the others are told with a SyncError
+//! (FC-NOT-03), and so is the subscriber itself. Or Redis has lost the end of the log, which they have
+//! seen: then all are told. After that the subscriber is sent what is open now, as one that has just
+//! joined.
 
 use shared::{
     publisher::PublishError,
-    store::{Position, StoreError},
+    store::{Gap, Position, StoreError},
     telemetry::metrics::METRICS,
 };
 
-use super::{Joiner, topic::Relay};
+use super::{Joiner, recent::Recent, topic::Relay};
 use crate::socket::begin_reading;
 
 impl Relay {
-    /// Entries after this position are gone: all sockets that were served up to it begin anew.
-    pub(super) fn interrupt(&mut self, after: Position) {
+    /// The log does not go on from this position: all sockets that were served up to it begin anew.
+    pub(super) fn interrupt(&mut self, after: Position, gap: Gap) {
         METRICS.gaps.inc();
-        tracing::error!(topic = ?self.topic, %after, "entries of the log are gone before they were read");
+        tracing::error!(topic = ?self.topic, %after, ?gap, "a log does not go on from where it was read");
+        self.recent = Recent::default();
         for (events, socket) in self.members.take_all() {
             socket.outbox.leave_at(after);
-            self.waiting.push(Joiner::having_missed(events, socket, after));
+            self.waiting.push(Joiner::having_missed(events, socket, after, gap));
         }
     }
 
     /// Tells of it, and has the socket served from the head on. `false` when it holds its
     /// subscription no longer.
-    pub(super) async fn begin_anew(&self, joiner: &mut Joiner) -> Result<bool, StoreError> {
-        let told = self.node.publisher.report_missed(&joiner.subscription, joiner.cursor).await;
+    pub(super) async fn begin_anew(&self, joiner: &mut Joiner, gap: Gap) -> Result<bool, StoreError> {
+        let told = self.node.publisher.report_missed(&joiner.subscription, joiner.cursor, gap).await;
         let told = told.map_err(|error| match error {
             PublishError::Store(error) => error,
             other => StoreError::Unavailable(other.to_string()),
@@ -36,7 +39,8 @@ impl Relay {
         let begun = begin_reading(&self.node, &joiner.subscription, connection, snapshot, Some(told)).await?;
         if let Some(cursor) = begun {
             joiner.pass(cursor);
-            joiner.has_missed = false;
+            joiner.has_missed = None;
+            joiner.attached_at = cursor;
         }
         Ok(begun.is_some())
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use shared::{
     protocol::confirmation,
     session::{EntryKind, SubscriptionChange},
-    store::{Position, StoreError},
+    store::{Gap, Position, StoreError},
     telemetry::metrics::METRICS,
 };
 use tokio::time::Instant;
@@ -69,17 +69,22 @@ impl Relay {
     }
 
     async fn bring_up(&mut self, joiner: &mut Joiner) -> Result<Stage, StoreError> {
-        if joiner.has_missed && !self.begin_anew(joiner).await? {
+        if let Some(gap) = joiner.has_missed
+            && !self.begin_anew(joiner, gap).await?
+        {
             return Ok(Stage::Over);
         }
         if joiner.needs() > self.position {
             return Ok(Stage::Ahead);
         }
         while joiner.cursor != self.position {
-            let missed = self.after(joiner.cursor).await?;
+            let (missed, gap) = self.after(joiner.cursor).await?;
+            if let Some(gap) = gap {
+                return Ok(has_missed(joiner, gap));
+            }
             for rendered in &missed {
                 if rendered.entry.previous != joiner.cursor {
-                    return Ok(self.has_missed(joiner));
+                    return Ok(has_missed(joiner, Gap::Trimmed));
                 }
                 if let Some(stage) = self.hand(joiner, rendered).await? {
                     return Ok(stage);
@@ -87,28 +92,20 @@ impl Relay {
                 joiner.pass(rendered.entry.position);
             }
             if missed.is_empty() {
-                return Ok(self.has_missed(joiner));
+                return Ok(has_missed(joiner, Gap::Trimmed));
             }
         }
         Ok(Stage::UpToDate)
     }
 
-    /// What comes after its cursor is gone: it begins anew when it is looked at next.
-    fn has_missed(&mut self, joiner: &mut Joiner) -> Stage {
-        METRICS.gaps.inc();
-        tracing::error!(subscription = ?joiner.subscription.id, after = %joiner.cursor, "the log no longer holds all that a subscriber has not got");
-        joiner.has_missed = true;
-        Stage::Ahead
-    }
-
     /// Entries after a position, up to the relay's: all of them if they are recent, else a page.
-    async fn after(&self, position: Position) -> Result<Vec<Arc<Rendered>>, StoreError> {
+    async fn after(&self, position: Position) -> Result<(Vec<Arc<Rendered>>, Option<Gap>), StoreError> {
         if let Some(entries) = self.recent.after(position) {
-            return Ok(entries);
+            return Ok((entries, None));
         }
         let page = self.node.store.log(self.topic.key(), position, PAGE).await?;
         let up_to_here = page.entries.into_iter().take_while(|entry| entry.position <= self.position);
-        Ok(up_to_here.map(|entry| Arc::new(Rendered::new(entry))).collect())
+        Ok((up_to_here.map(|entry| Arc::new(Rendered::new(entry))).collect(), page.gap))
     }
 
     /// Hands one entry over. A stage, if it was not taken or is the last.
@@ -156,4 +153,12 @@ impl Relay {
         close(&joiner.socket, closing);
         Stage::Over
     }
+}
+
+/// The log does not go on from its cursor: it begins anew when it is looked at next.
+fn has_missed(joiner: &mut Joiner, gap: Gap) -> Stage {
+    METRICS.gaps.inc();
+    tracing::error!(subscription = ?joiner.subscription.id, after = %joiner.cursor, ?gap, "the log does not go on from where a subscriber has come");
+    joiner.has_missed = Some(gap);
+    Stage::Ahead
 }

@@ -30,7 +30,7 @@ use std::{
 use actix_web::web;
 use shared::{
     protocol::{EventFilter, TopicKey},
-    store::{Address, Connection, Position, Subscription},
+    store::{Address, Connection, Gap, Position, Subscription},
 };
 use tokio::sync::mpsc;
 
@@ -57,8 +57,8 @@ pub struct Joiner {
     cursor: Position,
     /// Since when it has taken nothing more.
     stalled_since: Option<Instant>,
-    /// Is something gone from the log that comes after its cursor?
-    has_missed: bool,
+    /// Why the log does not go on from its cursor, if it does not.
+    has_missed: Option<Gap>,
 }
 
 impl Joiner {
@@ -69,14 +69,14 @@ impl Joiner {
         attached_at: Position,
         cursor: Position,
     ) -> Self {
-        Self { subscription, socket, attached_at, cursor, stalled_since: None, has_missed: false }
+        Self { subscription, socket, attached_at, cursor, stalled_since: None, has_missed: None }
     }
 
-    /// A socket that was served, up to a position behind which entries are gone.
-    fn having_missed(events: EventFilter, socket: SocketHandle, cursor: Position) -> Self {
+    /// A socket that was served up to a position from which the log does not go on.
+    fn having_missed(events: EventFilter, socket: SocketHandle, cursor: Position, gap: Gap) -> Self {
         let mut subscription = Subscription::clone(&socket.subscription);
         subscription.terms.events = events;
-        Self { has_missed: true, ..Self::new(subscription, socket, cursor, cursor) }
+        Self { has_missed: Some(gap), ..Self::new(subscription, socket, cursor, cursor) }
     }
 
     /// How far the relay must have come before it can serve the socket. Then it also knows of all

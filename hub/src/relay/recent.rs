@@ -90,12 +90,15 @@ impl Recent {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::value::RawValue;
-    use shared::session::{Audience, Entry, Notice};
+    use shared::{
+        session::{Audience, Entry, Notice},
+        store::Revision,
+    };
 
     use super::*;
 
     fn at(sequence: u64) -> Position {
-        Position { millis: 7, sequence }
+        Position { millis: 7, sequence, ..Position::START }
     }
 
     fn rendered(sequence: u64) -> Arc<Rendered> {
@@ -105,7 +108,7 @@ mod tests {
         let entry = LogEntry {
             position: at(sequence),
             previous: at(sequence - 1),
-            revision: 1,
+            revision: Revision::NONE,
             entry: Entry::event(notice),
         };
         Arc::new(Rendered::new(Arc::new(entry)))

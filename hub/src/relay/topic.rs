@@ -11,7 +11,7 @@ use actix_web::web;
 use shared::{
     protocol::{SubscriptionId, Topic, TopicKey, confirmation},
     session::{EntryKind, SubscriptionChange},
-    store::{Listener, LogEntry, LogPage, Position, Rung, StoreError, Subscription},
+    store::{Gap, Listener, LogEntry, LogPage, Position, Rung, StoreError, Subscription},
     telemetry::metrics::METRICS,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -160,7 +160,7 @@ impl Relay {
     async fn heard(&mut self, entry: Arc<LogEntry>) {
         if entry.previous == self.position {
             self.take(entry).await;
-        } else if entry.position > self.position {
+        } else if !self.position.covers(entry.position) {
             self.catch_up_at = Some(Instant::now());
         }
     }
@@ -236,18 +236,19 @@ impl Relay {
         self.catch_up_at = None;
         loop {
             match self.node.store.log(self.topic.key(), self.position, PAGE).await {
-                Ok(LogPage { entries, head, has_more }) => {
-                    for entry in entries {
-                        if entry.previous != self.position {
-                            self.interrupt(self.position);
+                Ok(LogPage { entries, head, gap, has_more }) => {
+                    if let Some(gap) = gap {
+                        self.interrupt(self.position, gap);
+                    }
+                    for (number, entry) in entries.into_iter().enumerate() {
+                        if number > 0 && entry.previous != self.position {
+                            // One between cannot be read.
+                            self.interrupt(self.position, Gap::Trimmed);
                         }
                         self.take(entry).await;
                     }
                     if !has_more {
-                        if head > self.position {
-                            // What the head names has been trimmed, or cannot be read.
-                            self.skip_to(head);
-                        }
+                        self.arrive_at(head);
                         break;
                     }
                 }
@@ -255,18 +256,22 @@ impl Relay {
             }
         }
         // The log was read after all of them were attached: it ends before where they have been.
-        if let Some(beyond) =
-            self.waiting.iter().map(Joiner::needs).max().filter(|needs| *needs > self.position)
-        {
-            self.skip_to(beyond);
+        let position = self.position;
+        for joiner in self.waiting.iter_mut().filter(|joiner| joiner.needs() > position) {
+            joiner.has_missed = Some(Gap::Lost);
         }
         self.admit().await;
     }
 
-    fn skip_to(&mut self, position: Position) {
-        self.interrupt(self.position);
-        self.position = position;
-        self.followed.set(position);
+    /// The log has been read up to its head, and whatever lies between cannot be read.
+    fn arrive_at(&mut self, head: Position) {
+        if head != self.position {
+            if !self.members.is_empty() {
+                self.interrupt(self.position, Gap::Trimmed);
+            }
+            self.position = head;
+            self.followed.set(head);
+        }
     }
 
     pub(super) fn try_again(&mut self, error: &StoreError) {

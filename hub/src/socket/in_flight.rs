@@ -190,14 +190,17 @@ impl InFlight {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::value::RawValue;
-    use shared::session::{Audience, Entry, Notice};
+    use shared::{
+        session::{Audience, Entry, Notice},
+        store::Revision,
+    };
 
     use super::*;
 
     const ACK: Duration = Duration::from_secs(10);
 
     fn at(sequence: u64) -> Position {
-        Position { millis: 1, sequence }
+        Position { millis: 1, sequence, ..Position::START }
     }
 
     fn entry(sequence: u64) -> Arc<LogEntry> {
@@ -207,7 +210,7 @@ mod tests {
         Arc::new(LogEntry {
             position: at(sequence),
             previous: at(sequence - 1),
-            revision: sequence,
+            revision: Revision::NONE,
             entry: Entry::event(notice),
         })
     }

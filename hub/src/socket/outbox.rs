@@ -67,7 +67,8 @@ impl Outbox {
         };
         // Read after the relay's position: an entry is in flight before it counts as followed.
         let cursor = self.in_flight().cursor(followed);
-        (cursor > *lock(&self.saved)).then_some(cursor)
+        // Not only when it is later: after a loss the log may go on at an earlier place.
+        (cursor != *lock(&self.saved)).then_some(cursor)
     }
 
     /// What is to be saved, if the cursor has moved since it was saved last.

@@ -30,9 +30,11 @@ pub enum Reason {
     Gone,
     /// What it had not got yet is no longer kept: it cannot get it any more.
     Missed,
+    /// The hub's store has lost events that had been accepted: nobody can be sure who has seen them.
+    Lost,
 }
 
-/// One subscriber that is out of step, once: the cause of exactly one SyncError.
+/// One subscriber that is out of step, or the hub itself, once: the cause of exactly one SyncError.
 #[derive(Debug, Clone)]
 pub struct Cause<'a> {
     /// The session.
@@ -42,8 +44,8 @@ pub struct Cause<'a> {
     /// Which of many it is: where the event is in the log (a resent one may fail again), or what
     /// tells this absence or loss from another.
     pub mark: &'a str,
-    /// The subscription that did not follow.
-    pub subscription: SubscriptionId,
+    /// The subscription that did not follow; `None` when it is the hub itself.
+    pub subscription: Option<SubscriptionId>,
     /// `subscriber.name`, if it gave one.
     pub subscriber_name: Option<&'a str>,
     /// What happened.
@@ -56,7 +58,7 @@ impl Cause<'_> {
         let hash = Sha256::new()
             .chain_update(self.topic.key().as_bytes())
             .chain_update(self.mark)
-            .chain_update(self.subscription.to_string())
+            .chain_update(self.subscription.map_or_else(String::new, |id| id.to_string()))
             .finalize();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&hash[..16]);
@@ -65,7 +67,8 @@ impl Cause<'_> {
 
     /// The SyncError, as if a subscriber had posted it. `timestamp` is ISO 8601.
     pub fn message(&self, severity: Severity, timestamp: &str) -> String {
-        let subscriber = self.subscriber_name.unwrap_or("an unnamed subscriber");
+        let unnamed = if self.subscription.is_some() { "an unnamed subscriber" } else { "the hub" };
+        let subscriber = self.subscriber_name.unwrap_or(unnamed);
         let event = self.event.map_or("an event", |(_, name)| name.as_str());
         let diagnostics = match self.reason {
             Reason::Refused(status) => format!("{subscriber} refused {event} with status {status}"),
@@ -73,6 +76,9 @@ impl Cause<'_> {
             Reason::Unanswered => format!("{subscriber} did not answer {event} in time"),
             Reason::Gone => format!("{subscriber} has lost its connection and did not come back"),
             Reason::Missed => format!("{subscriber} has missed events that are no longer kept"),
+            Reason::Lost => {
+                format!("{subscriber} has lost events that it had accepted: ask for the current context")
+            }
         };
         let coding = |system: &str, code: &str| json!({"system": format!("https://fhircast.hl7.org/events/syncerror/{system}"), "code": code});
         let of_event = self.event.into_iter();
@@ -116,7 +122,7 @@ mod tests {
             topic: &topic,
             event: Some(("e1", &event_name)),
             mark: "1-0",
-            subscription: SubscriptionId::random(1),
+            subscription: Some(SubscriptionId::random(1)),
             subscriber_name: Some("Acme"),
             reason: Reason::Refused(409),
         };
@@ -161,5 +167,9 @@ mod tests {
             gone.contains("Acme has lost its connection") && !gone.contains("eventid"),
             "FC-NOT-04: {gone}"
         );
+
+        (cause.subscription, cause.subscriber_name, cause.reason) = (None, None, Reason::Lost);
+        let lost = cause.message(Severity::Error, "2026-01-01T00:00:00Z");
+        assert!(lost.contains("the hub has lost events") && Event::read(&lost).is_ok(), "{lost}");
     }
 }

@@ -11,10 +11,13 @@
 //! - A [`Store::commit`] happens whole or not at all, and only on the revision that was expected.
 //!   What it returned as committed is read by every later reader, in the one order of the topic.
 //! - An entry names its predecessor: who sees it knows whether it has missed one.
+//! - No position and no revision is given twice, not even when Redis has lost the end of a log and
+//!   goes on from an earlier entry ([`History`]): whoever knows of something lost finds out ([`Gap`]).
 //! - A bell may be lost, the log is not: after [`Rung::Interrupted`], read the log.
 //! - Times are the store's clock, never a node's.
 //! - Who holds a subscription (a connection, a claim) is the only one who can move its cursor.
 
+mod history;
 pub mod memory;
 pub mod open;
 mod position;
@@ -26,6 +29,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+pub use history::{History, NotARevision, Revision};
 pub use position::{NotAPosition, Position};
 pub use subscription::{
     Absence, Activated, Activation, Address, Attached, Channel, Claim, Connection, CursorMove, Departure,
@@ -86,7 +90,7 @@ impl From<&Limits> for Retention {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// How often its fields have changed.
-    pub revision: u64,
+    pub revision: Revision,
     /// The last entry of the log.
     pub head: Position,
     /// The fields of the session.
@@ -97,7 +101,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// The revision that it was decided on; `None` when it holds on any.
-    pub revision: Option<u64>,
+    pub revision: Option<Revision>,
     /// The fields to write, or to delete.
     pub writes: Vec<(String, Option<String>)>,
     /// What changes in the topic's content; nothing changes anywhere if it cannot be.
@@ -127,7 +131,7 @@ pub enum Committed {
         /// Where.
         position: Position,
         /// The session's revision from now on.
-        revision: u64,
+        revision: Revision,
     },
     /// The session has changed: decide again with this.
     Conflict(Snapshot),
@@ -145,7 +149,7 @@ pub struct LogEntry {
     /// The entry before it.
     pub previous: Position,
     /// The revision of the session after it.
-    pub revision: u64,
+    pub revision: Revision,
     /// What it says.
     pub entry: Entry,
 }
@@ -156,10 +160,22 @@ pub struct LogPage {
     /// The entries after the position that was asked for, in order, up to the limit, or up to the
     /// bytes that one page has.
     pub entries: Vec<Arc<LogEntry>>,
-    /// The last entry that the log had when it was read; `entries` may already go beyond it.
+    /// The last entry that the log had when it was read.
     pub head: Position,
+    /// What is wrong between that position and these entries, if they do not follow it.
+    pub gap: Option<Gap>,
     /// Did it end before the log did, as far as is known?
     pub has_more: bool,
+}
+
+/// Why entries do not follow a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gap {
+    /// What came between is older or more than the log keeps.
+    Trimmed,
+    /// The log does not know the position, and goes on from an earlier one: the end of its history,
+    /// with that position, has been lost.
+    Lost,
 }
 
 /// A topic's bell rang.
@@ -226,7 +242,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// The values of the content whose names begin with `prefix`, in the order of their names.
     /// `None` when the session is at another revision.
-    async fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Result<Option<Vec<String>>>;
+    async fn content(&self, topic: TopicKey, prefix: &str, revision: Revision)
+    -> Result<Option<Vec<String>>>;
 
     /// At most `limit` entries after a position, fewer if they are large.
     async fn log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage>;
@@ -307,6 +324,10 @@ pub trait Store: Send + Sync + 'static {
     /// Lets go of all subscriptions that a node holds, as [`detach`](Self::detach) does, and
     /// forgets the node unless it is alive again. Returns how many there were.
     async fn orphan(&self, node: &str, grace: Duration) -> Result<usize>;
+
+    /// How often this process has connected to the store's servers, the first times included. When it
+    /// grows, the store may have lost the end of its history, and with it what this process knows.
+    fn interruptions(&self) -> u64;
 
     /// The store's clock, in milliseconds since 1970.
     async fn now(&self) -> Result<u64>;

@@ -4,8 +4,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use super::History;
+
 /// The id of a log entry: when the store accepted it, in milliseconds since 1970 by the store's
-/// clock, and a counter within the millisecond. Positions grow along the log.
+/// clock, a counter within the millisecond, and the history that it belongs to.
+///
+/// Positions grow along a log. Of one that the log has lost and one that took its place neither is
+/// the later, whatever their numbers say: ask whether they are equal.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Position {
@@ -13,16 +18,23 @@ pub struct Position {
     pub millis: u64,
     /// The number of the entry within that millisecond.
     pub sequence: u64,
+    /// Who wrote it.
+    pub history: History,
 }
 
 impl Position {
     /// Before the first entry of any log.
-    pub const START: Self = Self { millis: 0, sequence: 0 };
+    pub const START: Self = Self { millis: 0, sequence: 0, history: History(0) };
+
+    /// Is the other one of the same history, and not later? Then who is here has had it.
+    pub fn covers(&self, other: Self) -> bool {
+        self.history == other.history && other <= *self
+    }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.millis, self.sequence)
+        write!(f, "{}-{}@{}", self.millis, self.sequence, self.history)
     }
 }
 
@@ -35,9 +47,11 @@ impl FromStr for Position {
     type Err = NotAPosition;
 
     fn from_str(text: &str) -> Result<Self, NotAPosition> {
-        let (millis, sequence) = text.split_once('-').ok_or(NotAPosition)?;
+        let (place, history) = text.split_once('@').ok_or(NotAPosition)?;
+        let (millis, sequence) = place.split_once('-').ok_or(NotAPosition)?;
         let number = |digits: &str| digits.parse().map_err(|_| NotAPosition);
-        Ok(Self { millis: number(millis)?, sequence: number(sequence)? })
+        let history = history.parse().map_err(|_| NotAPosition)?;
+        Ok(Self { millis: number(millis)?, sequence: number(sequence)?, history })
     }
 }
 
@@ -61,11 +75,20 @@ mod tests {
 
     #[test]
     fn positions_are_ordered_as_numbers_and_survive_their_text() {
-        let (early, late): (Position, Position) = ("9-10".parse().unwrap(), "10-2".parse().unwrap());
+        let (early, late): (Position, Position) = ("9-10@0".parse().unwrap(), "10-2@0".parse().unwrap());
         assert!(Position::START < early && early < late);
-        assert_eq!(late.to_string(), "10-2");
-        for text in ["", "1", "1-", "-1", "a-b", "1-2-3"] {
+        assert_eq!(late.to_string(), "10-2@00000000");
+        assert_eq!(late.to_string().parse(), Ok(late));
+        for text in ["", "1", "1-2", "1-@0", "-1@0", "a-b@0", "1-2-3@0", "1-2@g"] {
             assert!(text.parse::<Position>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_same_place_in_two_histories_is_two_positions() {
+        let (lost, new): (Position, Position) = ("9-1@1".parse().unwrap(), "9-1@2".parse().unwrap());
+        assert_ne!(lost, new);
+        assert!(!lost.covers(new) && !new.covers(lost) && new.covers(new));
+        assert!(new.covers("9-0@2".parse().unwrap()) && !new.covers("9-2@2".parse().unwrap()));
     }
 }

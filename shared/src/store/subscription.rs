@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogEntry, Position, Snapshot};
+use super::{Gap, LogEntry, Position, Revision, Snapshot};
 use crate::{
     protocol::{
         SubscriptionId, Topic, TopicKey,
@@ -137,7 +137,7 @@ pub struct Activation {
     /// Who holds the subscription.
     pub holder: Holder,
     /// The revision of the session that `entries` were made from.
-    pub revision: u64,
+    pub revision: Revision,
     /// Does it begin anew although it has been read already? What it has not got is gone from the
     /// log then.
     pub is_restart: bool,
@@ -217,9 +217,8 @@ pub struct Claim {
     pub absence: Option<Absence>,
     /// What comes after the cursor, as far as one claim reads.
     pub entries: Vec<Arc<LogEntry>>,
-    /// The head of the log, if `entries` reach up to it: what lies between the last of them and
-    /// the head is no longer in the log.
-    pub head: Option<Position>,
+    /// What is wrong between the cursor and `entries`, if they do not follow it.
+    pub gap: Option<Gap>,
     /// The store's clock at the claim, in milliseconds since 1970.
     pub now: u64,
 }

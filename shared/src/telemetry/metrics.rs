@@ -108,6 +108,8 @@ labels! {
         Gone = "gone",
         /// A subscriber has missed what is no longer kept.
         Missed = "missed",
+        /// The store has lost events that had been accepted.
+        Lost = "lost",
     }
 
     /// What became of one request to a callback.

@@ -15,10 +15,10 @@ use harness::{
 
 use crate::{
     messages::patient_open,
-    setups::{Kind, Setup, confirmed, on_both_setups},
+    setups::{Kind, Setup, confirmed, on_each_setup},
 };
 
-on_both_setups![an_event_to_a_thousand_sockets_is_rendered_once];
+on_each_setup![an_event_to_a_thousand_sockets_is_rendered_once];
 
 /// How often each command has been called since the counts were reset, those called by scripts included.
 async fn command_counts(redis: &Redis) -> BTreeMap<String, u64> {

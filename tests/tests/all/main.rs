@@ -18,6 +18,7 @@ mod faults;
 mod health;
 mod heartbeats;
 mod histories;
+mod losses;
 mod malformed;
 mod messages;
 mod missed_entries;

@@ -22,7 +22,7 @@ use shared::{
     settings::{Redis, RedisUrl},
     store::{
         Activated, Activation, Address, Channel, Commit, Committed, Connection, Departure, Holder, LogEntry,
-        Once, Parting, Position, Progress, Release, Retention, Store, Subscribed, Subscription,
+        Once, Parting, Position, Progress, Release, Retention, Revision, Store, Subscribed, Subscription,
         WebhookRequest, memory::MemoryStore, redis::RedisStore,
     },
 };
@@ -64,9 +64,19 @@ impl Opened {
 }
 
 impl Opened {
+    /// The store's Redis.
+    pub fn server(&self) -> &RedisServer {
+        self.server.as_ref().expect("a store on a Redis of its own")
+    }
+
+    /// The store's Redis, for those who end it.
+    pub fn server_mut(&mut self) -> &mut RedisServer {
+        self.server.as_mut().expect("a store on a Redis of its own")
+    }
+
     /// A connection to the store's Redis, for those who want to see what it holds.
     pub async fn redis(&self) -> redis::aio::MultiplexedConnection {
-        self.server.as_ref().expect("a store on a Redis of its own").connection().await.unwrap()
+        self.server().connection().await.unwrap()
     }
 }
 
@@ -206,10 +216,19 @@ pub fn event(id: &str) -> Entry {
 }
 
 /// A commit of an event, which writes its id into the field `last`.
-pub fn commit(revision: u64, id: &str) -> Commit {
+pub fn commit(revision: Revision, id: &str) -> Commit {
     let writes = vec![("last".to_owned(), Some(id.to_owned()))];
     let once = Once::Request(id.into());
     Commit { revision: Some(revision), writes, content: vec![], max_content_bytes: 0, entry: event(id), once }
+}
+
+/// The revision of a session, or one that is further on or back.
+pub async fn revision(store: &dyn Store, topic: TopicKey, further: i64) -> Revision {
+    let present = store.session(topic, None).await.unwrap().0.revision;
+    match present.number.saturating_add_signed(further) {
+        0 => Revision::NONE,
+        number => Revision { number, ..present },
+    }
 }
 
 /// Commits an event on the session as it is.
@@ -237,18 +256,23 @@ pub fn assert_chained(entries: &[Arc<LogEntry>]) {
     for pair in entries.windows(2) {
         assert!(pair[0].position < pair[1].position, "{pair:?}");
         assert_eq!(pair[0].position, pair[1].previous);
-        assert!(pair[0].revision <= pair[1].revision, "{pair:?}");
+        assert!(pair[0].revision.number <= pair[1].revision.number, "{pair:?}");
     }
 }
 
 /// What a connection brings to a subscription that it reads for the first time.
-pub fn first_reading(connection: &Connection, revision: u64, entries: &[&str]) -> Activation {
+pub fn first_reading(connection: &Connection, revision: Revision, entries: &[&str]) -> Activation {
     let entries = entries.iter().map(|id| event(id)).collect();
     Activation { holder: Holder::Connection(connection.clone()), revision, is_restart: false, entries }
 }
 
 /// What a worker brings to a subscription that it has verified.
-pub fn verification(token: &str, request: &WebhookRequest, revision: u64, entries: &[&str]) -> Activation {
+pub fn verification(
+    token: &str,
+    request: &WebhookRequest,
+    revision: Revision,
+    entries: &[&str],
+) -> Activation {
     let entries = entries.iter().map(|id| event(id)).collect();
     Activation {
         holder: Holder::Claim { token: token.into(), request: Some(Box::new(request.clone())) },

@@ -48,7 +48,7 @@ impl State {
         socket.token = Some(token.clone());
         let subscription = Some(socket.lease.subscription.clone());
         let (is_read, progress) = (socket.cursor.is_some(), socket.progress());
-        let (entries, head) = self.waiting(address, &progress, !is_over && is_read, max_entries);
+        let (entries, gap) = self.waiting(address, &progress, !is_over && is_read, max_entries);
         self.hold(address, hold, is_over, now);
         let request = None;
         Some(Claim {
@@ -61,7 +61,7 @@ impl State {
             is_read,
             absence,
             entries,
-            head,
+            gap,
             now,
         })
     }

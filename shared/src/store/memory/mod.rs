@@ -23,8 +23,8 @@ use async_trait::async_trait;
 use self::state::State;
 use super::{
     Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, Departure,
-    DueListener, Holder, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot,
-    Store, Subscribed, Subscription, WebhookRequest,
+    DueListener, Holder, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Revision,
+    Snapshot, Store, Subscribed, Subscription, WebhookRequest,
 };
 use crate::protocol::{SubscriptionId, TopicKey};
 
@@ -89,7 +89,12 @@ impl Store for MemoryStore {
         self.write(|state, now| state.commit(topic, commit, now))
     }
 
-    async fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Result<Option<Vec<String>>> {
+    async fn content(
+        &self,
+        topic: TopicKey,
+        prefix: &str,
+        revision: Revision,
+    ) -> Result<Option<Vec<String>>> {
         self.read(|state, _| state.content(topic, prefix, revision))
     }
 
@@ -184,6 +189,10 @@ impl Store for MemoryStore {
 
     async fn orphan(&self, node: &str, grace: Duration) -> Result<usize> {
         self.write(|state, now| state.orphan(node, grace, now))
+    }
+
+    fn interruptions(&self) -> u64 {
+        0
     }
 
     async fn now(&self) -> Result<u64> {

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    super::{Activation, Commit, Committed, LogPage, Once, Position, Retention, Snapshot, Subscription},
+    super::{
+        Activation, Commit, Committed, LogPage, Once, Position, Retention, Revision, Snapshot, Subscription,
+    },
     due::DueSet,
     end_of, millis,
     sockets::Socket,
@@ -65,8 +67,9 @@ impl State {
     }
 
     pub fn log(&self, topic: TopicKey, after: Position, limit: usize) -> LogPage {
-        let empty = LogPage { entries: Vec::new(), head: Position::START, has_more: false };
-        self.topics.get(&topic).map_or(empty, |state| state.page(after, limit))
+        self.topics
+            .get(&topic)
+            .map_or_else(|| TopicState::default().page(after, limit), |state| state.page(after, limit))
     }
 
     /// Appends the first entries of a subscription: it reads from behind the returned position.
@@ -111,10 +114,10 @@ impl State {
         lapsed.map(|(id, _)| id.clone()).collect()
     }
 
-    pub fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Option<Vec<String>> {
+    pub fn content(&self, topic: TopicKey, prefix: &str, revision: Revision) -> Option<Vec<String>> {
         match self.topics.get(&topic) {
             Some(state) => state.content(prefix, revision),
-            None => (revision == 0).then(Vec::new),
+            None => (revision == Revision::NONE).then(Vec::new),
         }
     }
 
@@ -218,7 +221,7 @@ mod tests {
         assert_eq!(state.log(topic, Position::START, 9).entries.len(), 1);
         state.throw_away(NOW + 199_000);
         assert_eq!(state.log(topic, Position::START, 9).entries.len(), 0);
-        assert_eq!(state.session(topic, None, NOW + 199_000).0.revision, 1);
+        assert_eq!(state.session(topic, None, NOW + 199_000).0.revision.number, 1);
         state.throw_away(NOW + 210_000);
         assert!(is_empty(&state));
     }

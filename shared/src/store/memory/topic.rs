@@ -9,8 +9,8 @@ use tokio::sync::broadcast;
 
 use super::{
     super::{
-        BELL_CAPACITY, Commit, Committed, LogEntry, LogPage, Once, PAGE_BYTES, Position, Retention, Rung,
-        Snapshot,
+        BELL_CAPACITY, Commit, Committed, Gap, History, LogEntry, LogPage, Once, PAGE_BYTES, Position,
+        Retention, Revision, Rung, Snapshot,
     },
     end_of, millis,
 };
@@ -19,10 +19,13 @@ use crate::{
     session::{Content, Entry, Fields},
 };
 
+/// A memory has one: when it ends, so does all that knows of it.
+const HISTORY: History = History(0);
+
 /// What is kept of a topic.
 #[derive(Default)]
 pub(super) struct TopicState {
-    revision: u64,
+    revision: Revision,
     fields: Fields,
     content: Content,
     head: Position,
@@ -47,7 +50,7 @@ impl TopicState {
         self.head
     }
 
-    pub fn revision(&self) -> u64 {
+    pub fn revision(&self) -> Revision {
         self.revision
     }
 
@@ -82,7 +85,9 @@ impl TopicState {
                 None => self.fields.remove(field),
             };
         }
-        self.revision += u64::from(!commit.writes.is_empty() || !commit.content.is_empty());
+        if !commit.writes.is_empty() || !commit.content.is_empty() {
+            self.revision = self.revision.next_in(HISTORY);
+        }
         let kept = match commit.once {
             Once::Request(_) => retention.resend,
             Once::Cause(_) => retention.log,
@@ -93,7 +98,7 @@ impl TopicState {
     }
 
     /// The values of the content below a name; nothing when the revision is another.
-    pub fn content(&self, prefix: &str, revision: u64) -> Option<Vec<String>> {
+    pub fn content(&self, prefix: &str, revision: Revision) -> Option<Vec<String>> {
         let values = || self.content.below(prefix).map(|(_, value)| value.clone()).collect();
         (revision == self.revision).then(values)
     }
@@ -124,7 +129,7 @@ impl TopicState {
 
     /// At most `limit` entries after a position, fewer if they are large; and whether there may be
     /// more.
-    pub fn entries(&self, after: Position, limit: usize) -> (Vec<Arc<LogEntry>>, bool) {
+    fn entries(&self, after: Position, limit: usize) -> (Vec<Arc<LogEntry>>, bool) {
         let start = self.log.partition_point(|entry| entry.position <= after);
         let (mut entries, mut bytes) = (Vec::new(), 0);
         for entry in self.log.range(start..).take(limit) {
@@ -140,7 +145,10 @@ impl TopicState {
 
     pub fn page(&self, after: Position, limit: usize) -> LogPage {
         let (entries, has_more) = self.entries(after, limit);
-        LogPage { entries, head: self.head, has_more }
+        let follows = entries.first().map_or(self.head, |first| first.previous);
+        // Nothing is ever lost here but with the process.
+        let gap = (follows != after).then_some(Gap::Trimmed);
+        LogPage { entries, head: self.head, gap, has_more }
     }
 
     pub fn listen(&mut self) -> broadcast::Receiver<Rung> {
@@ -170,9 +178,9 @@ fn name_of(once: &Once) -> String {
 /// The position of an entry that is appended now, even if the clock has gone back.
 fn following(head: Position, now: u64) -> Position {
     if now > head.millis {
-        Position { millis: now, sequence: 0 }
+        Position { millis: now, sequence: 0, history: HISTORY }
     } else {
-        Position { millis: head.millis, sequence: head.sequence + 1 }
+        Position { millis: head.millis, sequence: head.sequence + 1, history: HISTORY }
     }
 }
 
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn positions_grow_within_a_millisecond_and_when_the_clock_goes_back() {
-        let at = |millis, sequence| Position { millis, sequence };
+        let at = |millis, sequence| Position { millis, sequence, history: HISTORY };
         assert_eq!(following(Position::START, 7), at(7, 0));
         assert_eq!(following(at(7, 0), 7), at(7, 1));
         assert_eq!(following(at(7, 1), 6), at(7, 2));

@@ -6,8 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Activated, Activation, Address, Claim, LogEntry, Position, Progress, Release, Subscribed,
-        WebhookRequest,
+        Activated, Activation, Address, Claim, Gap, LogEntry, Progress, Release, Subscribed, WebhookRequest,
     },
     end_of,
     state::{Leased, State},
@@ -113,7 +112,7 @@ impl State {
         let subscription = webhook.verified.as_ref().map(|leased| leased.subscription.clone());
         let lease_end = webhook.verified.as_ref().map_or(0, |leased| leased.until);
         let (is_read, is_over) = (subscription.is_some(), lease_end <= now);
-        let (entries, head) = self.waiting(address, &progress, !is_over, max_entries);
+        let (entries, gap) = self.waiting(address, &progress, !is_over, max_entries);
         self.hold(address, hold, is_over, now);
         let absence = None;
         Some(Claim {
@@ -126,7 +125,7 @@ impl State {
             is_read,
             absence,
             entries,
-            head,
+            gap,
             now,
         })
     }
@@ -139,11 +138,10 @@ impl State {
         progress: &Progress,
         is_read: bool,
         max_entries: usize,
-    ) -> (Vec<Arc<LogEntry>>, Option<Position>) {
+    ) -> (Vec<Arc<LogEntry>>, Option<Gap>) {
         let topic = self.topics.get(&address.topic).filter(|_| is_read);
-        let (entries, has_more) =
-            topic.map(|topic| topic.entries(progress.cursor, max_entries)).unwrap_or_default();
-        (entries, (!has_more).then(|| self.head(address.topic)))
+        let page = topic.map(|topic| topic.page(progress.cursor, max_entries));
+        page.map(|page| (page.entries, page.gap)).unwrap_or_default()
     }
 
     /// A claim holds it for so long. Of one whose lease is over, the due set alone knows from now on

@@ -96,9 +96,7 @@ impl RedisStore {
             let time = |text: String| text.parse().map_err(corrupt);
             Some(Absence { since: time(since)?, until: time(until)?, parting: parting(&why)? })
         };
-        let head: Position = reply.parsed()?;
-        let has_more: bool = reply.value()?;
-        let head = (!has_more).then_some(head);
+        let gap = reply.gap()?;
         let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
         Ok(Some(Claim {
             address,
@@ -110,7 +108,7 @@ impl RedisStore {
             is_read,
             absence,
             entries,
-            head,
+            gap,
             now,
         }))
     }

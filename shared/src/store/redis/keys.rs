@@ -48,7 +48,7 @@ impl TopicKeys {
         self.named("session")
     }
 
-    /// Stream: `p` the entry before, `r` the revision, `e` the entry.
+    /// Stream: `p` the entry before, `r` the revision, `h` the history, `e` the entry.
     pub fn log(&self) -> String {
         self.named("log")
     }

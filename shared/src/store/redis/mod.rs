@@ -44,8 +44,8 @@ use self::{
 };
 use super::{
     Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, Departure,
-    DueListener, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Snapshot, Store,
-    StoreError, Subscribed, Subscription, WebhookRequest,
+    DueListener, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Revision, Snapshot,
+    Store, StoreError, Subscribed, Subscription, WebhookRequest,
 };
 use crate::{
     protocol::{SubscriptionId, TopicKey, json},
@@ -123,14 +123,51 @@ impl RedisStore {
         }
         let ask = &ask;
         let asked = shares.into_iter().map(|(server, share)| async move {
-            let Some(server) = server else {
-                let problem = format!("{operation}: nobody has {} of the partitions", share.len());
-                return Err(StoreError::Unavailable(problem));
-            };
-            let ask = |wire| ask(wire, share.clone());
-            self.connections.call_long(operation, Target::Server(server), ask).await
+            match self.ask_share(operation, server, &share, ask).await {
+                Ok(Some(answer)) => vec![Ok(answer)],
+                Ok(None) => self.ask_singly(operation, &share, ask).await,
+                Err(error) => vec![Err(error)],
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// A slot has moved, or is on the move: the partitions of the others do not wait for that.
+    async fn ask_singly<T, F>(
+        &self,
+        operation: &'static str,
+        partitions: &[u16],
+        ask: &impl Fn(Wire, Vec<u16>) -> F,
+    ) -> Vec<Result<T>>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let asked = partitions.iter().map(|partition| async move {
+            let primaries = self.connections.topology().primaries();
+            let server = primaries.of(keys::slot_of(*partition));
+            let answer = self.ask_share(operation, server, &[*partition], ask).await?;
+            let on_the_move = || format!("{operation}: partition {partition} is on the move");
+            answer.ok_or_else(|| StoreError::Unavailable(on_the_move()))
         });
         join_all(asked).await
+    }
+
+    /// `None`: the server does not have all of these partitions, or not any more.
+    async fn ask_share<T, F>(
+        &self,
+        operation: &'static str,
+        server: Option<&HostPort>,
+        share: &[u16],
+        ask: &impl Fn(Wire, Vec<u16>) -> F,
+    ) -> Result<Option<T>>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let Some(server) = server else {
+            let problem = format!("{operation}: nobody has {} of the partitions", share.len());
+            return Err(StoreError::Unavailable(problem));
+        };
+        self.connections.call_share(operation, server, |wire| ask(wire, share.to_vec())).await
     }
 
     /// A script that changes a topic, with the keys and arguments that all of those begin with.
@@ -198,7 +235,12 @@ impl Store for RedisStore {
         self.write_commit(topic, commit).await
     }
 
-    async fn content(&self, topic: TopicKey, prefix: &str, revision: u64) -> Result<Option<Vec<String>>> {
+    async fn content(
+        &self,
+        topic: TopicKey,
+        prefix: &str,
+        revision: Revision,
+    ) -> Result<Option<Vec<String>>> {
         self.read_content(topic, prefix, revision).await
     }
 
@@ -288,6 +330,10 @@ impl Store for RedisStore {
 
     async fn orphan(&self, node: &str, grace: Duration) -> Result<usize> {
         self.orphan_node(node, grace).await
+    }
+
+    fn interruptions(&self) -> u64 {
+        self.bells.interruptions()
     }
 
     async fn now(&self) -> Result<u64> {

@@ -7,7 +7,7 @@ use redis::{FromRedisValue, Value, streams::StreamId};
 use crate::{
     protocol::json,
     session::{Entry, Fields},
-    store::{LogEntry, Position, Snapshot, StoreError},
+    store::{Gap, LogEntry, Position, Revision, Snapshot, StoreError},
     telemetry::metrics::METRICS,
 };
 
@@ -51,6 +51,16 @@ impl Reply {
         }
     }
 
+    /// What is wrong before the entries that follow.
+    pub fn gap(&mut self) -> Result<Option<Gap>, StoreError> {
+        match self.text()?.as_str() {
+            "" => Ok(None),
+            "trimmed" => Ok(Some(Gap::Trimmed)),
+            "lost" => Ok(Some(Gap::Lost)),
+            other => Err(corrupt(format!("an unknown gap: {other}"))),
+        }
+    }
+
     /// The session's hash, as HGETALL has it.
     pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
         snapshot(self.value()?)
@@ -62,7 +72,7 @@ pub fn snapshot(hash: HashMap<String, String>) -> Result<Snapshot, StoreError> {
     let mut own = |field: &str| fields.remove(field);
     let (revision, head) = (own(".revision"), own(".head"));
     Ok(Snapshot {
-        revision: revision.map_or(Ok(0), |text| text.parse().map_err(corrupt))?,
+        revision: revision.map_or(Ok(Revision::NONE), |text| text.parse().map_err(corrupt))?,
         head: head.map_or(Ok(Position::START), |text| text.parse().map_err(corrupt))?,
         fields,
     })
@@ -73,7 +83,8 @@ pub fn snapshot(hash: HashMap<String, String>) -> Result<Snapshot, StoreError> {
 pub fn log_entries(ids: Vec<StreamId>) -> Vec<Arc<LogEntry>> {
     let read = |id: StreamId| {
         let field = |name: &str| id.get::<String>(name).unwrap_or_default();
-        log_entry(&id.id, &field("p"), &field("r"), &field("e"))
+        let position = format!("{}@{}", id.id, field("h"));
+        log_entry(&position, &field("p"), &field("r"), &field("e"))
     };
     ids.into_iter()
         .filter_map(|id| match read(id) {

@@ -105,7 +105,11 @@ impl RedisStore {
             Holder::Connection(connection) => ("connection", &connection.id, None),
             Holder::Claim { token, request } => ("claim", token, request.as_deref()),
         };
-        script.arg(field).arg(holder).arg(activation.revision).arg(u8::from(activation.is_restart));
+        script
+            .arg(field)
+            .arg(holder)
+            .arg(activation.revision.to_string())
+            .arg(u8::from(activation.is_restart));
         match request {
             Some(request) => script
                 .arg(record(&request.subscription)?)

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     protocol::TopicKey,
     session::{ContentRefusal, ContentWrite},
-    store::{Commit, Committed, LogPage, Once, PAGE_BYTES, Position, Result, Snapshot},
+    store::{Commit, Committed, LogPage, Once, PAGE_BYTES, Position, Result, Revision, Snapshot},
 };
 
 impl RedisStore {
@@ -80,12 +80,12 @@ impl RedisStore {
         &self,
         topic: TopicKey,
         prefix: &str,
-        revision: u64,
+        revision: Revision,
     ) -> Result<Option<Vec<String>>> {
         let keys = self.topic(topic);
         let mut script = self.scripts.content.prepare_invoke();
         script.key(keys.session()).key(keys.content()).key(keys.content_names());
-        script.arg(prefix).arg(revision);
+        script.arg(prefix).arg(revision.to_string());
         self.invoke_long("content", keys.slot(), &script).await
     }
 
@@ -94,8 +94,8 @@ impl RedisStore {
         let mut script = self.scripts.log.prepare_invoke();
         script.key(keys.session()).key(keys.log()).arg(after.to_string()).arg(limit).arg(PAGE_BYTES);
         let mut reply = Reply::new(self.invoke_long("log", keys.slot(), &script).await?)?;
-        let (head, has_more) = (reply.parsed()?, reply.value()?);
+        let (head, gap, has_more) = (reply.parsed()?, reply.gap()?, reply.value()?);
         let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
-        Ok(LogPage { entries, head, has_more })
+        Ok(LogPage { entries, head, gap, has_more })
     }
 }

@@ -9,7 +9,7 @@ use shared::{
 
 use crate::stores::{
     ALL_PARTITIONS, Kind, LONG, RETENTION, clock_passes, connection, first_reading, is_due, log, open,
-    open_alone, publish, say, socket, topic,
+    open_alone, publish, revision, say, socket, topic,
 };
 
 async fn connect(store: &dyn Store, topic: &Topic, connection: &Connection) -> Address {
@@ -165,9 +165,9 @@ pub async fn who_begins_anew_reads_from_the_head(kind: Kind) {
     let (topic, one, other) = (topic("t"), connection("one"), connection("other"));
     let address = connect(&*store, &topic, &one).await;
     let head = publish(&*store, &topic, "e").await;
-    let mut anew = first_reading(&one, 1, &["told", "open"]);
+    let mut anew = first_reading(&one, revision(&*store, address.topic, 0).await, &["told", "open"]);
     anew.is_restart = true;
-    let mut by_another = first_reading(&other, 1, &[]);
+    let mut by_another = first_reading(&other, revision(&*store, address.topic, 0).await, &[]);
     by_another.is_restart = true;
     assert!(matches!(store.activate(address, &by_another).await.unwrap(), shared::store::Activated::Lost));
     match store.activate(address, &anew).await.unwrap() {

@@ -14,6 +14,7 @@ use crate::stores::{
     Kind, LONG, Opened, PARTITIONS, RETENTION, assert_chained, connection, first_reading, log, open,
     open_alone, publish, request, say, socket, topic, webhook,
 };
+use shared::store::Revision;
 
 /// How long a bell may take that may also be lost.
 const A_MOMENT: Duration = Duration::from_millis(500);
@@ -85,7 +86,7 @@ pub async fn what_a_subscription_appends_rings_as_well(kind: Kind) {
     let address = subscription.address();
     store.subscribe_websocket(&subscription, 9).await.unwrap();
     store.attach(address, &first).await.unwrap().unwrap();
-    store.activate(address, &first_reading(&first, 0, &["open"])).await.unwrap();
+    store.activate(address, &first_reading(&first, Revision::NONE, &["open"])).await.unwrap();
     store.renew_websocket(&subscription, LONG).await.unwrap();
     store.attach(address, &connection("second")).await.unwrap().unwrap();
     store.end_websocket(address, "over").await.unwrap();

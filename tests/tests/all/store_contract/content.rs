@@ -8,7 +8,8 @@ use shared::{
 };
 use uuid::Uuid;
 
-use crate::stores::{Kind, LONG, RETENTION, commit, log, open, socket, topic};
+use crate::stores::{Kind, LONG, RETENTION, commit, log, open, revision, socket, topic};
+use shared::store::Revision;
 
 fn keep(field: &str, value: &str) -> ContentWrite {
     ContentWrite::Keep { field: field.into(), value: value.into(), is_new: false }
@@ -107,9 +108,11 @@ pub async fn content_is_of_one_revision(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
     change(&*store, &topic, vec![keep("1/a", "1")]).await;
-    assert_eq!(store.content(topic.key(), "1/", 0).await.unwrap(), None);
-    assert_eq!(store.content(topic.key(), "1/", 1).await.unwrap().unwrap(), ["1"]);
-    assert_eq!(store.content(crate::stores::topic("never seen").key(), "1/", 0).await.unwrap(), Some(vec![]));
+    let present = revision(&*store, topic.key(), 0).await;
+    assert_eq!(store.content(topic.key(), "1/", Revision::NONE).await.unwrap(), None);
+    assert_eq!(store.content(topic.key(), "1/", present).await.unwrap().unwrap(), ["1"]);
+    let unseen = crate::stores::topic("never seen").key();
+    assert_eq!(store.content(unseen, "1/", Revision::NONE).await.unwrap(), Some(vec![]));
 }
 
 /// Only Redis tells what it was asked to do.
@@ -125,7 +128,7 @@ async fn a_change_costs_what_it_changes_not_what_is_there() {
             content,
             max_content_bytes: 8 << 20,
             revision: None,
-            ..commit(0, id)
+            ..commit(Revision::NONE, id)
         };
         store.commit(topic.key(), &commit(all.collect(), &format!("fill {fields}"))).await.unwrap();
         let before = cost(&mut redis).await;

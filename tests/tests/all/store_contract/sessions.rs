@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use harness::wait::{PATIENCE, eventually};
-use shared::store::{Commit, Committed, Once, Position, Retention, Snapshot, Store};
+use shared::store::{Commit, Committed, Gap, Once, Position, Retention, Revision, Snapshot, Store};
 use tokio::task::JoinSet;
 
 use crate::stores::{
-    Kind, LONG, RETENTION, assert_chained, commit, log, open, open_alone, publish, say, topic,
+    Kind, LONG, RETENTION, assert_chained, commit, log, open, open_alone, publish, revision, say, topic,
 };
 
 pub async fn a_topic_never_seen_has_revision_0_and_no_fields(kind: Kind) {
@@ -24,18 +24,20 @@ pub async fn a_commit_writes_and_deletes_fields_and_counts_those_that_do(kind: K
     let topic = topic("t").key();
     let write = |name: &str, value: Option<&str>| (name.to_owned(), value.map(str::to_owned));
     let rounds = [
-        (0, 1, vec![write("a", Some("1")), write("b", Some("ü\n\"{}"))]),
-        (1, 1, vec![]),
-        (1, 2, vec![write("a", None), write("c", Some("")), write("none", None)]),
-        (2, 3, vec![write("none", None)]),
+        (1, vec![write("a", Some("1")), write("b", Some("ü\n\"{}"))]),
+        (1, vec![]),
+        (2, vec![write("a", None), write("c", Some("")), write("none", None)]),
+        (3, vec![write("none", None)]),
     ];
-    for (round, (before, counted, writes)) in rounds.into_iter().enumerate() {
+    for (round, (counted, writes)) in rounds.into_iter().enumerate() {
+        let before = revision(&*store, topic, 0).await;
         let commit = Commit { writes, ..commit(before, &format!("e{round}")) };
         let Committed::At { position, revision: after } = store.commit(topic, &commit).await.unwrap() else {
             panic!("not committed")
         };
         let (snapshot, _) = store.other.session(topic, None).await.unwrap();
-        assert_eq!((after, snapshot.revision, snapshot.head), (counted, counted, position));
+        assert_eq!((snapshot.revision, snapshot.head), (after, position));
+        assert_eq!(after.number, counted);
     }
     let (snapshot, _) = store.session(topic, None).await.unwrap();
     let fields: Vec<(&str, &str)> = snapshot.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -47,8 +49,9 @@ pub async fn a_commit_that_holds_on_any_revision_meets_no_conflict(kind: Kind) {
     let topic = topic("t");
     publish(&*store, &topic, "first").await;
     let before = store.session(topic.key(), None).await.unwrap().0;
-    let event = Commit { revision: None, writes: Vec::new(), ..commit(0, "any") };
-    assert!(matches!(store.commit(topic.key(), &event).await.unwrap(), Committed::At { revision: 1, .. }));
+    let event = Commit { revision: None, writes: Vec::new(), ..commit(Revision::NONE, "any") };
+    let committed = store.commit(topic.key(), &event).await.unwrap();
+    assert!(matches!(committed, Committed::At { revision, .. } if revision == before.revision));
     let after = store.session(topic.key(), None).await.unwrap().0;
     assert_eq!((after.revision, after.fields), (before.revision, before.fields));
     assert_eq!(say(&log(&*store, topic.key()).await), ["first", "any"]);
@@ -59,7 +62,8 @@ pub async fn a_commit_on_another_revision_changes_nothing_and_answers_the_sessio
     let topic = topic("t");
     publish(&*store, &topic, "first").await;
     let before = store.session(topic.key(), None).await.unwrap().0;
-    for revision in [0, 2] {
+    for further in [-1, 1] {
+        let revision = revision(&*store, topic.key(), further).await;
         let late = commit(revision, "late");
         let Committed::Conflict(session) = store.commit(topic.key(), &late).await.unwrap() else {
             panic!("no conflict")
@@ -78,7 +82,7 @@ pub async fn the_same_commit_happens_once_whatever_its_revision(kind: Kind) {
         assert!(!is_known, "a request and a cause are not the same");
         let event = Commit { once: once.clone(), ..commit(session.revision, "e") };
         assert!(matches!(store.commit(topic.key(), &event).await.unwrap(), Committed::At { .. }));
-        for revision in [session.revision, session.revision + 1] {
+        for revision in [session.revision, revision(&*store, topic.key(), 0).await] {
             let again = Commit { revision: Some(revision), ..event.clone() };
             assert!(matches!(store.other.commit(topic.key(), &again).await.unwrap(), Committed::Duplicate));
         }
@@ -91,8 +95,8 @@ pub async fn a_request_is_recognised_for_the_time_of_resends_and_a_cause_longer(
     let store = open(kind, Retention { resend: Duration::from_millis(300), ..RETENTION }).await;
     let topic = topic("t").key();
     let (request, cause) = (Once::Request("r".into()), Once::Cause("c".into()));
-    for (revision, once) in [(0, &cause), (1, &request)] {
-        let event = Commit { once: once.clone(), ..commit(revision, "e") };
+    for once in [&cause, &request] {
+        let event = Commit { once: once.clone(), ..commit(revision(&*store, topic, 0).await, "e") };
         assert!(matches!(store.commit(topic, &event).await.unwrap(), Committed::At { .. }));
     }
     eventually(PATIENCE, "the request is forgotten", || async {
@@ -100,7 +104,7 @@ pub async fn a_request_is_recognised_for_the_time_of_resends_and_a_cause_longer(
     })
     .await
     .unwrap();
-    let again = Commit { once: request, ..commit(2, "e") };
+    let again = Commit { once: request, ..commit(revision(&*store, topic, 0).await, "e") };
     assert!(matches!(store.commit(topic, &again).await.unwrap(), Committed::At { .. }), "FC-REQ-05");
     assert!(store.session(topic, Some(&cause)).await.unwrap().1);
 }
@@ -134,7 +138,7 @@ pub async fn each_entry_names_its_predecessor_and_pages_join(kind: Kind) {
     assert_eq!((say(&read), cursor), (ids, head));
     assert_chained(&read);
     assert_eq!(read[0].previous, Position::START);
-    assert_eq!(read.iter().map(|entry| entry.revision).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(read.iter().map(|entry| entry.revision.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
 }
 
 pub async fn positions_are_of_the_stores_clock(kind: Kind) {
@@ -149,10 +153,11 @@ pub async fn of_eight_writers_on_one_revision_one_wins(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t").key();
     for round in 0..20 {
+        let before = revision(&*store, topic, 0).await;
         let mut writers = JoinSet::new();
         for writer in 0..8 {
             let store: Arc<dyn Store> = if writer % 2 == 0 { store.share() } else { store.other.clone() };
-            let commit = commit(round, &format!("{round}/{writer}"));
+            let commit = commit(before, &format!("{round}/{writer}"));
             writers.spawn(async move { store.commit(topic, &commit).await.unwrap() });
         }
         let outcomes = writers.join_all().await;
@@ -160,8 +165,8 @@ pub async fn of_eight_writers_on_one_revision_one_wins(kind: Kind) {
         assert_eq!(won, 1, "FC-CNT-05: {outcomes:?}");
         for outcome in outcomes {
             match outcome {
-                Committed::At { revision, .. } => assert_eq!(revision, round + 1),
-                Committed::Conflict(session) => assert_eq!(session.revision, round + 1),
+                Committed::At { revision, .. } => assert_eq!(revision.number, round + 1),
+                Committed::Conflict(session) => assert_eq!(session.revision.number, round + 1),
                 Committed::Duplicate | Committed::Refused(_) => panic!("each commit is its own"),
             }
         }
@@ -182,7 +187,12 @@ pub async fn a_log_is_trimmed_by_count_and_the_gap_can_be_seen(kind: Kind) {
     assert!((10..=210).contains(&entries.len()), "roughly 10: {}", entries.len());
     assert_chained(&entries);
     assert_eq!(entries.last().unwrap().position, head);
-    assert_ne!(entries[0].previous, Position::START, "a reader at the start knows that it missed some");
+    assert_ne!(entries[0].previous, Position::START);
+    let page = store.log(topic.key(), Position::START, 1).await.unwrap();
+    assert_eq!(page.gap, Some(Gap::Trimmed), "a reader at the start knows that it missed some");
+    for known in [entries[0].previous, entries[0].position, head] {
+        assert_eq!(store.log(topic.key(), known, 1).await.unwrap().gap, None, "{known}");
+    }
 }
 
 pub async fn a_log_is_trimmed_by_age_and_its_head_stays(kind: Kind) {
@@ -199,6 +209,7 @@ pub async fn a_log_is_trimmed_by_age_and_its_head_stays(kind: Kind) {
         "whatever has become of the log"
     );
     publish(&*store, &topic, "late").await;
+    assert_eq!(store.log(topic.key(), head, 1).await.unwrap().gap, None, "it has missed nothing");
     let entries = log(&*store, topic.key()).await;
     assert!(entries.len() < 210, "roughly those of the last half second: {}", entries.len());
     assert_eq!(say(&entries).last().unwrap(), "late");

@@ -12,9 +12,10 @@ use shared::{
 };
 
 use crate::stores::{
-    Kind, LONG, RETENTION, is_due, log, open, publish, request, say, terms, topic, verification, verify,
-    webhook,
+    Kind, LONG, RETENTION, is_due, log, open, publish, request, revision, say, terms, topic, verification,
+    verify, webhook,
 };
+use shared::store::Revision;
 
 pub(super) async fn ask(store: &dyn Store, mode: Mode, subscription: &Subscription) -> WebhookRequest {
     let request = request(mode, subscription);
@@ -69,7 +70,8 @@ pub async fn a_verified_request_is_in_force(kind: Kind) {
     let head = publish(&*store, &topic, "e").await;
     let request = ask(&*store, Mode::Subscribe, &subscription).await;
     let held = claim(&*store, address).await;
-    let activation = verification(&held.token, &request, 1, &["open1", "open2"]);
+    let activation =
+        verification(&held.token, &request, revision(&*store, address.topic, 0).await, &["open1", "open2"]);
     match store.activate(address, &activation).await.unwrap() {
         Activated::From(cursor) => assert_eq!(cursor, head),
         other => panic!("{other:?}"),
@@ -78,7 +80,7 @@ pub async fn a_verified_request_is_in_force(kind: Kind) {
     assert_eq!(found, subscription);
     assert!(lease <= LONG && lease > LONG - PATIENCE, "{lease:?}");
     assert_eq!(say(&log(&*store, topic.key()).await), ["e", "open1", "open2"], "FC-SUB-08");
-    assert_eq!(store.session(topic.key(), None).await.unwrap().0.revision, 1);
+    assert_eq!(store.session(topic.key(), None).await.unwrap().0.revision.number, 1);
 
     assert!(store.settle(&held, &read_up_to(head), None, Release::Idle).await.unwrap());
     let next = claim(&*store, address).await;
@@ -100,7 +102,11 @@ pub async fn verifying_again_puts_new_terms_into_force_and_keeps_the_cursor(kind
     let request = ask(&*store, Mode::Subscribe, &renewed).await;
     assert_eq!(store.subscription(address.id).await.unwrap().unwrap().0, subscription, "FC-WHK-02: not yet");
     let held = claim(&*store, address).await;
-    match store.activate(address, &verification(&held.token, &request, 0, &["open"])).await.unwrap() {
+    match store
+        .activate(address, &verification(&held.token, &request, Revision::NONE, &["open"]))
+        .await
+        .unwrap()
+    {
         Activated::From(cursor) => assert_eq!(cursor, Position::START),
         other => panic!("{other:?}"),
     }
@@ -121,7 +127,11 @@ pub async fn a_verification_on_another_revision_changes_nothing(kind: Kind) {
     let request = ask(&*store, Mode::Subscribe, &subscription).await;
     let held = claim(&*store, address).await;
     publish(&*store, &topic, "e").await;
-    match store.activate(address, &verification(&held.token, &request, 0, &["open"])).await.unwrap() {
+    match store
+        .activate(address, &verification(&held.token, &request, Revision::NONE, &["open"]))
+        .await
+        .unwrap()
+    {
         Activated::Conflict(session) => {
             assert_eq!(session, store.session(topic.key(), None).await.unwrap().0)
         }
@@ -140,7 +150,7 @@ pub async fn a_newer_request_outlives_the_verification_of_an_older(kind: Kind) {
     let older = ask(&*store, Mode::Subscribe, &subscription).await;
     let held = claim(&*store, address).await;
     let newer = ask(&*store, Mode::Subscribe, &subscription).await;
-    store.activate(address, &verification(&held.token, &older, 0, &[])).await.unwrap();
+    store.activate(address, &verification(&held.token, &older, Revision::NONE, &[])).await.unwrap();
     assert!(store.settle(&held, &held.progress, Some(&older.nonce), Release::Idle).await.unwrap());
     assert_eq!(claim(&*store, address).await.request, Some(newer));
 }
@@ -174,7 +184,7 @@ pub async fn only_what_is_in_force_can_be_asked_to_end(kind: Kind) {
     assert_eq!(store.request_webhook(&end, 100).await.unwrap(), Subscribed::Unknown, "it is only asked for");
     let held = claim(&*store, address).await;
     assert_eq!(held.request, Some(begin.clone()));
-    store.activate(address, &verification(&held.token, &begin, 0, &[])).await.unwrap();
+    store.activate(address, &verification(&held.token, &begin, Revision::NONE, &[])).await.unwrap();
     settle(&*store, &held, Release::Idle).await;
 
     ask(&*store, Mode::Subscribe, &subscription).await;
@@ -309,7 +319,7 @@ pub async fn what_has_ended_is_gone_from_everywhere(kind: Kind) {
     let held = end(&*store, &subscription).await;
     assert!(!store.settle(&held, &held.progress, None, Release::After(Duration::ZERO)).await.unwrap());
     let again = request(Mode::Subscribe, &subscription);
-    let activation = verification(&held.token, &again, 1, &[]);
+    let activation = verification(&held.token, &again, revision(&*store, address.topic, 0).await, &[]);
     assert!(matches!(store.activate(address, &activation).await.unwrap(), Activated::Lost));
     assert!(store.subscription(address.id).await.unwrap().is_none());
     publish(&*store, &topic, "e2").await;

@@ -12,8 +12,9 @@ use shared::{
 
 use crate::stores::{
     Kind, LONG, RETENTION, assert_chained, clock_passes, connection, first_reading, is_due, log, lost, open,
-    publish, say, socket, terms, topic, verify, webhook,
+    publish, revision, say, socket, terms, topic, verify, webhook,
 };
+use shared::store::Revision;
 
 async fn subscribe(store: &dyn Store, topic: &Topic) -> Subscription {
     let subscription = socket(topic);
@@ -113,8 +114,8 @@ pub async fn renewing_replaces_the_terms_and_tells_who_holds_it(kind: Kind) {
     let change = format!(r#"{{"v":1,"subscription":{{"renewed":{{"id":"{id}"}}}}}}"#);
     assert_eq!(say(&entries), ["e", &change]);
     assert_chained(&entries);
-    assert_eq!(entries[1].revision, 1, "it is no change of the session");
-    assert_eq!(store.session(topic.key(), None).await.unwrap().0.revision, 1);
+    assert_eq!(entries[1].revision.number, 1, "it is no change of the session");
+    assert_eq!(store.session(topic.key(), None).await.unwrap().0.revision.number, 1);
 }
 
 pub async fn renewing_gives_the_lease_anew(kind: Kind) {
@@ -159,7 +160,10 @@ pub async fn attaching_gives_the_session_until_there_is_a_cursor(kind: Kind) {
         assert!(attached.lease <= LONG && attached.lease > LONG - PATIENCE, "{:?}", attached.lease);
         assert_eq!(attached.cursor, Err(session.clone()));
     }
-    store.activate(address, &first_reading(&connection, 1, &[])).await.unwrap();
+    store
+        .activate(address, &first_reading(&connection, revision(&*store, address.topic, 0).await, &[]))
+        .await
+        .unwrap();
     assert_eq!(cursor(&*store, address, &connection).await, Ok(session.head));
     assert_eq!(said(&*store, &topic).await, ["e"], "the same connection replaces nobody");
 }
@@ -176,7 +180,7 @@ pub async fn a_newer_connection_takes_over_and_the_older_is_told(kind: Kind) {
     let id = address.id;
     let change = format!(r#"{{"v":1,"subscription":{{"replaced":{{"id":"{id}","connection":"first"}}}}}}"#);
     assert_eq!(said(&*store, &topic).await, [change], "FC-WSC-04");
-    assert_eq!(store.session(topic.key(), None).await.unwrap().0.revision, 0);
+    assert_eq!(store.session(topic.key(), None).await.unwrap().0.revision, Revision::NONE);
 }
 
 pub async fn what_is_not_there_cannot_be_attached(kind: Kind) {
@@ -240,7 +244,8 @@ pub async fn an_activation_appends_behind_its_cursor(kind: Kind) {
     let connection = connection("c");
     let address = subscribe(&*store, &topic).await.address();
     store.attach(address, &connection).await.unwrap().unwrap();
-    for revision in [2, 2, 1] {
+    for further in [0, 0, -1] {
+        let revision = revision(&*store, topic.key(), further).await;
         let activation = first_reading(&connection, revision, &["open1", "open2"]);
         match store.activate(address, &activation).await.unwrap() {
             Activated::From(cursor) => assert_eq!(cursor, head, "the first activation counts"),
@@ -251,7 +256,7 @@ pub async fn an_activation_appends_behind_its_cursor(kind: Kind) {
     let after = store.log(topic.key(), head, 9).await.unwrap();
     assert_eq!(say(&after.entries), ["open1", "open2"]);
     let (session, _) = store.session(topic.key(), None).await.unwrap();
-    assert_eq!((session.revision, session.head), (2, after.entries[1].position));
+    assert_eq!((session.revision.number, session.head), (2, after.entries[1].position));
     assert_chained(&log(&*store, topic.key()).await);
     assert_eq!(cursor(&*store, address, &connection).await, Ok(head));
 }
@@ -264,7 +269,7 @@ pub async fn an_activation_on_another_revision_changes_nothing(kind: Kind) {
     store.attach(address, &connection).await.unwrap().unwrap();
     publish(&*store, &topic, "e").await;
     let (session, _) = store.session(topic.key(), None).await.unwrap();
-    match store.activate(address, &first_reading(&connection, 0, &["open"])).await.unwrap() {
+    match store.activate(address, &first_reading(&connection, Revision::NONE, &["open"])).await.unwrap() {
         Activated::Conflict(snapshot) => assert_eq!(snapshot, session),
         other => panic!("{other:?}"),
     }
@@ -278,7 +283,7 @@ pub async fn only_who_holds_it_activates(kind: Kind) {
     let (first, second) = (connection("first"), connection("second"));
     let address = subscribe(&*store, &topic).await.address();
     let is_lost = async |connection: &Connection| {
-        let activation = first_reading(connection, 0, &["open"]);
+        let activation = first_reading(connection, Revision::NONE, &["open"]);
         matches!(store.activate(address, &activation).await.unwrap(), Activated::Lost)
     };
     assert!(is_lost(&first).await, "nobody holds it");
@@ -311,7 +316,7 @@ pub async fn a_cursor_moves_forward_only_and_not_before_the_activation(kind: Kin
     save(&*store, address, &connection, positions[0]).await;
     assert_eq!(cursor(&*store, address, &connection).await, Ok(start));
     // As numbers, not as text; several at once, and one that is not there.
-    let far = Position { millis: later.millis, sequence: later.sequence + 10 };
+    let far = Position { sequence: later.sequence + 10, ..later };
     let near = Position { sequence: later.sequence + 9, ..far };
     let to = |address, cursor| CursorMove { address, connection: connection.clone(), cursor, answers: false };
     let moves =

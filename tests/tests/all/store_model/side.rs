@@ -16,9 +16,10 @@ use super::operations::{
     CONNECTIONS, MAX_CONTENT_BYTES, Operation, PREFIXES, SOCKETS, SUBSCRIPTIONS, TOPICS, WORKERS,
 };
 use crate::stores::{
-    ALL_PARTITIONS, LONG, commit, event, first_reading, log, request, say, socket, terms, topic,
+    ALL_PARTITIONS, LONG, commit, event, first_reading, log, request, revision, say, socket, terms, topic,
     verification, webhook,
 };
+use shared::store::Revision;
 
 /// What the operations of one case are about: the same for both stores.
 pub struct Cast {
@@ -108,13 +109,13 @@ impl Side {
         }
     }
 
-    async fn revision(&self, cast: &Cast, topic: usize, lag: u64) -> u64 {
-        self.store.session(cast.topics[topic].key(), None).await.unwrap().0.revision.saturating_sub(lag)
+    async fn revision(&self, cast: &Cast, topic: usize, lag: u64) -> Revision {
+        revision(&*self.store, cast.topics[topic].key(), 0i64.saturating_sub_unsigned(lag)).await
     }
 
     fn tell_session(&self, topic: usize, snapshot: &Snapshot) -> String {
         let Snapshot { revision, head, fields } = snapshot;
-        format!("revision {revision}, head {}, {fields:?}", self.place(topic, *head))
+        format!("revision {}, head {}, {fields:?}", revision.number, self.place(topic, *head))
     }
 
     fn tell_progress(&self, topic: usize, progress: &Progress) -> String {
@@ -124,15 +125,14 @@ impl Side {
     }
 
     fn tell_claim(&self, topic: usize, claim: &Claim) -> String {
-        let Claim { subscription, request, progress, absence, entries, head, .. } = claim;
+        let Claim { subscription, request, progress, absence, entries, gap, .. } = claim;
         let progress = self.tell_progress(topic, progress);
         let absence = absence.map(|absence| {
             let grace = longs(Duration::from_millis(absence.until - absence.since));
             format!("{:?} for {grace}", absence.parting)
         });
-        let head = head.map(|head| self.place(topic, head));
         let (lease, entries) = (longs(claim.lease()), say(entries));
-        format!("{subscription:?} {lease} {request:?} {progress} {absence:?} {entries:?} {head:?}")
+        format!("{subscription:?} {lease} {request:?} {progress} {absence:?} {entries:?} {gap:?}")
     }
 
     fn tell_activated(&self, topic: usize, activated: &Activated) -> String {
@@ -162,7 +162,7 @@ impl Side {
                 self.read_logs(cast).await;
                 match committed {
                     Committed::At { position, revision } => {
-                        format!("{} {revision}", self.place(topic, position))
+                        format!("{} {}", self.place(topic, position), revision.number)
                     }
                     Committed::Conflict(snapshot) => self.tell_session(topic, &snapshot),
                     Committed::Duplicate => "duplicate".into(),
@@ -182,7 +182,13 @@ impl Side {
             Operation::Log { topic, place, limit } => {
                 let after = self.position(topic, place);
                 let page = store.log(cast.topics[topic].key(), after, limit).await.unwrap();
-                format!("{:?} {} {}", say(&page.entries), self.place(topic, page.head), page.has_more)
+                format!(
+                    "{:?} {} {:?} {}",
+                    say(&page.entries),
+                    self.place(topic, page.head),
+                    page.gap,
+                    page.has_more
+                )
             }
             Operation::Subscribe { socket, limit } => {
                 if self.is_there[socket] {
@@ -322,7 +328,11 @@ impl Side {
             for entry in log(&*self.store, topic.key()).await {
                 let place = |position| self.place(number, position);
                 let (position, previous) = (place(entry.position), place(entry.previous));
-                seen.push(format!("{position} after {previous}, {} {:?}", entry.revision, say([&entry])));
+                seen.push(format!(
+                    "{position} after {previous}, {} {:?}",
+                    entry.revision.number,
+                    say([&entry])
+                ));
             }
         }
         for subscription in &cast.subscriptions {

@@ -8,10 +8,14 @@
 //! *before* the listeners are told to read, so that nothing falls between.
 
 mod ringer;
+mod serving;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -50,6 +54,8 @@ struct Wanted {
     topics: Mutex<HashMap<String, Topic>>,
     watched: Mutex<HashSet<u16>>,
     due: broadcast::Sender<u16>,
+    /// How often a connection has been made.
+    connected: AtomicU64,
 }
 
 /// Who listens to one channel.
@@ -78,8 +84,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Bells {
     /// Starts the tasks. They end when the `Bells` are dropped.
     pub fn start(dialer: Dialer, connections: &Connections, partitions: u16) -> Self {
-        let (due, _) = broadcast::channel(DUE_BELL_CAPACITY);
-        let wanted = Arc::new(Wanted { topics: Mutex::default(), watched: Mutex::default(), due });
+        let wanted = Arc::new(Wanted {
+            topics: Mutex::default(),
+            watched: Mutex::default(),
+            due: broadcast::channel(DUE_BELL_CAPACITY).0,
+            connected: AtomicU64::new(0),
+        });
         let ringers = Arc::new(Ringers::default());
         let primaries = connections.topology().changes();
         let timeout = dialer.timeout();
@@ -129,6 +139,11 @@ impl Bells {
             // One whose queue is full compares when it is through with it.
             let _ = ringer.try_send(Request::Compare);
         }
+    }
+
+    /// How often a connection has been made.
+    pub fn interruptions(&self) -> u64 {
+        self.wanted.connected.load(Ordering::Relaxed)
     }
 
     /// Hears the due sets that are watched.
@@ -213,6 +228,12 @@ impl Wanted {
         let watched = watched.iter().filter(|partition| is_there(keys::slot_of(**partition)));
         channels.extend(watched.map(|partition| keys::due_bell(*partition)));
         channels
+    }
+
+    /// Is this channel wanted, of whatever server?
+    fn has(&self, channel: &str) -> bool {
+        let is_watched = || lock(&self.watched).iter().any(|partition| keys::due_bell(*partition) == channel);
+        lock(&self.topics).contains_key(channel) || (keys::is_due_bell(channel) && is_watched())
     }
 
     /// Bells of these channels may have been missed.

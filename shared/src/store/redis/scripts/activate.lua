@@ -17,7 +17,7 @@ if ARGV[9] == '1' or (ARGV[6] == 'claim' and lease_left(KEYS[6], now) == 0) then
   cursor = false
 end
 local revision = revision_of(topic.session)
-if not cursor and revision ~= tonumber(ARGV[8]) then
+if not cursor and revision ~= ARGV[8] then
   return {'conflict', redis.call('HGETALL', topic.session)}
 end
 if ARGV[10] ~= '' then

@@ -3,8 +3,8 @@
 -- KEYS 1 due set  2 subscription  3 log  4 webhooks of the topic  5 leases  6 session
 -- ARGV 1 id  2 topic  3 hold ms  4 token  5 most entries  6 most bytes of them
 -- Returns nil when it is not due or gone, or {now, end of the lease, record or '', request or '',
--- cursor or '', attempts, retry at, reported, away since or '', grace or '', parting or '', head,
--- 1 if there may be more else 0, entries as of XRANGE}.
+-- cursor or '', attempts, retry at, reported, away since or '', grace or '', parting or '',
+-- gap before the entries, entries as of XRANGE}.
 
 local member = ARGV[1] .. ' ' .. ARGV[2]
 local now = now_ms()
@@ -35,12 +35,13 @@ if left == 0 then
   -- From now on the due set alone knows that it is to be ended.
   redis.call('ZREM', KEYS[5], member)
 end
-local entries, has_more = {}, 0
+local entries, gap = {}, ''
 if known[4] and left > 0 then
-  entries, has_more = entries_after(KEYS[3], known[4], tonumber(ARGV[5]), tonumber(ARGV[6]))
+  entries = entries_after(KEYS[3], known[4], tonumber(ARGV[5]), tonumber(ARGV[6]))
+  gap = gap_after(KEYS[6], KEYS[3], known[4], entries)
 end
 return {
   integer(now), redis.call('HGET', KEYS[2], 'expires') or '0', known[2] or '', known[3] or '', known[4] or '', known[5] or '0', known[6] or '0',
-  known[7] or '0-0', known[8] or '', known[9] or '', known[10] or '', head_of(KEYS[6]),
-  has_more, entries,
+  known[7] or '0-0@' .. NO_HISTORY, known[8] or '', known[9] or '', known[10] or '',
+  gap, entries,
 }

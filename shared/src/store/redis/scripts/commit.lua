@@ -14,7 +14,7 @@ if redis.call('EXISTS', KEYS[9]) == 1 then
 end
 local topic = the_topic()
 local revision = revision_of(topic.session)
-if ARGV[6] ~= '' and revision ~= tonumber(ARGV[6]) then
+if ARGV[6] ~= '' and revision ~= ARGV[6] then
   return {'conflict', redis.call('HGETALL', topic.session)}
 end
 local first_write = 12 + tonumber(ARGV[10])
@@ -35,7 +35,7 @@ if #changes > 0 then
   change_content(topic.content, topic.names, changes)
 end
 if #ARGV >= 12 then
-  revision = revision + 1
+  revision = next_revision(topic, revision)
 end
 local now = now_ms()
 local position = append(topic, now, revision, ARGV[8])
@@ -51,4 +51,4 @@ end
 if has_become_due then
   redis.call('SPUBLISH', KEYS[8], ARGV[5])
 end
-return {'committed', position, integer(revision)}
+return {'committed', position, revision}

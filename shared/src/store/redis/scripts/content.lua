@@ -4,7 +4,7 @@
 -- ARGV 1 beginning of the names, which ends with '/'  2 expected revision
 -- Returns the values in the order of their names, or nil when the revision is another.
 
-if revision_of(KEYS[1]) ~= tonumber(ARGV[2]) then
+if revision_of(KEYS[1]) ~= ARGV[2] then
   return nil
 end
 return values_of(KEYS[2], below(KEYS[3], ARGV[1]))

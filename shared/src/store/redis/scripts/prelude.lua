@@ -37,39 +37,69 @@ local function keep_session(topic, ttl)
   keep(topic.names, ttl)
 end
 
+-- Positions are 'ms-seq@history', revisions 'number@history'. A history is what one server writes:
+-- after a restart or a failover, which may have lost the end of a log, it is another one.
+local NO_HISTORY = '00000000'
+
+local function replication()
+  return redis.call('INFO', 'replication')
+end
+
+-- The history that this server writes: the beginning of its replication id.
+local function history_of(topic)
+  topic.history = topic.history or string.match(replication(), 'master_replid:(%x%x%x%x%x%x%x%x)')
+  return topic.history
+end
+
+-- Does this server write at all? A replica may be behind.
+local function is_primary()
+  return string.find(replication(), 'role:master', 1, true) ~= nil
+end
+
 local function revision_of(session)
-  return tonumber(redis.call('HGET', session, '.revision') or '0')
+  return redis.call('HGET', session, '.revision') or '0@' .. NO_HISTORY
+end
+
+local function next_revision(topic, revision)
+  return integer(tonumber(string.match(revision, '^%d+')) + 1) .. '@' .. history_of(topic)
 end
 
 local function head_of(session)
-  return redis.call('HGET', session, '.head') or '0-0'
+  return redis.call('HGET', session, '.head') or '0-0@' .. NO_HISTORY
+end
+
+-- A position as the stream has it.
+local function id_of(position)
+  return string.match(position, '^[^@]+')
 end
 
 -- Appends an entry to a topic's log and rings the topic's bell with it.
 local function append(topic, now, revision, entry)
-  local previous = head_of(topic.session)
+  local previous, history = head_of(topic.session), history_of(topic)
   local oldest = integer(now - topic.log_ms)
-  local id = redis.call('XADD', topic.log, 'MINID', '~', oldest, '*', 'p', previous, 'r', integer(revision), 'e', entry)
+  local id = redis.call('XADD', topic.log, 'MINID', '~', oldest, '*', 'p', previous, 'r', revision, 'h', history, 'e', entry)
   if redis.call('XLEN', topic.log) > topic.log_entries then
     redis.call('XTRIM', topic.log, 'MAXLEN', '~', topic.log_entries)
   end
-  redis.call('HSET', topic.session, '.revision', integer(revision), '.head', id)
+  local head = id .. '@' .. history
+  redis.call('HSET', topic.session, '.revision', revision, '.head', head)
   redis.call('PEXPIRE', topic.log, integer(topic.log_ms))
   keep_session(topic, topic.session_ms)
-  redis.call('SPUBLISH', topic.bell, id .. ' ' .. previous .. ' ' .. integer(revision) .. ' ' .. entry)
-  return id
+  redis.call('SPUBLISH', topic.bell, head .. ' ' .. previous .. ' ' .. revision .. ' ' .. entry)
+  return head
 end
 
 -- The entries after a position: at most so many, and no more when they have so many bytes.
 -- Returns them as of XRANGE, and 1 if there may be more, else 0.
 local function entries_after(log, position, most_entries, most_bytes)
   local entries, bytes, some = {}, 0, 1
+  position = id_of(position)
   while #entries < most_entries and bytes < most_bytes do
     some = math.min(2 * some, most_entries - #entries)
     local read = redis.call('XRANGE', log, '(' .. position, '+', 'COUNT', some)
     for _, entry in ipairs(read) do
       entries[#entries + 1] = entry
-      bytes = bytes + #entry[2][6]
+      bytes = bytes + #entry[2][8]
     end
     if #read < some then
       return entries, 0
@@ -93,12 +123,24 @@ local function end_websocket(topic, kept, id, member, entry)
   end
 end
 
--- Is the position a ("ms-seq") later than b?
+-- Is the position a later than b, by their numbers?
 local function is_later(a, b)
-  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)$')
-  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)$')
+  local a_ms, a_seq = string.match(a, '^(%d+)-(%d+)')
+  local b_ms, b_seq = string.match(b, '^(%d+)-(%d+)')
   a_ms, a_seq, b_ms, b_seq = tonumber(a_ms), tonumber(a_seq), tonumber(b_ms), tonumber(b_seq)
   return a_ms > b_ms or (a_ms == b_ms and a_seq > b_seq)
+end
+
+-- Do these entries, all that there are after a position or the first of them, follow it?
+-- Returns '' if they do, 'trimmed' if the log has thrown away what came between, and 'lost' if the
+-- log does not know the position: it goes on from an earlier one.
+local function gap_after(session, log, position, entries)
+  local head = head_of(session)
+  if position == (entries[1] and entries[1][2][2] or head) then
+    return ''
+  end
+  local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+  return is_later(oldest and oldest[1] or head, position) and 'trimmed' or 'lost'
 end
 
 -- What remains of a subscription's lease in milliseconds; 0 when it is over or was never given.

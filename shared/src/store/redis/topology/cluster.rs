@@ -5,12 +5,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
 use redis::{ErrorKind, FromRedisValue, RedisResult, Value};
 
 use super::{
     super::{dial::Dialer, link::Link},
-    Primaries, within,
+    Primaries, answers, within,
 };
 use crate::settings::HostPort;
 
@@ -47,9 +46,9 @@ impl Cluster {
                 self.links.insert(seed.clone(), Link::new(self.dialer.redis(seed)?, self.dialer.config()));
             }
         }
-        let asked = self.links.iter().map(|(server, link)| ask(server, link, self.patience));
+        let asked = self.links.iter().map(|(server, link)| ask(server, link, self.patience)).collect();
         let (mut best, mut last_error): (Option<View>, _) = (None, None);
-        for answer in join_all(asked).await {
+        for answer in answers(asked).await {
             match answer {
                 Ok(view) if best.as_ref().is_none_or(|known| view.rank > known.rank) => best = Some(view),
                 Ok(_) => {}

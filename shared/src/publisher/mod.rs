@@ -6,6 +6,8 @@
 //!
 //! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-NOT-02.
 
+mod witness;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -15,13 +17,16 @@ use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use self::witness::Witness;
 use crate::{
     protocol::{
-        Event, TopicKey,
+        Event, Topic, TopicKey,
         sync_error::{Cause, Reason, Severity},
     },
     session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
-    store::{Commit, Committed, LogEntry, Once, Position, Snapshot, Store, StoreError, Subscription},
+    store::{
+        Commit, Committed, Gap, LogEntry, Once, Position, Revision, Snapshot, Store, StoreError, Subscription,
+    },
     telemetry::metrics::{METRICS, SyncErrorCause},
 };
 
@@ -42,12 +47,13 @@ pub struct Publisher {
     rules: Rules,
     severity: Severity,
     sessions: Cache<TopicKey, Known, ByBytes>,
+    witness: Witness,
 }
 
 /// A session as this process saw it last.
 #[derive(Clone)]
 struct Known {
-    revision: u64,
+    revision: Revision,
     state: Arc<SessionState>,
     since: Instant,
 }
@@ -101,6 +107,7 @@ impl Publisher {
             rules,
             severity,
             sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes),
+            witness: Witness::default(),
         }
     }
 
@@ -128,7 +135,7 @@ impl Publisher {
             topic: &subscription.topic,
             event: Some((&notice.id, &notice.name)),
             mark: &position,
-            subscription: subscription.id,
+            subscription: Some(subscription.id),
             subscriber_name: subscription.terms.subscriber_name.as_deref(),
             reason,
         };
@@ -145,26 +152,41 @@ impl Publisher {
         self.tell(&whole(subscription, mark, Reason::Gone)).await
     }
 
-    /// Tells the others that a subscriber has missed what came after a position, once. Returns the
-    /// SyncError for itself: it is to be the first of what it is sent anew.
+    /// Tells that a subscriber has missed what came after a position, once: the others, if the log
+    /// no longer holds it; everybody, if it is lost for all. Returns the SyncError for the
+    /// subscriber itself: it is to be the first of what it is sent anew.
     pub async fn report_missed(
         &self,
         subscription: &Subscription,
         after: Position,
+        gap: Gap,
     ) -> Result<Entry, PublishError> {
-        let mark = format!("missed after {after}");
-        let cause = whole(subscription, &mark, Reason::Missed);
+        let mark = match gap {
+            Gap::Trimmed => format!("missed after {after}"),
+            Gap::Lost => mark_of_loss(after),
+        };
+        let cause = match gap {
+            Gap::Trimmed => whole(subscription, &mark, Reason::Missed),
+            Gap::Lost => loss(&subscription.topic, &mark),
+        };
         self.tell(&cause).await?;
         let message = cause.message(self.severity, &now_iso_8601());
         let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
         Ok(sync_error_for(subscription.id, &event))
     }
 
+    /// Tells everybody that the log of a topic has lost its end, in which this position was: once
+    /// for each history that has been cut off.
+    async fn report_lost(&self, topic: &Topic, position: Position) -> Result<Published, PublishError> {
+        tracing::error!(topic = ?topic, %position, "events that had been accepted are lost: Redis no longer has them");
+        self.tell(&loss(topic, &mark_of_loss(position))).await
+    }
+
     async fn tell(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
         let message = cause.message(self.severity, &now_iso_8601());
         let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
-        let published =
-            self.commit(&event, Audience::Except(cause.subscription), Once::Cause(event.id.clone())).await?;
+        let audience = cause.subscription.map_or(Audience::Everyone, Audience::Except);
+        let published = self.commit(&event, audience, Once::Cause(event.id.clone())).await?;
         if published != Published::Again {
             METRICS.sync_errors.with(metric_of(cause.reason)).inc();
         }
@@ -246,6 +268,7 @@ impl Publisher {
             };
             match self.store.commit(topic, &commit).await? {
                 Committed::At { position, revision } => {
+                    self.witness.accepted(topic, &event.topic, position);
                     if change.depends_on_state {
                         let state = Arc::new(change.state);
                         self.remember(topic, Known { revision, state, since: Instant::now() });
@@ -275,7 +298,8 @@ impl Publisher {
     }
 
     fn remember(&self, topic: TopicKey, known: Known) {
-        let is_older = self.sessions.get(&topic).is_some_and(|present| present.revision > known.revision);
+        let is_older = |present: Known| known.revision.is_before(present.revision);
+        let is_older = self.sessions.get(&topic).is_some_and(is_older);
         if !is_older {
             self.sessions.insert(topic, known);
         }
@@ -285,10 +309,10 @@ impl Publisher {
     /// on that topic meets no conflict. Topics on which nothing was published here are left alone.
     pub fn observe(&self, topic: TopicKey, entry: &LogEntry) {
         let Some(known) = self.sessions.get(&topic) else { return };
-        if entry.revision == known.revision + 1 {
+        if known.revision.is_followed_by(entry.revision) {
             let state = Arc::new(known.state.evolve(&entry.entry, self.rules.max_open));
             self.remember(topic, Known { revision: entry.revision, state, since: Instant::now() });
-        } else if entry.revision > known.revision {
+        } else if entry.revision != known.revision && !entry.revision.is_before(known.revision) {
             self.sessions.remove(&topic);
         }
     }
@@ -300,10 +324,20 @@ fn whole<'a>(subscription: &'a Subscription, mark: &'a str, reason: Reason) -> C
         topic: &subscription.topic,
         event: None,
         mark,
-        subscription: subscription.id,
+        subscription: Some(subscription.id),
         subscriber_name: subscription.terms.subscriber_name.as_deref(),
         reason,
     }
+}
+
+/// The hub itself is out of step: it has lost the end of a history.
+fn loss<'a>(topic: &'a Topic, mark: &'a str) -> Cause<'a> {
+    Cause { topic, event: None, mark, subscription: None, subscriber_name: None, reason: Reason::Lost }
+}
+
+/// Whoever knows of any event that is lost with it makes the same of it.
+fn mark_of_loss(position: Position) -> String {
+    format!("lost of {}", position.history)
 }
 
 /// The state that a snapshot holds.
@@ -327,6 +361,7 @@ fn metric_of(reason: Reason) -> SyncErrorCause {
         Reason::Unanswered => SyncErrorCause::Unanswered,
         Reason::Gone => SyncErrorCause::Gone,
         Reason::Missed => SyncErrorCause::Missed,
+        Reason::Lost => SyncErrorCause::Lost,
     }
 }
 

@@ -1,0 +1,121 @@
+//! What this process has said is in the log, and whether it still is.
+//!
+//! A Redis that comes back, or a replica that takes over, may lack the last of what was answered
+//! with 202. Readers notice when they have seen what is gone; an event that nobody had seen yet is
+//! known to none but the process that accepted it. So that one remembers for a while where it put
+//! the last event of each topic, and looks when the store's connections have been interrupted.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{PublishError, Publisher};
+use crate::{
+    protocol::{Topic, TopicKey},
+    store::{Gap, History, Position},
+};
+
+/// How long it is remembered. A primary that is cut off may take events for as long as nobody
+/// notices it; the 60 s of a patient Sentinel are well within.
+const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+/// Positions that are remembered, one for each topic and history: those of the last moments, when
+/// there are more.
+const MOST: usize = 50_000;
+/// Topics that are looked at in the same moment.
+const AT_ONCE: usize = 32;
+
+/// The last event of each topic that this process has accepted.
+#[derive(Default)]
+pub struct Witness(Mutex<HashMap<(TopicKey, History), Accepted>>);
+
+#[derive(Clone)]
+struct Accepted {
+    topic: Topic,
+    position: Position,
+    at: Instant,
+}
+
+impl Witness {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(TopicKey, History), Accepted>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An event has been accepted. Of one history the last says all; what was accepted in another
+    /// is remembered beside it, for its end may be lost.
+    pub fn accepted(&self, key: TopicKey, topic: &Topic, position: Position) {
+        let (at, mut all) = (Instant::now(), self.lock());
+        if let Some(known) = all.get_mut(&(key, position.history)) {
+            (known.position, known.at) = (known.position.max(position), at);
+            return;
+        }
+        let mut age = REMEMBERED_FOR;
+        while all.len() >= MOST {
+            all.retain(|_, accepted| accepted.at.elapsed() < age);
+            age /= 2;
+        }
+        all.insert((key, position.history), Accepted { topic: topic.clone(), position, at });
+    }
+
+    fn recent(&self) -> Vec<Accepted> {
+        let mut all = self.lock();
+        all.retain(|_, accepted| accepted.at.elapsed() < REMEMBERED_FOR);
+        all.values().cloned().collect()
+    }
+}
+
+impl Publisher {
+    /// Looks whether what this process has accepted lately is still in the logs, and tells all
+    /// subscribers of a topic in which it is not. Returns in how many topics something is lost.
+    ///
+    /// Says the same thing once, however often and by however many it is asked.
+    pub async fn look_for_losses(&self) -> Result<usize, PublishError> {
+        let looked = stream::iter(self.witness.recent()).map(|accepted| self.look_for_loss(accepted));
+        let lost: Vec<bool> = looked.buffer_unordered(AT_ONCE).try_collect().await?;
+        Ok(lost.into_iter().filter(|is_lost| *is_lost).count())
+    }
+
+    async fn look_for_loss(&self, accepted: Accepted) -> Result<bool, PublishError> {
+        let Accepted { topic, position, .. } = accepted;
+        let is_lost = self.store.log(topic.key(), position, 1).await?.gap == Some(Gap::Lost);
+        if is_lost {
+            self.report_lost(&topic, position).await?;
+        }
+        Ok(is_lost)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64, history: u32) -> Position {
+        Position { millis, sequence: 0, history: History(history) }
+    }
+
+    #[test]
+    fn of_each_history_the_last_is_remembered_in_whatever_order_they_are_told() {
+        let (witness, topic): (_, Topic) = (Witness::default(), "t".parse().unwrap());
+        for position in [at(1, 1), at(5, 1), at(3, 1), at(2, 2)] {
+            witness.accepted(topic.key(), &topic, position);
+        }
+        let mut positions: Vec<Position> = witness.recent().iter().map(|known| known.position).collect();
+        positions.sort_unstable();
+        assert_eq!(positions, [at(2, 2), at(5, 1)]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let witness = Witness::default();
+        for number in 0..=MOST {
+            let topic: Topic = number.to_string().parse().unwrap();
+            witness.accepted(topic.key(), &topic, at(1, 1));
+        }
+        let all = witness.recent();
+        assert!(all.len() <= MOST && all.iter().any(|known| *known.topic.as_str() == *MOST.to_string()));
+    }
+}
