@@ -48,6 +48,9 @@ pub enum StoreError {
     /// It cannot be reached, or not in time. What was asked may have happened or not.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// What was asked has happened, and too few replicas say that they have it (`redis.durability`).
+    #[error("it is written, and not confirmed: {0}")]
+    Unconfirmed(String),
     /// It holds something that this program cannot read.
     #[error("the store holds what cannot be read: {0}")]
     Corrupt(String),

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     protocol::TopicKey,
     session::{ContentRefusal, ContentWrite},
-    store::{Commit, Committed, LogPage, Once, PAGE_BYTES, Position, Result, Revision, Snapshot},
+    store::{Commit, Committed, History, LogPage, Once, PAGE_BYTES, Position, Result, Revision, Snapshot},
 };
 
 impl RedisStore {
@@ -67,12 +67,31 @@ impl RedisStore {
         }
         let mut reply = Reply::new(self.invoke("commit", keys.slot(), &script).await?)?;
         match reply.text()?.as_str() {
-            "committed" => Ok(Committed::At { position: reply.parsed()?, revision: reply.parsed()? }),
+            "committed" => {
+                let (position, revision): (Position, _) = (reply.parsed()?, reply.parsed()?);
+                self.confirm(commit, keys.partition(), position.history).await?;
+                Ok(Committed::At { position, revision })
+            }
             "conflict" => Ok(Committed::Conflict(reply.snapshot()?)),
-            "duplicate" => Ok(Committed::Duplicate),
+            "duplicate" => {
+                // The first time it may not have been confirmed.
+                self.confirm(commit, keys.partition(), reply.parsed()?).await?;
+                Ok(Committed::Duplicate)
+            }
             "exists" => Ok(Committed::Refused(ContentRefusal::Exists)),
             "full" => Ok(Committed::Refused(ContentRefusal::Full)),
             other => Err(corrupt(format!("an unknown answer: {other}"))),
+        }
+    }
+
+    /// Waits until enough replicas have what a client is about to be promised, if that is asked for.
+    /// Nobody is promised a SyncError of the hub: should one be lost, the loss is told.
+    async fn confirm(&self, commit: &Commit, partition: u16, history: History) -> Result<()> {
+        match commit.once {
+            Once::Request(_) => {
+                self.confirmations.wait(self.connections.topology(), partition, history).await
+            }
+            Once::Cause(_) => Ok(()),
         }
     }
 
