@@ -24,9 +24,16 @@ async fn replica_of(primary: &RedisServer) -> RedisServer {
     let replica = RedisServer::start(Kept::None).await.unwrap();
     let port = primary.url().trim_end_matches('/').rsplit(':').next().unwrap().to_owned();
     ask(&replica, &["REPLICAOF", "127.0.0.1", &port]).await;
-    eventually(PATIENCE, "the replica follows", || async {
-        let info = format!("{:?}", ask(&replica, &["INFO", "replication"]).await);
-        info.contains("master_link_status:up").then_some(())
+    let mut connection = primary.connection().await.unwrap();
+    connection.set_response_timeout(PATIENCE);
+    eventually(PATIENCE, "the replica follows, and says so", || {
+        let mut connection = connection.clone();
+        async move {
+            let mut both = redis::pipe();
+            both.set("written", "by the test").ignore().cmd("WAIT").arg(1).arg(100);
+            let (replicas,): (u32,) = both.query_async(&mut connection).await.unwrap();
+            (replicas == 1).then_some(())
+        }
     })
     .await
     .unwrap();
