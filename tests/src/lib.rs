@@ -1,7 +1,7 @@
 //! The harness: what black-box tests and tools use to run the real programs and to talk to them as apps do.
 //!
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
-//! the processes ([`process`], [`redis_server`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
+//! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
 //! [`callback_server`] are told), what is sent ([`examples`], [`certs`]), and how a run is judged ([`history`], [`wait`]).
 
 pub mod callback_server;
@@ -11,8 +11,12 @@ pub mod conformance;
 pub mod distorting_proxy;
 pub mod examples;
 pub mod history;
+mod orphans;
 pub mod process;
+pub mod redis_cluster;
+pub mod redis_sentinel;
 pub mod redis_server;
+pub mod redis_shape;
 pub mod socket;
 pub mod system;
 pub mod wait;

@@ -1,6 +1,7 @@
 //! A child process that never outlives its test, with its log at hand.
 //!
 //! Promises: dropping a [`Process`] kills it and waits for it; when the test is failing, the end of its log is printed.
+//! One that is never dropped ends with the program that started it.
 //! Standard output and standard error are captured line by line, bounded in both directions.
 
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use anyhow::{Context, Result, anyhow};
 pub use rustix::process::Signal;
 use tokio::sync::watch;
 
-use crate::wait;
+use crate::{orphans, wait};
 
 /// Lines kept of a process's log; older ones are forgotten.
 const LINES_KEPT: usize = 50_000;
@@ -57,6 +58,7 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
+        orphans::started(child.id());
         let log = Arc::new(watch::Sender::new(Log { open_streams: 2, ..Log::default() }));
         if let Some(stream) = child.stdout.take() {
             capture(stream, log.clone());
@@ -132,17 +134,25 @@ impl Process {
     pub fn kill(&mut self) -> Result<()> {
         if self.try_exit()?.is_none() {
             self.child.kill()?;
-            self.exited = Some(self.child.wait()?);
+            let status = self.child.wait()?;
+            self.note_exit(status);
         }
         Ok(())
     }
 
     /// How it ended, if it has.
     pub fn try_exit(&mut self) -> Result<Option<ExitStatus>> {
-        if self.exited.is_none() {
-            self.exited = self.child.try_wait()?;
+        if self.exited.is_none()
+            && let Some(status) = self.child.try_wait()?
+        {
+            self.note_exit(status);
         }
         Ok(self.exited)
+    }
+
+    fn note_exit(&mut self, status: ExitStatus) {
+        self.exited = Some(status);
+        orphans::ended(self.child.id());
     }
 
     /// Waits until it has ended by itself.

@@ -5,14 +5,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use tempfile::TempDir;
+use redis::aio::MultiplexedConnection;
 
+use crate::orphans::Directory;
 use crate::process::{Process, Signal};
 use crate::wait;
 
 /// How often another port is tried, when somebody took the chosen one before Redis could.
 const PORT_TRIES: usize = 5;
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whether what was written survives the end of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,31 +24,46 @@ pub enum Durability {
     None,
 }
 
+/// How a server is to be run.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Whether it keeps an append-only file.
+    pub durability: Durability,
+    /// The port at which it tells others to reach it, when that is not its own: that of a proxy before it.
+    pub announced_port: Option<u16>,
+    /// It is a node of a cluster, with this `cluster-node-timeout`.
+    pub node_timeout: Option<Duration>,
+    /// Further arguments of `redis-server`.
+    pub arguments: Vec<String>,
+}
+
+impl From<Durability> for ServerOptions {
+    fn from(durability: Durability) -> Self {
+        Self { durability, announced_port: None, node_timeout: None, arguments: Vec::new() }
+    }
+}
+
 /// A running (or stopped) Redis. Dropping it kills the server and removes its directory.
 pub struct RedisServer {
     port: u16,
-    durability: Durability,
-    directory: TempDir,
+    bus_port: u16,
+    options: ServerOptions,
+    directory: Directory,
     process: Option<Process>,
 }
 
 impl RedisServer {
     /// Starts a server and waits until it answers.
-    pub async fn start(durability: Durability) -> Result<RedisServer> {
-        for _ in 0..PORT_TRIES {
-            let mut server = RedisServer {
-                port: free_port()?,
-                durability,
-                directory: tempfile::tempdir()?,
-                process: None,
-            };
-            match server.start_again().await {
-                Err(error) if error.to_string().contains("Address already in use") => continue,
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(server),
-            }
-        }
-        bail!("no free port for redis-server in {PORT_TRIES} tries")
+    pub async fn start(options: impl Into<ServerOptions>) -> Result<RedisServer> {
+        let options = options.into();
+        with_free_ports(async || {
+            let [port, bus_port] = free_ports()?;
+            let (directory, options) = (Directory::new()?, options.clone());
+            let mut server = RedisServer { port, bus_port, options, directory, process: None };
+            server.start_again().await?;
+            Ok(server)
+        })
+        .await
     }
 
     /// Starts a stopped server again: same port, same directory.
@@ -57,9 +73,25 @@ impl RedisServer {
         }
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
-        command.args(["--appendonly", if self.durability == Durability::Aof { "yes" } else { "no" }]);
+        command.args(["--appendonly", if self.options.durability == Durability::Aof { "yes" } else { "no" }]);
         command.args(["--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]);
         command.arg("--dir").arg(self.directory.path());
+        // Replicas that come and go are to be in sync soon.
+        command.args(["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]);
+        let announced = self.public_port().to_string();
+        match self.options.node_timeout {
+            None => {
+                command.args(["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", &announced]);
+            }
+            Some(timeout) => {
+                let (timeout, bus) = (timeout.as_millis().to_string(), self.bus_port.to_string());
+                command.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
+                command.args(["--cluster-node-timeout", &timeout, "--cluster-port", &bus]);
+                command.args(["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", &announced]);
+                command.args(["--cluster-announce-bus-port", &bus]);
+            }
+        }
+        command.args(&self.options.arguments);
         let process = Process::start("redis-server", command).context("is redis-server installed?")?;
         // The log tells of *this* server; a PING alone might be answered by whoever took the port.
         process
@@ -70,7 +102,9 @@ impl RedisServer {
         self.process = Some(process);
         wait::eventually(START_TIMEOUT, "redis-server answers PING", || async {
             let mut connection = self.connection().await.ok()?;
-            redis::cmd("PING").query_async::<String>(&mut connection).await.ok()
+            let answer = redis::cmd("PING").query_async::<String>(&mut connection).await;
+            // One that loads its file, or is a replica without its primary, answers as well.
+            answer.map_or_else(|error| error.code().map(|_| ()), |_| Some(()))
         })
         .await?;
         Ok(())
@@ -99,20 +133,83 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The port at which others are told to reach it.
+    pub fn public_port(&self) -> u16 {
+        self.options.announced_port.unwrap_or(self.port)
+    }
+
+    /// The port of its cluster bus.
+    pub fn bus_port(&self) -> u16 {
+        self.bus_port
+    }
+
+    /// Whether it has been started and not been stopped or killed since.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// The server's process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
+    /// The end of its log, while it runs.
+    pub fn log_tail(&self) -> String {
+        self.process.as_ref().map(Process::log_tail).unwrap_or_default()
+    }
+
     /// A connection of its own, for looking on.
-    pub async fn connection(&self) -> Result<redis::aio::MultiplexedConnection> {
+    pub async fn connection(&self) -> Result<MultiplexedConnection> {
         Ok(redis::Client::open(self.url())?.get_multiplexed_async_connection().await?)
+    }
+
+    /// Asks it one thing.
+    pub async fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> Result<T> {
+        let (name, arguments) = command.split_first().context("no command")?;
+        let mut connection = self.connection().await?;
+        let asked = redis::cmd(name).arg(arguments).query_async(&mut connection).await;
+        asked.with_context(|| format!("redis-server at {}: {}", self.port, command.join(" ")))
+    }
+
+    /// A field of a section of its INFO.
+    pub async fn info(&self, section: &str, field: &str) -> Result<String> {
+        let info: String = self.ask(&["INFO", section]).await?;
+        field_of(&info, field).map(str::to_owned).with_context(|| format!("INFO {section} has no {field}"))
     }
 }
 
-/// A port that nobody has just now.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// A field of INFO or CLUSTER INFO.
+pub(crate) fn field_of<'a>(info: &'a str, field: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.trim_end().strip_prefix(field)?.strip_prefix(':'))
+}
+
+/// Ports that nobody has just now.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    // All at once, or one might be given twice.
+    let mut listeners = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        *port = listener.local_addr()?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
+}
+
+/// Starts something again, on other ports, when somebody took one before it could.
+pub(crate) async fn with_free_ports<T>(mut start: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..PORT_TRIES {
+        match start().await {
+            Err(error) if error.to_string().contains("Address already in use") => continue,
+            started => return started,
+        }
+    }
+    bail!("no free ports in {PORT_TRIES} tries")
 }
 
 #[cfg(test)]
@@ -139,8 +236,9 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut server = RedisServer {
             port: taken.local_addr().unwrap().port(),
-            durability: Durability::None,
-            directory: tempfile::tempdir().unwrap(),
+            bus_port: 0,
+            options: Durability::None.into(),
+            directory: Directory::new().unwrap(),
             process: None,
         };
         let error = server.start_again().await.unwrap_err().to_string();

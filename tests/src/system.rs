@@ -11,7 +11,8 @@ use url::Url;
 
 use crate::client::App;
 use crate::process::{LogLine, Process, Signal, program};
-use crate::redis_server::{Durability, RedisServer};
+use crate::redis_server::Durability;
+use crate::redis_shape::{Redis, Shape};
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -164,6 +165,11 @@ impl Hub {
         self.program.metrics().await
     }
 
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        self.program.process.log_tail()
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.program.process
@@ -197,6 +203,11 @@ impl Worker {
         self.program.metrics().await
     }
 
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        self.program.process.log_tail()
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.program.process
@@ -217,14 +228,15 @@ pub struct System {
     /// The workers.
     pub workers: Vec<Worker>,
     /// Their Redis.
-    pub redis: RedisServer,
+    pub redis: Redis,
     settings: Vec<(String, String)>,
 }
 
 impl System {
-    /// One hub and one worker, Redis with an append-only file; change it before [`SystemBuilder::start`].
+    /// One hub and one worker, one Redis with an append-only file; change it before [`SystemBuilder::start`].
     pub fn builder() -> SystemBuilder {
-        SystemBuilder { hubs: 1, workers: 1, durability: Durability::Aof, settings: Vec::new() }
+        let (shape, durability) = (Shape::Single, Durability::Aof);
+        SystemBuilder { hubs: 1, workers: 1, shape, durability, redis: None, settings: Vec::new() }
     }
 
     /// Starts one more hub.
@@ -244,7 +256,9 @@ impl System {
 pub struct SystemBuilder {
     hubs: usize,
     workers: usize,
+    shape: Shape,
     durability: Durability,
+    redis: Option<Redis>,
     settings: Vec<(String, String)>,
 }
 
@@ -258,6 +272,18 @@ impl SystemBuilder {
     /// How many workers.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self
+    }
+
+    /// How Redis is run.
+    pub fn shape(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
+    }
+
+    /// A Redis that runs already, in place of one that is started as usual.
+    pub fn redis(mut self, redis: impl Into<Redis>) -> Self {
+        self.redis = Some(redis.into());
         self
     }
 
@@ -275,7 +301,10 @@ impl SystemBuilder {
 
     /// Starts all of it: Redis first, then the programs.
     pub async fn start(self) -> Result<System> {
-        let redis = RedisServer::start(self.durability).await?;
+        let redis = match self.redis {
+            Some(redis) => redis,
+            None => Redis::start(self.shape, self.durability).await?,
+        };
         if self.settings.iter().any(|(name, _)| name == "redis.url") {
             bail!("redis.url is the system's own");
         }

@@ -15,11 +15,11 @@ use harness::{
 use crate::{
     messages::{event, patient_open},
     setups::{
-        Kind, Setup, code_of, confirmed, ids_until, on_both_setups, sync_error_after, sync_errors_until,
+        Kind, Setup, code_of, confirmed, ids_until, on_each_setup, sync_error_after, sync_errors_until,
     },
 };
 
-on_both_setups![
+on_each_setup![
     who_vanishes_is_reported_for_what_it_misses_and_then_for_good,
     who_says_goodbye_is_not_reported,
     who_comes_back_in_time_misses_nothing_and_is_not_reported,

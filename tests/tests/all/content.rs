@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::{
     messages::{event, patient_open, resource},
-    setups::{Kind, Setup, ids_until, on_both_setups},
+    setups::{Kind, Setup, ids_until, on_each_setup},
 };
 
-on_both_setups![
+on_each_setup![
     the_examples_of_3_0_0_build_the_content_that_they_tell_of,
     the_examples_of_2_1_0_add_by_post,
     a_bundle_is_applied_whole_or_not_at_all,

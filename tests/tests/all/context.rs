@@ -5,10 +5,10 @@ use serde_json::json;
 
 use crate::{
     messages::{NO_CONTENT, event, patient_open, resource},
-    setups::{Kind, Setup, ids_until, on_both_setups},
+    setups::{Kind, Setup, ids_until, on_each_setup},
 };
 
-on_both_setups![
+on_each_setup![
     the_current_context_has_the_type_the_version_and_the_elements_of_the_open,
     the_last_context_opened_is_current_until_it_is_closed,
     no_current_context_is_an_empty_one,

@@ -6,7 +6,8 @@ use futures_util::{StreamExt, future::join_all, stream};
 use harness::{
     callback_server::CallbackServer,
     examples::{fresh_id, fresh_topic},
-    redis_server::{Durability, RedisServer},
+    redis_server::Durability,
+    redis_shape::Redis,
     socket::Listener,
     system::System,
     wait::PATIENCE,
@@ -14,13 +15,13 @@ use harness::{
 
 use crate::{
     messages::patient_open,
-    setups::{Kind, Setup, confirmed, on_both_setups},
+    setups::{Kind, Setup, confirmed, on_each_setup},
 };
 
-on_both_setups![an_event_to_a_thousand_sockets_is_rendered_once];
+on_each_setup![an_event_to_a_thousand_sockets_is_rendered_once];
 
 /// How often each command has been called since the counts were reset, those called by scripts included.
-async fn command_counts(redis: &RedisServer) -> BTreeMap<String, u64> {
+async fn command_counts(redis: &Redis) -> BTreeMap<String, u64> {
     let mut connection = redis.connection().await.unwrap();
     let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.unwrap();
     let count = |line: &str| {
@@ -31,7 +32,7 @@ async fn command_counts(redis: &RedisServer) -> BTreeMap<String, u64> {
 }
 
 /// How many connections Redis has from programs that are not this test.
-async fn connections(redis: &RedisServer) -> usize {
+async fn connections(redis: &Redis) -> usize {
     let mut connection = redis.connection().await.unwrap();
     let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut connection).await.unwrap();
     list.lines().count() - 1

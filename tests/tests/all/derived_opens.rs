@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::{
     messages::{event, resource},
-    setups::{Kind, Setup, on_both_setups},
+    setups::{Kind, Setup, on_each_setup},
 };
 
-on_both_setups![
+on_each_setup![
     who_sees_only_patients_is_told_of_the_patient_of_a_study,
     nothing_is_derived_for_what_is_current_already,
     late_joiners_and_those_who_come_back_get_the_same_derived_open,

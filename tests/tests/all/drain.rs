@@ -12,10 +12,10 @@ use harness::{
 
 use crate::{
     messages::patient_open,
-    setups::{Kind, Setup, confirmed, ids_at, ids_until, on_both_setups},
+    setups::{Kind, Setup, confirmed, ids_at, ids_until, on_each_setup},
 };
 
-on_both_setups![
+on_each_setup![
     a_hub_that_is_stopped_closes_its_sockets_with_1001_and_exits_0,
     a_request_in_flight_is_finished_before_the_exit,
 ];

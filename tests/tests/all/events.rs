@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::{
     messages::{NO_CONTENT, event, patient_open, resource},
-    setups::{Kind, ids_until, on_both_setups},
+    setups::{Kind, ids_until, on_each_setup},
 };
 
-on_both_setups![
+on_each_setup![
     an_event_that_lacks_a_member_or_has_it_of_another_type_is_refused_by_its_name,
     an_odd_timestamp_is_passed_on_and_counted,
     names_are_compared_without_case_and_passed_on_as_written,

@@ -27,12 +27,12 @@ async fn a_program_that_has_lost_redis_lives_and_is_not_ready_until_it_is_back()
     for admin in &admins {
         assert!(until_ready_is(admin, 200).await.contains("store: ok"));
     }
-    system.redis.stop().await.unwrap();
+    system.redis.single().stop().await.unwrap();
     for admin in &admins {
         assert!(until_ready_is(admin, 503).await.contains("store: does not answer"));
         assert_eq!(ask(admin, "/healthz").await.0, 200, "it has not to be restarted for that");
     }
-    system.redis.start_again().await.unwrap();
+    system.redis.single().start_again().await.unwrap();
     for admin in &admins {
         until_ready_is(admin, 200).await;
     }

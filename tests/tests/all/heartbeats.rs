@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     messages::{event, patient_open},
-    setups::{Kind, Setup, ids_until, on_both_setups, sync_errors_until},
+    setups::{Kind, Setup, ids_until, on_each_setup, sync_errors_until},
 };
 
-on_both_setups![
+on_each_setup![
     who_asks_by_name_gets_a_heartbeat_within_each_period,
     nobody_is_reported_for_an_unanswered_heartbeat,
 ];

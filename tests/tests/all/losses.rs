@@ -51,13 +51,13 @@ async fn forgetful() -> (Setup, CallbackServer) {
 
 async fn go_back(setup: &mut Setup) {
     let Setup::Cluster(system) = setup else { unreachable!() };
-    system.redis.kill().unwrap();
-    system.redis.start_again().await.unwrap();
+    system.redis.single().kill().unwrap();
+    system.redis.single().start_again().await.unwrap();
 }
 
 fn redis_of(setup: &Setup) -> &RedisServer {
     let Setup::Cluster(system) = setup else { unreachable!() };
-    &system.redis
+    &system.redis.servers()[0]
 }
 
 #[tokio::test]

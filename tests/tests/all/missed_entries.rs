@@ -4,10 +4,10 @@ use harness::{examples::fresh_topic, wait::PATIENCE};
 
 use crate::{
     messages::{event, patient_open},
-    setups::{Kind, code_of, ids_until, on_both_setups, sync_error_after, sync_errors_until},
+    setups::{Kind, code_of, ids_until, on_each_setup, sync_error_after, sync_errors_until},
 };
 
-on_both_setups![who_has_missed_what_is_no_longer_kept_is_told_and_begins_anew];
+on_each_setup![who_has_missed_what_is_no_longer_kept_is_told_and_begins_anew];
 
 /// Redis trims a log by whole nodes of 100 entries, and a relay with a socket keeps the last 256.
 const MORE_THAN_IS_KEPT: usize = 300;

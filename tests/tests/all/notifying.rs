@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::{
     messages::{event, patient_open},
-    setups::{Kind, code_of, ids_at, ids_until, on_both_setups, sync_error_after, sync_errors_until},
+    setups::{Kind, code_of, ids_at, ids_until, on_each_setup, sync_error_after, sync_errors_until},
 };
 
-on_both_setups![
+on_each_setup![
     both_channels_carry_the_same_bytes,
     an_error_answer_is_told_to_the_others_and_not_to_who_gave_it,
     a_sync_error_has_the_form_of_the_specification,

@@ -69,3 +69,13 @@ async fn of_eight_updates_racing_over_two_hubs_one_wins_200_times() {
 async fn of_eight_updates_racing_on_the_embedded_hub_one_wins() {
     races(&*Kind::Embedded.shared().await, 50).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_eight_updates_racing_on_redis_behind_sentinels_one_wins() {
+    races(&*Kind::Sentinel.shared().await, 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_eight_updates_racing_on_redis_cluster_one_wins() {
+    races(&*Kind::RedisCluster.shared().await, 50).await;
+}

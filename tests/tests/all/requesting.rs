@@ -9,10 +9,10 @@ use harness::{
 
 use crate::{
     messages::{event, patient_open, resource, versioned},
-    setups::{Kind, ids_until, on_both_setups},
+    setups::{Kind, ids_until, on_each_setup},
 };
 
-on_both_setups![
+on_each_setup![
     an_accepted_event_is_in_the_session_on_every_node_at_once,
     an_event_may_be_posted_to_its_topic_and_to_no_other,
     everyone_that_asked_for_it_is_told_the_requester_included,

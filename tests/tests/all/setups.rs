@@ -1,12 +1,14 @@
-//! The two shapes in which every promise of the protocol is tested: the embedded hub, and two hubs with one worker
-//! on one Redis, where what is subscribed on one node is published on the other.
+//! The setups in which every promise of the protocol is tested: the embedded hub, and two hubs with one worker on one
+//! Redis server, on Redis behind Sentinels, and on Redis Cluster; there, what is subscribed on one node is published on
+//! the other.
 //!
-//! A test is an `async fn` that takes a [`Kind`]; [`on_both_setups!`] makes two tests of it. [`Kind::shared`] is one
-//! setup for all tests that run at the same time: the last of them to end stops it, also when it fails. Such tests
-//! keep apart by topics of their own. A test that needs other settings, or ends processes, has its [`Kind::own`].
+//! A test is an `async fn` that takes a [`Kind`]; [`on_each_setup!`] makes a test of it for each, and [`on_both_setups!`]
+//! two, when how Redis is run can make no difference. [`Kind::shared`] is one setup for all tests: it lives as long as
+//! the test program. They keep apart by topics of their own. A test that needs other settings, or ends processes, has
+//! its [`Kind::own`].
 
 use std::{
-    sync::{Arc, Weak},
+    ops::Deref,
     time::{Duration, Instant},
 };
 
@@ -15,11 +17,12 @@ use harness::{
     client::App,
     examples::fresh_id,
     redis_server::Durability,
+    redis_shape::Shape,
     socket::Listener,
     system::{Hub, Metrics, System},
     wait::PATIENCE,
 };
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
 use crate::messages::event;
 
@@ -36,6 +39,20 @@ macro_rules! on_both_setups {
 }
 pub(crate) use on_both_setups;
 
+/// Makes four tests of each function: those two, and `sentinel::…` and `redis_cluster::…`.
+macro_rules! on_each_setup {
+    ($($test:ident),* $(,)?) => {
+        crate::setups::on_both_setups![$($test),*];
+        mod sentinel {
+            $(#[tokio::test] async fn $test() { super::$test(crate::setups::Kind::Sentinel).await })*
+        }
+        mod redis_cluster {
+            $(#[tokio::test] async fn $test() { super::$test(crate::setups::Kind::RedisCluster).await })*
+        }
+    };
+}
+pub(crate) use on_each_setup;
+
 /// The origin that the shared setups let in (FC-TRN-07).
 pub const ORIGIN: &str = "https://viewer.example";
 
@@ -51,8 +68,14 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 /// Which setup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// The embedded hub.
     Embedded,
+    /// Two hubs and a worker on one Redis server.
     Cluster,
+    /// The same on Redis behind Sentinels.
+    Sentinel,
+    /// The same on Redis Cluster.
+    RedisCluster,
 }
 
 /// Running programs.
@@ -61,18 +84,39 @@ pub enum Setup {
     Cluster(Box<System>),
 }
 
-static SHARED: [Mutex<Weak<Setup>>; 2] = [const { Mutex::const_new(Weak::new()) }; 2];
+static SHARED: [OnceCell<Setup>; 4] = [const { OnceCell::const_new() }; 4];
+
+/// The use of a shared setup by one test.
+pub struct Shared(&'static Setup);
+
+impl Deref for Shared {
+    type Target = Setup;
+    fn deref(&self) -> &Setup {
+        self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.print_logs();
+        }
+    }
+}
 
 impl Kind {
     /// The setup that all tests of this kind use together.
-    pub async fn shared(self) -> Arc<Setup> {
-        let mut shared = SHARED[self as usize].lock().await;
-        if let Some(running) = shared.upgrade() {
-            return running;
+    pub async fn shared(self) -> Shared {
+        let start = || self.own(&[("cors.allowed_origins", ORIGIN)]);
+        Shared(SHARED[self as usize].get_or_init(start).await)
+    }
+
+    fn shape(self) -> Shape {
+        match self {
+            Kind::Embedded | Kind::Cluster => Shape::Single,
+            Kind::Sentinel => Shape::Sentinel,
+            Kind::RedisCluster => Shape::Cluster,
         }
-        let started = Arc::new(self.own(&[("cors.allowed_origins", ORIGIN)]).await);
-        *shared = Arc::downgrade(&started);
-        started
     }
 
     /// A setup of the test's own, with these settings in every program.
@@ -80,8 +124,9 @@ impl Kind {
         let settings = [&[QUICK_RETRY], settings].concat();
         match self {
             Kind::Embedded => Setup::Embedded(Box::new(Hub::start_embedded(&settings).await.unwrap())),
-            Kind::Cluster => {
-                let builder = System::builder().hubs(2).workers(1).durability(Durability::None);
+            _ => {
+                let builder = System::builder().hubs(2).workers(1);
+                let builder = builder.shape(self.shape()).durability(Durability::None);
                 let builder =
                     settings.iter().fold(builder, |builder, (name, value)| builder.set(name, value));
                 Setup::Cluster(Box::new(builder.start().await.unwrap()))
@@ -112,6 +157,17 @@ impl Setup {
         match self {
             Setup::Embedded(hub) => vec![hub],
             Setup::Cluster(system) => system.hubs.iter().collect(),
+        }
+    }
+
+    fn print_logs(&self) {
+        for node in self.nodes() {
+            eprintln!("--- the log of the shared {} ends:\n{}---", node.url(), node.log_tail());
+        }
+        if let Setup::Cluster(system) = self {
+            for worker in &system.workers {
+                eprintln!("--- the log of the shared worker ends:\n{}---", worker.log_tail());
+            }
         }
     }
 

@@ -18,10 +18,10 @@ use tokio_tungstenite::tungstenite::{
 
 use crate::{
     messages::{event, patient_open},
-    setups::{Kind, code_of, confirmed, ids_until, on_both_setups, sync_error_after},
+    setups::{Kind, code_of, confirmed, ids_until, on_each_setup, sync_error_after},
 };
 
-on_both_setups![
+on_each_setup![
     the_first_message_confirms_what_is_left_of_the_lease,
     the_endpoint_alone_opens_the_socket_whatever_the_origin,
     an_answer_may_have_a_number_digits_or_no_status_and_may_come_in_parts,

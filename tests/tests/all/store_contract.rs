@@ -19,13 +19,22 @@ macro_rules! contract {
             use crate::stores::Kind;
             contract!(@of Kind::Redis, $($room: $($sentence),+;)+);
         }
+        mod sentinel {
+            use crate::stores::Kind;
+            contract!(@of Kind::Sentinel, $($room: $($sentence),+;)+);
+        }
+        mod cluster {
+            use crate::stores::Kind;
+            contract!(@of Kind::Cluster, $($room: $($sentence),+;)+);
+        }
     };
     (@of $kind:expr, $($room:ident: $($sentence:ident),+;)+) => {
         $(mod $room {
             use super::*;
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $sentence() {
-                super::super::$room::$sentence($kind).await;
+                let sentence = super::super::$room::$sentence($kind);
+                crate::stores::APART.scope(Default::default(), sentence).await;
             })+
         })+
     };

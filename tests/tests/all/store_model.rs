@@ -17,15 +17,31 @@ use self::{
 };
 use crate::stores::{Kind, RETENTION, open};
 
+/// On one server; in another shape the same scripts run, and only the way to them is another.
 const CASES: u32 = 64;
+const CASES_IN_ANOTHER_SHAPE: u32 = 16;
 const MAX_OPERATIONS: usize = 40;
 
 #[test]
 fn redis_answers_as_memory_does() {
+    answers_as_memory_does(Kind::Redis, CASES);
+}
+
+#[test]
+fn redis_behind_sentinels_answers_as_memory_does() {
+    answers_as_memory_does(Kind::Sentinel, CASES_IN_ANOTHER_SHAPE);
+}
+
+#[test]
+fn redis_cluster_answers_as_memory_does() {
+    answers_as_memory_does(Kind::Cluster, CASES_IN_ANOTHER_SHAPE);
+}
+
+fn answers_as_memory_does(kind: Kind, cases: u32) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (memory, redis) =
-        runtime.block_on(async { (open(Kind::Memory, RETENTION).await, open(Kind::Redis, RETENTION).await) });
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+        runtime.block_on(async { (open(Kind::Memory, RETENTION).await, open(kind, RETENTION).await) });
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let operations = prop::collection::vec(operation(), 1..=MAX_OPERATIONS);
     let outcome = runner.run(&operations, |operations| {
         runtime.block_on(async {

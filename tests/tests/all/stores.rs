@@ -1,9 +1,14 @@
 //! The stores under test, and what their tests write into them.
+//!
+//! A test on one server has a server of its own. Those behind Sentinels and those in a cluster share one Redis of each
+//! shape, which takes longer to start: they keep apart by their topics, and one that looks at more than topics has it
+//! to itself for a while.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{cell::OnceCell, ops::Deref, sync::Arc, time::Duration};
 
 use harness::{
     redis_server::{Durability, RedisServer},
+    redis_shape::{Redis as RunningRedis, Shape},
     wait::{PATIENCE, eventually},
 };
 use serde_json::{json, value::RawValue};
@@ -21,6 +26,7 @@ use shared::{
         WebhookRequest, memory::MemoryStore, redis::RedisStore,
     },
 };
+use tokio::sync::{OnceCell as AsyncOnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use uuid::Uuid;
 
 /// Few, so that tests have several topics in one.
@@ -37,14 +43,17 @@ pub const RETENTION: Retention = Retention { log: LONG, log_entries: 10_000, ses
 pub enum Kind {
     Memory,
     Redis,
+    Sentinel,
+    Cluster,
 }
 
-/// A store of the test's own.
+/// A store, empty as far as the test can see.
 pub struct Opened {
     store: Arc<dyn Store>,
     /// The same state as another process has it.
     pub other: Arc<dyn Store>,
     server: Option<RedisServer>,
+    _turn: Option<Turn>,
 }
 
 impl Opened {
@@ -57,18 +66,59 @@ impl Opened {
 impl Opened {
     /// The store's Redis.
     pub fn server(&self) -> &RedisServer {
-        self.server.as_ref().expect("a store on Redis")
+        self.server.as_ref().expect("a store on a Redis of its own")
     }
 
     /// The store's Redis, for those who end it.
     pub fn server_mut(&mut self) -> &mut RedisServer {
-        self.server.as_mut().expect("a store on Redis")
+        self.server.as_mut().expect("a store on a Redis of its own")
     }
 
     /// A connection to the store's Redis, for those who want to see what it holds.
     pub async fn redis(&self) -> redis::aio::MultiplexedConnection {
         self.server().connection().await.unwrap()
     }
+}
+
+/// A Redis that tests share; it lives as long as the test program.
+struct Shared {
+    shape: Shape,
+    running: AsyncOnceCell<RunningRedis>,
+    turns: RwLock<()>,
+}
+
+/// The use of a shared Redis: together with others, or by one test alone.
+enum Turn {
+    Together { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+static SENTINEL: Shared = Shared::new(Shape::Sentinel);
+static CLUSTER: Shared = Shared::new(Shape::Cluster);
+
+impl Shared {
+    const fn new(shape: Shape) -> Shared {
+        Shared { shape, running: AsyncOnceCell::const_new(), turns: RwLock::const_new(()) }
+    }
+
+    async fn take(&'static self, is_alone: bool) -> (Turn, &'static RunningRedis) {
+        let turn = if is_alone {
+            Turn::Alone { _guard: self.turns.write().await }
+        } else {
+            Turn::Together { _guard: self.turns.read().await }
+        };
+        let start = || async { RunningRedis::start(self.shape, Durability::None).await.unwrap() };
+        let redis = self.running.get_or_init(start).await;
+        if is_alone {
+            redis.flush().await.unwrap();
+        }
+        (turn, redis)
+    }
+}
+
+tokio::task_local! {
+    /// What the names of a test's topics begin with, once it has opened its store.
+    pub static APART: OnceCell<String>;
 }
 
 impl Deref for Opened {
@@ -78,26 +128,52 @@ impl Deref for Opened {
     }
 }
 
-/// Opens an empty store.
+/// Opens a store in which nobody else has the test's topics.
 pub async fn open(kind: Kind, retention: Retention) -> Opened {
+    open_for(kind, retention, false).await
+}
+
+/// Opens an empty store that no other test uses meanwhile.
+pub async fn open_alone(kind: Kind, retention: Retention) -> Opened {
+    open_for(kind, retention, true).await
+}
+
+async fn open_for(kind: Kind, retention: Retention, is_alone: bool) -> Opened {
+    let is_shared = matches!(kind, Kind::Sentinel | Kind::Cluster) && !is_alone;
+    let apart = || if is_shared { format!("{} ", Uuid::new_v4()) } else { String::new() };
+    let _ = APART.try_with(|names| names.get_or_init(apart).len());
     match kind {
         Kind::Memory => {
             let store = MemoryStore::new(PARTITIONS, retention);
-            Opened { store: store.clone(), other: store, server: None }
+            Opened { store: store.clone(), other: store, server: None, _turn: None }
         }
         Kind::Redis => {
             let server = RedisServer::start(Durability::None).await.unwrap();
-            let url = RedisUrl::try_from(server.url()).unwrap();
-            let settings = Redis { url: Some(url), partitions: PARTITIONS, ..Redis::default() };
-            let store = RedisStore::connect(&settings, retention).await.unwrap();
-            let other = RedisStore::connect(&settings, retention).await.unwrap();
-            Opened { store, other, server: Some(server) }
+            let (store, other) = connect_twice(&server.url(), retention).await;
+            Opened { store, other, server: Some(server), _turn: None }
         }
+        Kind::Sentinel => open_shared(&SENTINEL, retention, is_alone).await,
+        Kind::Cluster => open_shared(&CLUSTER, retention, is_alone).await,
     }
 }
 
+async fn open_shared(shared: &'static Shared, retention: Retention, is_alone: bool) -> Opened {
+    let (turn, redis) = shared.take(is_alone).await;
+    let (store, other) = connect_twice(&redis.url(), retention).await;
+    Opened { store, other, server: None, _turn: Some(turn) }
+}
+
+async fn connect_twice(url: &str, retention: Retention) -> (Arc<dyn Store>, Arc<dyn Store>) {
+    let url = RedisUrl::try_from(url.to_owned()).unwrap();
+    let settings = Redis { url: Some(url), partitions: PARTITIONS, ..Redis::default() };
+    let store = RedisStore::connect(&settings, retention).await.unwrap();
+    (store, RedisStore::connect(&settings, retention).await.unwrap())
+}
+
+/// A topic of the test's own.
 pub fn topic(name: &str) -> Topic {
-    name.parse().unwrap()
+    let apart = APART.try_with(|names| names.get().cloned()).ok().flatten().unwrap_or_default();
+    format!("{apart}{name}").parse().unwrap()
 }
 
 /// A WebSocket subscription with a new id.

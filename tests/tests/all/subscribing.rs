@@ -8,10 +8,10 @@ use harness::{
 
 use crate::{
     messages::{event, patient_open, resource},
-    setups::{Kind, confirmed, ids_until, on_both_setups},
+    setups::{Kind, confirmed, ids_until, on_each_setup},
 };
 
-on_both_setups![
+on_each_setup![
     a_missing_or_unknown_parameter_is_refused_by_its_name,
     an_accepted_request_is_answered_with_an_endpoint_of_its_own,
     events_are_a_set,

@@ -6,10 +6,10 @@ use harness::{examples::fresh_topic, socket::Listener, wait::PATIENCE};
 
 use crate::{
     messages::{event, patient_open},
-    setups::{Kind, Setup, code_of, confirmed, on_both_setups, sync_error_after, sync_errors_until},
+    setups::{Kind, Setup, code_of, confirmed, on_each_setup, sync_error_after, sync_errors_until},
 };
 
-on_both_setups![
+on_each_setup![
     who_has_answered_and_then_does_not_is_reported_once_an_event,
     who_never_answers_is_not_reported_unless_the_hub_is_strict,
     who_leaves_three_in_a_row_unanswered_is_unsubscribed,

@@ -15,10 +15,10 @@ use shared::protocol::{SubscriptionId, Topic};
 
 use crate::{
     messages::{event, patient_open, resource},
-    setups::{Kind, ids_at, on_both_setups},
+    setups::{Kind, ids_at, on_each_setup},
 };
 
-on_both_setups![
+on_each_setup![
     a_callback_is_required_and_its_secret_is_short,
     a_callback_is_https_unless_it_is_allowed_otherwise,
     an_intent_is_verified_with_the_callbacks_own_query_kept,

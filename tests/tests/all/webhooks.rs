@@ -16,10 +16,10 @@ use harness::{
 
 use crate::{
     messages::{event, patient_open, resource},
-    setups::{Kind, code_of, ids_at, on_both_setups, sync_error_after, sync_errors_until},
+    setups::{Kind, code_of, ids_at, on_each_setup, sync_error_after, sync_errors_until},
 };
 
-on_both_setups![
+on_each_setup![
     a_notification_is_posted_with_its_query_and_signed,
     any_2xx_is_success_and_is_not_repeated,
     a_refusal_is_reported_and_not_repeated,

@@ -64,7 +64,7 @@ async fn redis_is_away_for_ten_seconds(way: Way) {
     let publishers: Vec<Publisher> = topics.iter().enumerate().map(publish).collect();
     wait_for_more(&publishers, EVENTS).await;
 
-    leave(&mut system.redis, way).await;
+    leave(system.redis.single(), way).await;
     let left = Instant::now();
     join_all(publishers.iter().map(|publisher| {
         publisher.wait_for("refusals for as long as Redis is away", |record| {
@@ -73,7 +73,7 @@ async fn redis_is_away_for_ten_seconds(way: Way) {
         })
     }))
     .await;
-    come_back(&mut system.redis, way).await;
+    come_back(system.redis.single(), way).await;
     let back = Instant::now();
     join_all(publishers.iter().map(|publisher| {
         publisher.wait_for("an event that is accepted again", |record| record.accepted_after(back))

@@ -9,7 +9,7 @@ use shared::{
 
 use crate::stores::{
     ALL_PARTITIONS, Kind, LONG, RETENTION, clock_passes, connection, first_reading, is_due, log, open,
-    publish, revision, say, socket, topic,
+    open_alone, publish, revision, say, socket, topic,
 };
 
 async fn connect(store: &dyn Store, topic: &Topic, connection: &Connection) -> Address {
@@ -179,7 +179,7 @@ pub async fn who_begins_anew_reads_from_the_head(kind: Kind) {
 }
 
 pub async fn a_node_is_alive_as_long_as_it_says_so(kind: Kind) {
-    let store = open(kind, RETENTION).await;
+    let store = open_alone(kind, RETENTION).await;
     let moment = Duration::from_millis(100);
     assert!(!store.register_node("node", LONG).await.unwrap(), "it was not known");
     assert!(store.other.register_node("node", moment).await.unwrap());
@@ -191,7 +191,7 @@ pub async fn a_node_is_alive_as_long_as_it_says_so(kind: Kind) {
 }
 
 pub async fn what_a_dead_node_held_is_let_go_of(kind: Kind) {
-    let store = open(kind, RETENTION).await;
+    let store = open_alone(kind, RETENTION).await;
     let topics = ["t1", "t2", "t3"].map(topic);
     let dead = |id: &str| Connection { node: "dead".into(), id: id.into() };
     let living = |id: &str| Connection { node: "living".into(), id: id.into() };

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::stores::{
-    Kind, LONG, Opened, PARTITIONS, RETENTION, assert_chained, connection, first_reading, log, open, publish,
-    request, say, socket, topic, webhook,
+    Kind, LONG, Opened, PARTITIONS, RETENTION, assert_chained, connection, first_reading, log, open,
+    open_alone, publish, request, say, socket, topic, webhook,
 };
 use shared::store::Revision;
 
@@ -111,7 +111,7 @@ pub async fn who_listens_too_slowly_is_told_to_read(kind: Kind) {
 }
 
 pub async fn what_becomes_due_rings_in_the_partitions_that_are_watched(kind: Kind) {
-    let store = open(kind, RETENTION).await;
+    let store = open_alone(kind, RETENTION).await;
     let in_partition = |partition| {
         let mut topics = (0..).map(|number| topic(&format!("t{number}")));
         topics.find(|topic| topic.key().partition(PARTITIONS) == partition).unwrap()

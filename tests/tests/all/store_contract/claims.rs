@@ -11,11 +11,12 @@ use shared::{
 use super::webhooks::{ask, claim, read_up_to, settle};
 use crate::stores::{
     ALL_PARTITIONS, Kind, LONG, PARTITIONS, RETENTION, clock_passes, commit, connection, first_reading,
-    is_due, log, open, publish, request, revision, say, socket, topic, verification, verify, webhook,
+    is_due, log, open, open_alone, publish, request, revision, say, socket, topic, verification, verify,
+    webhook,
 };
 
 pub async fn a_commit_makes_due_who_is_idle_and_nobody_else(kind: Kind) {
-    let store = open(kind, RETENTION).await;
+    let store = open_alone(kind, RETENTION).await;
     let topic = topic("t");
     let [idle, waiting, held] = ["idle", "waiting", "held"].map(|path| webhook(&topic, path));
     let elsewhere = verify(&*store, &webhook(&crate::stores::topic("other"), "a")).await;
@@ -183,7 +184,7 @@ pub async fn who_holds_on_stays_the_holder(kind: Kind) {
 }
 
 pub async fn the_longest_due_comes_first_in_each_partition(kind: Kind) {
-    let store = open(kind, RETENTION).await;
+    let store = open_alone(kind, RETENTION).await;
     let topics: Vec<Topic> = (0..20).map(|number| topic(&format!("t{number}"))).collect();
     let partition = |topic: &Topic| topic.key().partition(PARTITIONS);
     let mut asked = Vec::new();

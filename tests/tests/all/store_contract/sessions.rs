@@ -7,7 +7,7 @@ use shared::store::{Commit, Committed, Gap, Once, Position, Retention, Revision,
 use tokio::task::JoinSet;
 
 use crate::stores::{
-    Kind, LONG, RETENTION, assert_chained, commit, log, open, publish, revision, say, topic,
+    Kind, LONG, RETENTION, assert_chained, commit, log, open, open_alone, publish, revision, say, topic,
 };
 
 pub async fn a_topic_never_seen_has_revision_0_and_no_fields(kind: Kind) {
@@ -218,7 +218,7 @@ pub async fn a_log_is_trimmed_by_age_and_its_head_stays(kind: Kind) {
 }
 
 pub async fn the_living_workers_are_known_to_all(kind: Kind) {
-    let store = open(kind, RETENTION).await;
+    let store = open_alone(kind, RETENTION).await;
     assert_eq!(store.register_worker("b", LONG).await.unwrap(), ["b"]);
     assert_eq!(store.other.register_worker("a", LONG).await.unwrap(), ["a", "b"]);
     assert_eq!(
