@@ -48,8 +48,8 @@ async fn system(timeout_ms: u64) -> (System, RedisServer) {
         .await
         .unwrap();
     // A replica that comes does not wait for others.
-    ask(&system.redis, &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await;
-    let replica = replica_of(&system.redis).await;
+    ask(system.redis.single(), &["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await;
+    let replica = replica_of(system.redis.single()).await;
     for _ in 0..2 {
         system.add_hub().await.unwrap();
     }
@@ -71,7 +71,7 @@ async fn what_is_accepted_is_on_the_replica() {
         }
     });
     join_all(publishes).await;
-    system.redis.kill().unwrap();
+    system.redis.single().kill().unwrap();
     let info = format!("{:?}", ask(&replica, &["INFO", "commandstats"]).await);
     let mut connection = replica.connection().await.unwrap();
     let logs: Vec<String> = redis::cmd("KEYS").arg("*:log:*").query_async(&mut connection).await.unwrap();
@@ -95,7 +95,7 @@ async fn calls_of(system: &System, operation: &str) -> f64 {
 
 #[tokio::test]
 async fn what_no_replica_has_is_refused_and_its_resend_waits_again() {
-    let (system, mut replica) = system(SHORT_MS).await;
+    let (mut system, mut replica) = system(SHORT_MS).await;
     let (app, topic) = (system.hubs[0].app().unwrap(), fresh_topic());
     let event = patient_open(&topic, &fresh_id());
     app.publish(&patient_open(&topic, "before")).await.unwrap().expect_status(202).unwrap();
@@ -107,7 +107,7 @@ async fn what_no_replica_has_is_refused_and_its_resend_waits_again() {
         assert!(answer.body.contains("not confirmed"), "{}", answer.body);
         assert!(since.elapsed() < Duration::from_millis(3 * SHORT_MS), "{:?}", since.elapsed());
     }
-    let replica = replica_of(&system.redis).await;
+    let replica = replica_of(system.redis.single()).await;
     app.publish(&event).await.unwrap().expect_status(202).unwrap();
     let mut connection = replica.connection().await.unwrap();
     let logs: Vec<String> = redis::cmd("KEYS").arg("*:log:*").query_async(&mut connection).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_hub_says_at_its_start_what_can_be_promised() {
     says(&mut system.hubs[0], "at least 1 of the replicas have them");
     drop(replica);
     eventually(PATIENCE, "the replica is gone", || async {
-        let info = format!("{:?}", ask(&system.redis, &["INFO", "replication"]).await);
+        let info = format!("{:?}", ask(&system.redis.servers()[0], &["INFO", "replication"]).await);
         info.contains("connected_slaves:0").then_some(())
     })
     .await
