@@ -251,6 +251,9 @@ pub trait Store: Send + Sync + 'static {
     /// At most `limit` entries after a position, fewer if they are large.
     async fn log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage>;
 
+    /// The last entry of each of these logs. `None` for those that cannot be asked for at the moment.
+    async fn heads(&self, topics: &[TopicKey]) -> Result<Vec<Option<Position>>>;
+
     /// Listens to a topic's bell. What was committed after this returns rings, or is followed by
     /// [`Rung::Interrupted`].
     async fn listen(&self, topic: TopicKey) -> Result<Listener>;

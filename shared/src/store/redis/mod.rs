@@ -217,6 +217,10 @@ impl Store for RedisStore {
         self.read_log(topic, after, limit).await
     }
 
+    async fn heads(&self, topics: &[TopicKey]) -> Result<Vec<Option<Position>>> {
+        self.read_heads(topics).await
+    }
+
     async fn listen(&self, topic: TopicKey) -> Result<Listener> {
         let keys = self.topic(topic);
         self.bells.listen(keys.bell(), keys.slot()).await

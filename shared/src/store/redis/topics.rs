@@ -1,11 +1,14 @@
 //! Sessions, logs and content.
 
+use std::collections::BTreeMap;
+
 use redis::{Value, streams::StreamRangeReply};
 
 use super::{
     RedisStore,
     connection::Target,
     reply::{Reply, corrupt, log_entries},
+    some,
 };
 use crate::{
     protocol::TopicKey,
@@ -106,6 +109,31 @@ impl RedisStore {
         script.key(keys.session()).key(keys.content()).key(keys.content_names());
         script.arg(prefix).arg(revision.to_string());
         self.invoke_long("content", keys.slot(), &script).await
+    }
+
+    /// Each server is asked once, for all that it has.
+    pub(super) async fn read_heads(&self, topics: &[TopicKey]) -> Result<Vec<Option<Position>>> {
+        let mut asked: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for (place, topic) in topics.iter().enumerate() {
+            asked.entry(self.topic(*topic).partition()).or_default().push(place);
+        }
+        let partitions: Vec<u16> = asked.keys().copied().collect();
+        let ask = |mut wire, share: Vec<u16>| {
+            let places: Vec<usize> = share.iter().flat_map(|partition| &asked[partition]).copied().collect();
+            let mut all = redis::pipe();
+            for place in &places {
+                all.hget(self.topic(topics[*place]).session(), ".head");
+            }
+            async move {
+                let heads = all.query_async::<Vec<Option<String>>>(&mut wire).await?;
+                Ok(places.into_iter().zip(heads).collect::<Vec<_>>())
+            }
+        };
+        let mut heads = vec![None; topics.len()];
+        for (place, head) in some(self.ask_each("heads", &partitions, ask).await)?.into_iter().flatten() {
+            heads[place] = Some(head.map_or(Ok(Position::START), |head| head.parse().map_err(corrupt))?);
+        }
+        Ok(heads)
     }
 
     pub(super) async fn read_log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage> {
