@@ -25,7 +25,7 @@ use crate::{
     drain::drain,
     liveness::{Liveness, live, resign},
     node::Node,
-    relay::Relays,
+    relay::{Relays, watch_heads},
     socket::{Sockets, save_cursors, watch_unanswered},
     tls,
 };
@@ -102,6 +102,7 @@ impl Hub {
         let mut serving = actix_web::rt::spawn(self.server);
         actix_web::rt::spawn(save_cursors(self.node.clone()));
         actix_web::rt::spawn(watch_unanswered(self.node.clone()));
+        actix_web::rt::spawn(watch_heads(self.node.clone()));
         let living = actix_web::rt::spawn(live(self.node.clone()));
         tokio::select! {
             served = &mut serving => return served.context("the server has ended")?.context("the server has failed"),

@@ -1,35 +1,47 @@
 //! What is checked before the first request: a Redis that is not what the hub needs is refused
-//! at the start, not found out when it forgets something.
+//! at the start, not found out when it forgets something. What it and the settings can promise is said
+//! in the log.
 
 use super::{
     connection::{Connections, Target},
     keys,
+    promise::{Facts, promise},
     scripts::Scripts,
 };
 use crate::{
-    settings::HostPort,
+    settings::{Durability, HostPort, Redis as Settings},
     store::{Result, StoreError},
 };
 
 /// The oldest Redis that has what the scripts use.
 const MIN_MAJOR_VERSION: u32 = 7;
 
-/// Checks version, eviction policy and the number of partitions, and says what AOF promises.
-pub async fn check(connections: &Connections, partitions: u16) -> Result<()> {
+/// Checks version, eviction policy and the number of partitions, and says what can be promised.
+pub async fn check(connections: &Connections, settings: &Settings) -> Result<()> {
     for server in connections.topology().primaries().servers() {
-        check_server(connections, server).await?;
+        let facts = check_server(connections, server).await?;
+        say_promise(server, settings.durability, &facts);
     }
-    agree_on_partitions(connections, partitions).await
+    agree_on_partitions(connections, settings.partitions).await
 }
 
-async fn check_server(connections: &Connections, address: &HostPort) -> Result<()> {
+fn say_promise(server: &HostPort, durability: Durability, facts: &Facts) {
+    let promise = promise(durability, facts);
+    if promise.is_weak {
+        tracing::warn!(%server, %durability, "{}", promise.text);
+    } else {
+        tracing::info!(%server, %durability, "{}", promise.text);
+    }
+}
+
+async fn check_server(connections: &Connections, address: &HostPort) -> Result<Facts> {
     let info = |section: &'static str| async move {
         let ask =
             |mut wire| async move { redis::cmd("INFO").arg(section).query_async::<String>(&mut wire).await };
         connections.call("info", Target::Server(address), ask).await
     };
-    let (server, memory, persistence) =
-        (info("server").await?, info("memory").await?, info("persistence").await?);
+    let (server, memory) = (info("server").await?, info("memory").await?);
+    let (persistence, replication) = (info("persistence").await?, info("replication").await?);
 
     let version = field(&server, "redis_version").unwrap_or("unknown");
     let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
@@ -43,10 +55,19 @@ async fn check_server(connections: &Connections, address: &HostPort) -> Result<(
             "redis.url: maxmemory-policy of {address} is {policy}; it must be noeviction, or Redis drops sessions when memory is short"
         )));
     }
-    if field(&persistence, "aof_enabled") == Some("0") {
-        tracing::warn!(server = %address, "Redis has no append-only file: when it stops, accepted events are lost");
-    }
-    Ok(())
+    let has_aof = field(&persistence, "aof_enabled") == Some("1");
+    let replicas = field(&replication, "connected_slaves").and_then(|replicas| replicas.parse().ok());
+    let appendfsync = if has_aof { appendfsync(connections, address).await } else { None };
+    Ok(Facts { has_aof, appendfsync, replicas: replicas.unwrap_or_default() })
+}
+
+/// Those who sell Redis as a service may not let it be asked for.
+async fn appendfsync(connections: &Connections, address: &HostPort) -> Option<String> {
+    let ask = |mut wire| async move {
+        let mut config = redis::cmd("CONFIG");
+        config.arg("GET").arg("appendfsync").query_async::<(String, String)>(&mut wire).await
+    };
+    connections.call("config", Target::Server(address), ask).await.ok().map(|(_, value)| value)
 }
 
 /// The first process writes the number of partitions; the others must have the same.
