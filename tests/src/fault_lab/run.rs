@@ -121,6 +121,7 @@ async fn play(
     let mut site = Site::start(options, size, journals.directory()).await?;
     let lab = journals.open("lab");
     let mut workload = Workload::start(&site, load, &chance.part(1), journals).await?;
+    faults.iter().for_each(|fault| fault.prepare(&workload));
     workload.wait_served(EVENTS_BEFORE).await.context("before the fault")?;
 
     let mut broken = Vec::new();

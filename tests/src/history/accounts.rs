@@ -15,6 +15,18 @@ use super::topic::{KNOWN_AGAIN, Life, Reader, Sighting, Topic};
 /// for longer.
 const LENIENCE: u64 = 1_000_000;
 
+/// Within so long of each other all subscribers of a topic are told of a loss.
+const TOLD_WITHIN: u64 = 3_000_000;
+
+/// When a subscriber was told, in one life, that events are lost.
+fn announcements(reader: &Reader, life: &Life) -> Vec<u64> {
+    let all = life.connections.iter().flatten();
+    let announces = |sighting: &&Sighting| {
+        sighting.sync_error.as_ref().is_some_and(|sync| sync.announces_loss(&reader.name))
+    };
+    all.filter(announces).map(|sighting| sighting.at).collect()
+}
+
 /// One life, sorted out.
 pub struct Account<'a> {
     /// The subscriber.
@@ -25,8 +37,10 @@ pub struct Account<'a> {
     pub number: usize,
     /// What is judged, by connection.
     pub connections: Vec<Vec<&'a Sighting>>,
-    /// When it was told that events are lost.
+    /// When it was told that events are lost; of one who does not ask for SyncErrors: when others of the topic were.
     pub announced: Vec<u64>,
+    /// How much earlier or later it may have been told than that.
+    lenience: u64,
     /// What it has seen whose place in the order is not known.
     pub anywhere: HashSet<&'a str>,
     /// Sightings of what it had seen before, with one of the explanations above.
@@ -42,6 +56,7 @@ impl<'a> Account<'a> {
             number,
             connections: Vec::new(),
             announced: Vec::new(),
+            lenience: 0,
             anywhere: HashSet::new(),
             explained: 0,
         };
@@ -49,13 +64,13 @@ impl<'a> Account<'a> {
             let sync_error = sighting.sync_error.as_ref();
             sync_error.is_some_and(|sync| sync.subscriber == reader.name || sync.announces_loss(&reader.name))
         };
-        let all = || life.connections.iter().flatten();
-        for sighting in all() {
-            let announces =
-                sighting.sync_error.as_ref().is_some_and(|sync| sync.announces_loss(&reader.name));
-            if announces {
-                account.announced.push(sighting.at);
-            }
+        account.announced = announcements(reader, life);
+        if !reader.filter.matches("syncerror") {
+            // It can't be told so, and is sent what is open like the others, some moments before them or after.
+            let others =
+                topic.readers.iter().flat_map(|other| other.lives.iter().map(move |life| (other, life)));
+            account.announced = others.flat_map(|(other, life)| announcements(other, life)).collect();
+            account.lenience = TOLD_WITHIN;
         }
         account.find_those_anywhere(topic);
         let mut first_seen: HashMap<&str, u64> = HashMap::new();
@@ -116,11 +131,12 @@ impl<'a> Account<'a> {
 
     /// Was it told, at this time or later, that events are lost?
     pub fn was_told_after(&self, time: u64) -> bool {
-        self.announced.iter().any(|at| *at >= time)
+        self.was_told_between(time, u64::MAX)
     }
 
     fn was_told_between(&self, from: u64, to: u64) -> bool {
-        self.announced.iter().any(|at| (from..=to).contains(at))
+        let is_between = |at: &u64| at + self.lenience >= from && at.saturating_sub(self.lenience) <= to;
+        self.announced.iter().any(is_between)
     }
 
     /// An event that was sent more than once, and seen both before and after an announcement, was committed in two

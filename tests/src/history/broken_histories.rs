@@ -359,6 +359,35 @@ fn what_is_open_may_come_again_after_a_loss_was_announced() {
 }
 
 #[test]
+fn who_asks_for_no_sync_errors_is_judged_by_what_the_others_were_told() {
+    let deaf = |mut run: Run| {
+        let lines = [connected(2 * SECOND).to_vec(), frames(0, &["e1", "r1", "last"])].concat();
+        run.0.push(reader("deaf", &format!("*-open,{LAST}"), Channel::Websocket, lines));
+        run
+    };
+    deaf(Run::sound()).shows(&[]);
+    let replayed = || deaf(Run::sound()).with("deaf", "r1", &notification("e1"));
+    replayed().shows(&[(Duplicated, "deaf", "e1")]);
+    replayed().with("all", "r2", &lost("l1")).shows(&[]);
+    deaf(Run::sound()).without("deaf", "r1").shows(&[(Lost, "deaf", "r1")]);
+    deaf(Run::sound()).without("deaf", "r1").with("all", "r2", &lost("l1")).shows(&[]);
+}
+
+#[test]
+fn a_refusal_needs_a_reason() {
+    let gone = || Run::sound().without("all", "e2").without("called", "e2");
+    gone().answered("p", "e2", Some(409)).shows(&[(Refused, "p", "e2")]);
+    gone().answered("p", "e2", Some(400)).shows(&[(Refused, "p", "e2")]);
+    gone().sent_before("p", "e2", 100).shows(&[(Lost, "all", "e2"), (Lost, "called", "e2")]);
+    let mut resent = gone().sent_before("p", "e2", 100);
+    let places = resent.places("p", "e2");
+    if let What::Attempt { status, .. } = &mut resent.lines("p")[places[1]].what {
+        *status = Some(409);
+    }
+    resent.shows(&[]);
+}
+
+#[test]
 fn one_cause_has_one_sync_error() {
     let about =
         |id: &str| sync_error(id, "Acme", "r2", "Acme did not answer DiagnosticReport-update in time");

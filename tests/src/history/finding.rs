@@ -28,6 +28,8 @@ pub enum Defect {
     Context,
     /// A notification that its secret did not sign.
     Unsigned,
+    /// A publisher was refused for which there was no reason.
+    Refused,
     /// A subscription was ended for which there was no reason.
     Expelled,
     /// A subscriber never got the last event, or a publisher was never served again.

@@ -78,6 +78,7 @@ fn judge_topic(topic: &Topic, faults_from: u64, verdict: &mut Verdict) {
 
     deliveries(topic, &accounts, faults_from, verdict);
     endings(topic, &accounts, verdict);
+    refusals(topic, &accounts, verdict);
     verdict.findings.extend(sync_errors::findings(topic, &accounts));
     verdict.findings.extend(versions::findings(topic, &accounts));
     verdict.findings.extend(sameness::findings(topic, &accounts));
@@ -214,6 +215,21 @@ fn endings(topic: &Topic, accounts: &[Account], verdict: &mut Verdict) {
         if has_last && is_last_life && !sightings().any(|sighting| sighting.event == LAST) {
             let detail = "it never got the last event".to_owned();
             verdict.findings.push(new(topic, Defect::Stuck, &name, "", detail));
+        }
+    }
+}
+
+/// Events of the lab are well formed, and each update names the version before it: what is refused all the same must have
+/// been sent before, or follow something that was lost.
+fn refusals(topic: &Topic, accounts: &[Account], verdict: &mut Verdict) {
+    let is_lossy = accounts.iter().any(|account| !account.announced.is_empty());
+    for (id, published) in &topic.published {
+        let refused = published.attempts.iter().filter_map(|attempt| attempt.status);
+        for status in refused.filter(|status| (400..500).contains(status)) {
+            if status != 409 || !(published.is_resent() || is_lossy) {
+                let detail = format!("{} was answered {status}", published.event);
+                verdict.findings.push(new(topic, Defect::Refused, &published.by, id, detail));
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use self::processes::{Blow, Victim};
 use self::redis::Trouble;
 use super::options::{Options, Shape};
 use super::system::{CLAIM_SECS, Site, Size};
+use super::workload::callback::Manners;
 use super::workload::{Cast, Load, Workload};
 use crate::chance::Chance;
 use crate::history::times::Times;
@@ -433,6 +434,18 @@ impl Fault {
     pub fn lasts(&self, options: &Options) -> Duration {
         let secs = options.hold_secs.filter(|_| self.is_stretchable).unwrap_or(self.lasts_secs);
         Duration::from_secs(secs)
+    }
+
+    /// What is to be so for a while before it begins.
+    pub fn prepare(&self, workload: &Workload) {
+        // A worker that has nothing in flight is not missed.
+        let is_workers = matches!(
+            self.breaks,
+            Break::Process(Victim::Worker, _) | Break::Link(Link::WorkerRedis | Link::WorkerCallbacks, _)
+        );
+        if is_workers {
+            workload.manners.send_replace(Manners::Busy);
+        }
     }
 
     /// Breaks it.

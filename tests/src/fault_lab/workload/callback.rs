@@ -22,6 +22,9 @@ const IN_SERVICE_WITHIN: Duration = Duration::from_secs(40);
 /// How late a callback is that answers late: the hub still waits for it.
 const LATE: Duration = Duration::from_secs(4);
 
+/// What a callback takes that is busy: so long that at any time some are in flight.
+const BUSY: Duration = Duration::from_millis(80);
+
 /// How a callback answers notifications.
 #[derive(Debug, Clone, Default)]
 pub enum Manners {
@@ -34,6 +37,8 @@ pub enum Manners {
     Redirects,
     /// With 200, after a while.
     Late,
+    /// With 200, after the moment that it takes to follow an event.
+    Busy,
     /// With 503.
     Fails,
 }
@@ -145,6 +150,7 @@ impl Desk {
             Manners::Hangs(gate) => (None, Reply::status(200).held_by(&gate)),
             Manners::Redirects => (Some(302), Reply::status(302).header("Location", "/elsewhere")),
             Manners::Late => (Some(200), Reply::status(200).after(LATE)),
+            Manners::Busy => (Some(200), Reply::status(200).after(BUSY)),
             Manners::Fails => (Some(503), Reply::status(503)),
         };
         let text = String::from_utf8_lossy(&request.body).into_owned();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::watch;
 
@@ -266,12 +266,4 @@ impl Counter {
     pub fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
-}
-
-/// Fails when a publisher has nothing to do: an experiment without events shows nothing.
-pub fn check(load: &Load) -> Result<()> {
-    if load.topics == 0 || load.events_per_second <= 0.0 {
-        bail!("an experiment needs topics and events");
-    }
-    Ok(())
 }

@@ -225,6 +225,7 @@ impl Sender {
                 (self.at, self.refusals) = ((self.at + 1) % self.apps.len(), 0);
             }
             if first.elapsed() + TRY_AGAIN > resend_for {
+                (self.at, self.refusals) = ((self.at + 1) % self.apps.len(), 0);
                 return false;
             }
             tokio::time::sleep(TRY_AGAIN).await;
