@@ -127,7 +127,9 @@ async fn play(
     let mut broken = Vec::new();
     for fault in faults {
         tokio::time::sleep(Duration::from_millis(chance.below(BEGINS_WITHIN_MS))).await;
-        lab.write(What::FaultBegins { fault: fault.name.to_owned(), rewinds: fault.rewinds });
+        if fault.breaks_anything() {
+            lab.write(What::FaultBegins { fault: fault.name.to_owned(), rewinds: fault.rewinds });
+        }
         broken.push(fault.begin(&mut site, &workload, &mut chance).await?);
     }
     for (fault, broken) in faults.iter().zip(broken) {

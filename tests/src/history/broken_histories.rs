@@ -84,6 +84,12 @@ fn request(at: u64, message: &Value) -> Line {
     Line { at, what: What::Request { text: message.to_string(), signed: true, answer: Some(200) } }
 }
 
+fn set_answer(request: &mut Line, status: u16) {
+    if let What::Request { answer, .. } = &mut request.what {
+        *answer = Some(status);
+    }
+}
+
 fn frames(from: u64, ids: &[&str]) -> Vec<Line> {
     ids.iter().map(|id| frame(from.max(time(id) + 10_000), &notification(id))).collect()
 }
@@ -106,7 +112,8 @@ impl Run {
         let mut reports = connected(2 * SECOND).to_vec();
         reports.extend(frames(0, &["r1", "r2", "r3", "r4", "last"]));
         let called = ["e1", "r1", "r2", "r2", "e2", "r3", "r4", "last"];
-        let called = called.map(|id| request(time(id) + 15_000, &notification(id))).to_vec();
+        let mut called = called.map(|id| request(time(id) + 15_000, &notification(id))).to_vec();
+        set_answer(&mut called[2], 503);
         let resource = |id: &str| json!({"resource": {"resourceType": "Observation", "id": id}});
         let content = json!({"key": "content", "resource": {"resourceType": "Bundle", "entry": [resource("r2"), resource("r4")]}});
         let context =
@@ -122,7 +129,7 @@ impl Run {
             reader("all", "*,heartbeat", Channel::Websocket, all),
             reader("reports", &format!("DiagnosticReport-*,syncerror,{LAST}"), Channel::Websocket, reports),
             reader("called", "*", Channel::Webhook, called),
-            Read { name: "run".to_owned(), lines: vec![began, at_end(0), at_end(1)] },
+            Read { name: "lab".to_owned(), lines: vec![began, at_end(0), at_end(1)] },
         ])
     }
 
@@ -210,7 +217,7 @@ impl Run {
     }
 
     fn context(mut self, hub: usize, from: &str, to: &str) -> Run {
-        for line in self.lines("run") {
+        for line in self.lines("lab") {
             if let What::CurrentContext { hub: known, body, .. } = &mut line.what
                 && *known == hub
             {
@@ -280,7 +287,7 @@ fn an_announcement_excuses_nothing_that_was_sent_after_it_or_long_before_the_fau
     let early = Run::sound().with("all", "e1", &lost("l1")).without("all", "r3");
     early.shows(&[(Lost, "all", "r3")]);
     let mut late = Run::sound().with("all", "r4", &lost("l1")).without("all", "r3");
-    late.lines("run")[0].at = time("r3") + 3 * SECOND;
+    late.lines("lab")[0].at = time("r3") + 3 * SECOND;
     late.shows(&[(Lost, "all", "r3")]);
 }
 
@@ -324,9 +331,26 @@ fn an_event_that_comes_again_without_a_resume_is_a_duplicate() {
 }
 
 #[test]
+fn a_callback_is_tried_again_only_when_it_has_not_answered_or_something_broke() {
+    let unbroken = || {
+        let mut run = Run::sound();
+        run.lines("lab").remove(0);
+        run
+    };
+    unbroken().shows(&[]);
+    let successful = |mut run: Run| {
+        let place = run.places("called", "r2")[0];
+        set_answer(&mut run.lines("called")[place], 200);
+        run
+    };
+    successful(unbroken()).shows(&[(Duplicated, "called", "r2")]);
+    successful(Run::sound()).shows(&[]);
+}
+
+#[test]
 fn a_callbacks_cursor_may_go_back_with_redis_and_only_then() {
     let with_redis = |mut run: Run| {
-        run.lines("run")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+        run.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
         run
     };
     let again = |id: &str| Run::sound().with("called", "e2", &notification(id));

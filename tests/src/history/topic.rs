@@ -28,6 +28,8 @@ pub struct Topic {
     pub readers: Vec<Reader>,
     /// Get Current Context at the end: the hub and its answer.
     pub contexts: Vec<(usize, String)>,
+    /// When something was broken.
+    pub faults: Vec<u64>,
     /// When Redis may have begun to go back to an older state.
     pub rewinds: Vec<u64>,
 }
@@ -122,6 +124,8 @@ pub struct Sighting {
     pub sync_error: Option<SyncError>,
     /// The signature was right, or there is none on this channel.
     pub signed: bool,
+    /// What a callback answered; `None`: nothing, or this is a socket.
+    pub answer: Option<u16>,
 }
 
 /// What a SyncError says.
@@ -169,11 +173,15 @@ pub fn topics(journals: &[Read]) -> Vec<Topic> {
             }
         }
     }
-    let lines = journals.iter().flat_map(|journal| &journal.lines);
-    let rewinds = lines.filter(|line| matches!(line.what, What::FaultBegins { rewinds: true, .. }));
-    let rewinds: Vec<u64> = rewinds.map(|line| line.at).collect();
-    let with_rewinds = |topic| Topic { rewinds: rewinds.clone(), ..topic };
-    topics.into_values().map(with_rewinds).collect()
+    let begun = |only_rewinds: bool| -> Vec<u64> {
+        let lines = journals.iter().flat_map(|journal| &journal.lines);
+        let is_it =
+            |line: &&Line| matches!(line.what, What::FaultBegins { rewinds, .. } if rewinds || !only_rewinds);
+        lines.filter(is_it).map(|line| line.at).collect()
+    };
+    let (faults, rewinds) = (begun(false), begun(true));
+    let with_faults = |topic| Topic { faults: faults.clone(), rewinds: rewinds.clone(), ..topic };
+    topics.into_values().map(with_faults).collect()
 }
 
 fn named<'a>(topics: &'a mut BTreeMap<String, Topic>, name: &str) -> &'a mut Topic {
@@ -217,15 +225,15 @@ fn lives(lines: &[Line], channel: Channel) -> Vec<Life> {
         match &line.what {
             What::Connected { .. } => life.connections.push(Vec::new()),
             What::Ended { .. } => life.ended = Some(line.at),
-            What::Frame { text } => match Sighting::read(line.at, text, true) {
+            What::Frame { text } => match Sighting::read(line.at, text, true, None) {
                 Some(sighting) => {
                     life.connections.last_mut().into_iter().for_each(|last| last.extend(sighting.clone()))
                 }
                 None if text.contains("\"denied\"") => life.ended = Some(line.at),
                 None => life.since = life.since.or(Some(line.at)),
             },
-            What::Request { text, signed, .. } => {
-                let sighting = Sighting::read(line.at, text, *signed).flatten();
+            What::Request { text, signed, answer } => {
+                let sighting = Sighting::read(line.at, text, *signed, *answer).flatten();
                 life.connections.last_mut().into_iter().for_each(|last| last.extend(sighting.clone()));
             }
             _ => {}
@@ -236,7 +244,7 @@ fn lives(lines: &[Line], channel: Channel) -> Vec<Life> {
 
 impl Sighting {
     /// Reads a message. `None`: it is no notification. `Some(None)`: one that nobody judges.
-    fn read(at: u64, text: &str, signed: bool) -> Option<Option<Sighting>> {
+    fn read(at: u64, text: &str, signed: bool, answer: Option<u16>) -> Option<Option<Sighting>> {
         let message: Value = serde_json::from_str(text).ok()?;
         let id = message["id"].as_str()?.to_owned();
         let event = message["event"]["hub.event"].as_str()?.to_owned();
@@ -254,6 +262,7 @@ impl Sighting {
             anchor: read_anchor(&message, &event),
             sync_error,
             signed,
+            answer,
             event,
         }))
     }

@@ -77,6 +77,7 @@ fn judge_topic(topic: &Topic, faults_from: u64, verdict: &mut Verdict) {
     verdict.sync_errors += sync_errors.map(|sighting| &sighting.id).collect::<HashSet<_>>().len();
 
     deliveries(topic, &accounts, faults_from, verdict);
+    retries(topic, &accounts, verdict);
     endings(topic, &accounts, verdict);
     refusals(topic, &accounts, verdict);
     verdict.findings.extend(sync_errors::findings(topic, &accounts));
@@ -138,6 +139,20 @@ fn deliveries(topic: &Topic, accounts: &[Account], faults_from: u64, verdict: &m
     for (defect, findings, detail) in others {
         for finding in findings {
             verdict.findings.push(new(topic, defect, &finding.who, &finding.id, detail.to_owned()));
+        }
+    }
+}
+
+/// A callback that has answered with success is not asked again, unless something broke.
+fn retries(topic: &Topic, accounts: &[Account], verdict: &mut Verdict) {
+    for account in accounts.iter().filter(|account| account.reader.channel == Channel::Webhook) {
+        for pair in account.connections.iter().flat_map(|connection| connection.windows(2)) {
+            let has_answered = pair[0].answer.is_some_and(|status| (200..300).contains(&status));
+            let is_broken = topic.faults.iter().any(|began| *began <= pair[1].at);
+            if pair[0].id == pair[1].id && has_answered && !is_broken {
+                let detail = "sent again, though it had been answered with success".to_owned();
+                verdict.findings.push(new(topic, Defect::Duplicated, &account.name(), &pair[1].id, detail));
+            }
         }
     }
 }

@@ -436,6 +436,11 @@ impl Fault {
         Duration::from_secs(secs)
     }
 
+    /// Is anything broken at all?
+    pub fn breaks_anything(&self) -> bool {
+        !matches!(self.breaks, Break::Nothing)
+    }
+
     /// What is to be so for a while before it begins.
     pub fn prepare(&self, workload: &Workload) {
         // A worker that has nothing in flight is not missed.
