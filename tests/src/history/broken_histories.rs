@@ -425,6 +425,14 @@ fn one_cause_has_one_sync_error() {
 }
 
 #[test]
+fn a_sync_error_has_a_cause() {
+    let about = sync_error("s1", "Acme", "r2", "Acme did not answer DiagnosticReport-update in time");
+    let mut run = Run::sound().with_everywhere("r2", &about);
+    run.lines("lab").remove(0);
+    run.shows(&["all", "reports", "called"].map(|who| (Unfounded, who, "s1")));
+}
+
+#[test]
 fn a_sync_error_that_comes_twice_is_a_duplicate() {
     let about = sync_error("s1", "Acme", "r2", "Acme refused it with status 409");
     let run = Run::sound().with_everywhere("r2", &about).with("reports", "r4", &about);

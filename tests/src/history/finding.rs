@@ -20,6 +20,8 @@ pub enum Defect {
     Unknown,
     /// Two SyncErrors for one cause.
     DoubleSyncError,
+    /// A SyncError of the hub, though nothing was broken.
+    Unfounded,
     /// `context.versionId` is not unique, or `context.priorVersionId` is not the version before.
     Version,
     /// Two subscribers were sent different bytes for one event.

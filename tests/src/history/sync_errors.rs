@@ -1,5 +1,5 @@
 //! One SyncError a cause (FC-NOT-02, FC-NOT-04): its id comes to nobody twice without a resume, which the rule of
-//! repeats finds, and one cause has one id, which is found here.
+//! repeats finds, and one cause has one id, which is found here. Where nothing is broken there is no cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,14 @@ pub(super) fn findings(topic: &Topic, accounts: &[Account]) -> Vec<RunFinding> {
             }
         }
         found.extend(own_ones_twice(topic, account));
+        if topic.faults.is_empty() {
+            let all = account.life.connections.iter().flatten();
+            let unfounded = all.filter_map(|sighting| Some((&sighting.id, sighting.sync_error.as_ref()?)));
+            found.extend(unfounded.map(|(id, sync)| {
+                let detail = format!("nothing was broken, and yet: {}", sync.diagnostics);
+                new(topic, Defect::Unfounded, &account.name(), id, detail)
+            }));
+        }
     }
     found
 }
