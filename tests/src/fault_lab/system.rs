@@ -164,6 +164,12 @@ impl Site {
     }
 }
 
+/// One that takes over, and beside it as many as must have an event: or nothing is accepted after a failover.
+fn replicas(options: &Options) -> usize {
+    let confirming = options.durability.strip_prefix("replicas=").and_then(|count| count.parse().ok());
+    1 + confirming.unwrap_or(0)
+}
+
 async fn start_redis(options: &Options) -> Result<(Redis, Vec<Arc<TcpProxy>>)> {
     let doors = |count: usize| -> Result<Vec<Arc<TcpProxy>>> {
         (0..count).map(|_| Ok(Arc::new(TcpProxy::unconnected()?))).collect()
@@ -172,12 +178,14 @@ async fn start_redis(options: &Options) -> Result<(Redis, Vec<Arc<TcpProxy>>)> {
         Shape::Single => (RedisServer::start(Durability::Aof).await?.into(), Vec::new()),
         Shape::Sentinel => {
             let mut sentinel = SentinelOptions::from(Durability::Aof);
+            sentinel.replicas = replicas(options);
             sentinel.proxies = doors(1 + sentinel.replicas)?;
             let proxies = sentinel.proxies.clone();
             (SentinelRedis::start(sentinel).await?.into(), proxies)
         }
         Shape::Cluster => {
             let mut cluster = ClusterOptions::from(Durability::Aof);
+            cluster.replicas = replicas(options);
             cluster.proxies = doors(cluster.masters * (1 + cluster.replicas))?;
             let proxies = cluster.proxies.clone();
             (ClusterRedis::start(cluster).await?.into(), proxies)
