@@ -45,6 +45,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// The experiments.
     pub experiments: Vec<Experiment>,
+    /// Experiments that could not be made, and why.
+    pub failures: Vec<String>,
 }
 
 impl Report {
@@ -153,7 +155,7 @@ impl Display for Report {
                 writeln!(out, "  kept in {}", kept.display())?;
             }
         }
-        Ok(())
+        self.failures.iter().try_for_each(|failure| writeln!(out, "\ncould not be made: {failure}"))
     }
 }
 

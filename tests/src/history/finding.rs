@@ -16,7 +16,7 @@ pub enum Defect {
     Disordered,
     /// Seen again without a resume, a retry or another reason.
     Duplicated,
-    /// Seen, and nobody sent it.
+    /// Seen, and nobody sent it, or it was refused.
     Unknown,
     /// Two SyncErrors for one cause.
     DoubleSyncError,

@@ -93,7 +93,7 @@ fn deliveries(topic: &Topic, accounts: &[Account], faults_from: u64, verdict: &m
     for order in &topic.orders {
         history.accepted_in_order(order.iter().cloned());
     }
-    let uncertain = topic.published.iter().filter(|(_, published)| published.accepted().is_none());
+    let uncertain = topic.published.iter().filter(|(_, published)| published.is_uncertain());
     history.uncertain(uncertain.map(|(id, _)| id.clone()));
     for account in accounts {
         let sync_errors =
@@ -134,7 +134,7 @@ fn deliveries(topic: &Topic, accounts: &[Account], faults_from: u64, verdict: &m
     let others = [
         (Defect::Duplicated, &found.duplicated, "seen again without a reason"),
         (Defect::Disordered, &found.out_of_order, "seen after an event that it comes before"),
-        (Defect::Unknown, &found.unknown, "nobody published it"),
+        (Defect::Unknown, &found.unknown, "nobody published it, or it was refused"),
     ];
     for (defect, findings, detail) in others {
         for finding in findings {

@@ -17,6 +17,11 @@ use harness::fault_lab::run::run;
 /// Tokio's threads: publishers, subscribers and proxies of one experiment.
 const RUNTIME_THREADS: usize = 2;
 
+/// Exit statuses.
+const KEPT: u8 = 0;
+const BROKEN: u8 = 1;
+const NOT_MADE: u8 = 2;
+
 /// Breaks things under a whole system of real processes, and judges what came to whom.
 #[derive(Parser)]
 #[command(version)]
@@ -76,28 +81,27 @@ enum Format {
 
 fn main() -> ExitCode {
     match start(&Flags::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("fhircast-faults: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(NOT_MADE)
         }
     }
 }
 
 #[allow(clippy::print_stdout)]
-fn start(flags: &Flags) -> Result<bool> {
+fn start(flags: &Flags) -> Result<u8> {
     if flags.list {
         for fault in FAULTS {
             let shapes: Vec<&str> = fault.shapes.iter().map(|shape| options::name_of(*shape)).collect();
             println!("{:<24} {:<24} {}", fault.name, shapes.join(","), fault.about);
         }
-        return Ok(true);
+        return Ok(KEPT);
     }
     if let Some(directory) = &flags.judge {
         let verdict = harness::history::verdict::judge_directory(directory)?;
         println!("{}", serde_json::to_string_pretty(&verdict)?);
-        return Ok(verdict.findings.is_empty());
+        return Ok(if verdict.findings.is_empty() { KEPT } else { BROKEN });
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
@@ -109,7 +113,11 @@ fn start(flags: &Flags) -> Result<bool> {
         Format::Text => println!("{report}"),
         Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
     }
-    Ok(report.is_clean())
+    Ok(match report.is_clean() {
+        false => BROKEN,
+        true if !report.failures.is_empty() => NOT_MADE,
+        true => KEPT,
+    })
 }
 
 async fn experiments(flags: &Flags) -> Result<Report> {
@@ -136,13 +144,19 @@ async fn experiments(flags: &Flags) -> Result<Report> {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(report);
             }
-            let experiment = run(options, faults, seed).await?;
-            let findings = experiment.verdict.findings.len();
-            eprintln!(
-                "{} ({}, seed {seed}): {} events, {findings} findings",
-                experiment.fault, experiment.shape, experiment.verdict.accepted
-            );
-            report.add(experiment);
+            match run(options, faults, seed).await {
+                Ok(experiment) => {
+                    let (fault, shape) = (&experiment.fault, experiment.shape);
+                    let (accepted, findings) =
+                        (experiment.verdict.accepted, experiment.verdict.findings.len());
+                    eprintln!("{fault} ({shape}, seed {seed}): {accepted} events, {findings} findings");
+                    report.add(experiment);
+                }
+                Err(error) => {
+                    eprintln!("{error:#}");
+                    report.failures.push(format!("{error:#}"));
+                }
+            }
             seed += 1;
         }
         round += 1;
