@@ -91,7 +91,7 @@ pub async fn run(options: &Options, faults: &[&Fault], seed: u64) -> Result<Expe
     let target = target.map(|target| Measured {
         of: target.of,
         took_ms: (target.measure)(&times) / 1000,
-        within_ms: u64::try_from(target.within.as_millis()).unwrap_or(u64::MAX),
+        within_ms: u64::try_from((target.within)(options.shape).as_millis()).unwrap_or(u64::MAX),
     });
     let mut kept = None;
     if options.keep_all || !verdict.findings.is_empty() {

@@ -59,8 +59,8 @@ pub struct Target {
     pub of: &'static str,
     /// How long that took, in microseconds.
     pub measure: fn(&Times) -> u64,
-    /// How long it may take at most.
-    pub within: Duration,
+    /// How long it may take at most, in this shape of Redis.
+    pub within: fn(Shape) -> Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +117,12 @@ impl Fault {
         self
     }
 
-    const fn within(mut self, of: &'static str, measure: fn(&Times) -> u64, within: Duration) -> Fault {
+    const fn within(
+        mut self,
+        of: &'static str,
+        measure: fn(&Times) -> u64,
+        within: fn(Shape) -> Duration,
+    ) -> Fault {
         self.target = Some(Target { of, measure, within });
         self
     }

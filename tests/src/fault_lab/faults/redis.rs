@@ -10,13 +10,25 @@ use super::links::{Harm, harm};
 use crate::chance::Chance;
 use crate::fault_lab::system::Site;
 use crate::process::Signal;
-use crate::redis_shape::Redis;
+use crate::redis_cluster::ClusterOptions;
+use crate::redis_sentinel::SentinelOptions;
+use crate::redis_server::Durability;
+use crate::redis_shape::{Redis, Shape};
 use crate::wait;
 
 /// Until then a commanded failover is accepted: those who decide must have seen that all is well.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(20);
 /// Slots that are moved.
 const SLOTS: usize = 3;
+
+/// After how long a primary that does not answer is taken for dead.
+pub(super) fn noticed_after(shape: Shape) -> Duration {
+    match shape {
+        Shape::Single => Duration::ZERO,
+        Shape::Sentinel => SentinelOptions::from(Durability::Aof).down_after,
+        Shape::Cluster => ClusterOptions::from(Durability::Aof).node_timeout,
+    }
+}
 
 /// What happens.
 #[derive(Debug, Clone, Copy)]

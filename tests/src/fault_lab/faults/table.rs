@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::callbacks::Manner;
 use super::links::{Harm, Link};
 use super::processes::{Blow, Victim};
-use super::redis::Trouble;
+use super::redis::{Trouble, noticed_after};
 use super::{Break, Fault, fault};
 use crate::fault_lab::options::Shape;
 use crate::fault_lab::system::CLAIM_SECS;
@@ -36,7 +36,7 @@ pub const FAULTS: &[Fault] = &[
         CLAIM_SECS + 3,
         "kill -9 of a worker, which is started again",
     )
-    .within("callbacks go on", |times| times.callbacks, Duration::from_secs(CLAIM_SECS + 1)),
+    .within("callbacks go on", |times| times.callbacks, |_| Duration::from_secs(CLAIM_SECS + 1)),
     fault(
         "redis-killed",
         SINGLE,
@@ -239,7 +239,11 @@ pub const FAULTS: &[Fault] = &[
         "kill -9 of a primary, which is replaced and started again",
     )
     .rewinding()
-    .within("publishing again", |times| times.publishing, Duration::from_millis(4500)),
+    .within(
+        "publishing again",
+        |times| times.publishing,
+        |shape| noticed_after(shape) + Duration::from_secs(3),
+    ),
     fault(
         "primary-stopped",
         REPLICATED,
@@ -289,5 +293,5 @@ pub const FAULTS: &[Fault] = &[
         "kill -9 of a hub with 2,000 sockets",
     )
     .with(Cast::Crowd(20), 100)
-    .within("sockets resumed", |times| times.sockets, Duration::from_secs(3)),
+    .within("sockets resumed", |times| times.sockets, |_| Duration::from_secs(3)),
 ];
