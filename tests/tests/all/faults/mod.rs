@@ -7,5 +7,6 @@
 mod bells;
 mod hubs;
 mod load;
+mod overload;
 mod redis_away;
 mod workers;
