@@ -101,7 +101,6 @@ const ENTRIES: usize = 20;
 
 /// Says what was measured when it is not what the page says.
 fn within(what: &str, bytes: u64, expected: std::ops::Range<u64>) {
-    println!("{what}: {bytes} bytes");
     assert!(expected.contains(&bytes), "{what} takes {bytes} bytes, not {expected:?}");
 }
 
