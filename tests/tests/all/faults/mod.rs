@@ -5,7 +5,9 @@
 //! subscriber saw. A room for each thing that fails; `load` is what they share.
 
 mod bells;
+mod failover;
 mod hubs;
 mod load;
+mod moved_slots;
 mod redis_away;
 mod workers;
