@@ -70,12 +70,11 @@ impl RedisStore {
             settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
         let dialer = Dialer::new(url, settings)?;
         let topology = Topology::start(url, &dialer).await;
-        let topology =
-            topology.map_err(|error| StoreError::Unavailable(format!("looking for Redis: {error}")))?;
+        let topology = topology.map_err(|error| startup::not_found(url, &error))?;
         let connections = Arc::new(Connections::new(dialer.clone(), topology));
         let scripts = Scripts::new();
-        startup::check(&connections, settings.partitions).await?;
-        startup::load(&connections, &scripts).await?;
+        startup::check(&connections, url, settings.partitions).await?;
+        startup::load(&connections, url, &scripts).await?;
         let bells = Bells::start(dialer, &connections, settings.partitions);
         Ok(Arc::new(Self { connections, bells, scripts, partitions: settings.partitions, retention }))
     }
