@@ -22,10 +22,11 @@ use uuid::Uuid;
 
 use crate::{
     api::{cors, dispatch},
+    clock::StoreClock,
     drain::drain,
     liveness::{Liveness, live, resign},
     node::Node,
-    relay::Relays,
+    relay::{Relays, watch_heads},
     socket::{Sockets, save_cursors, watch_unanswered},
     tls,
 };
@@ -59,6 +60,7 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) ->
         publisher: publisher.clone(),
         relays: Relays::default(),
         sockets: Sockets::default(),
+        clock: StoreClock::new(),
         liveness: Liveness::default(),
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
         is_draining: AtomicBool::new(false),
@@ -102,6 +104,7 @@ impl Hub {
         let mut serving = actix_web::rt::spawn(self.server);
         actix_web::rt::spawn(save_cursors(self.node.clone()));
         actix_web::rt::spawn(watch_unanswered(self.node.clone()));
+        actix_web::rt::spawn(watch_heads(self.node.clone()));
         let living = actix_web::rt::spawn(live(self.node.clone()));
         tokio::select! {
             served = &mut serving => return served.context("the server has ended")?.context("the server has failed"),

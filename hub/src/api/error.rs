@@ -105,6 +105,10 @@ impl From<StoreError> for ApiError {
                 tracing::warn!(%error, "a request is refused");
                 Self::Unavailable("the hub cannot reach its store: try again")
             }
+            StoreError::Unconfirmed(_) => {
+                tracing::warn!(%error, "a request is not confirmed");
+                Self::Unavailable("this is written, and not confirmed by enough replicas: send it again")
+            }
             StoreError::Corrupt(_) | StoreError::Misconfigured(_) => {
                 tracing::error!(%error, "a request has failed");
                 Self::Internal

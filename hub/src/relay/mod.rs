@@ -7,6 +7,7 @@
 //! - [`Relays`]: the relays of this node, started with the first socket and ended with the last.
 //! - `topic`: the relay of one topic.
 //! - `gap`: what is told to those who have missed what the log no longer holds.
+//! - `heads`: a look at the logs' heads, for bells that were lost.
 //! - `heartbeat`: heartbeats for those who asked for them.
 //! - `joining`: bringing a socket from its cursor to where the relay is.
 //! - `members`: its sockets, by what they ask for.
@@ -15,6 +16,7 @@
 //! Rules: FC-NOT-01, FC-NOT-08, FC-SUB-04, FC-SUB-09, FC-WSC-04, FC-WSC-06, FC-WSC-08.
 
 mod gap;
+mod heads;
 mod heartbeat;
 mod joining;
 mod members;
@@ -23,7 +25,7 @@ mod topic;
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -34,7 +36,7 @@ use shared::{
 };
 use tokio::sync::mpsc;
 
-pub use self::recent::Frame;
+pub use self::{heads::watch_heads, recent::Frame};
 use crate::{node::Node, socket::SocketHandle};
 
 /// Commands that wait for a relay.
@@ -46,6 +48,8 @@ enum Command {
     Join(Box<Joiner>),
     /// A socket has been closed.
     Leave(Address, Connection),
+    /// There is more in the log than it has heard of.
+    ReadOn,
 }
 
 /// A socket that wants what comes after its cursor.
@@ -101,12 +105,20 @@ impl Followed {
     }
 }
 
+/// A relay, for those who speak to it.
+#[derive(Clone)]
+struct Running {
+    commands: mpsc::Sender<Command>,
+    /// How far it has come, as soon as it has begun.
+    followed: Arc<OnceLock<Arc<Followed>>>,
+}
+
 /// The relays of this node, by topic.
 #[derive(Default)]
-pub struct Relays(Mutex<HashMap<TopicKey, mpsc::Sender<Command>>>);
+pub struct Relays(Mutex<HashMap<TopicKey, Running>>);
 
 impl Relays {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TopicKey, mpsc::Sender<Command>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TopicKey, Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -124,25 +136,26 @@ impl Relays {
     pub async fn leave(&self, address: Address, connection: &Connection) {
         let relay = self.lock().get(&address.topic).cloned();
         if let Some(relay) = relay {
-            let _ = relay.send(Command::Leave(address, connection.clone())).await;
+            let _ = relay.commands.send(Command::Leave(address, connection.clone())).await;
         }
     }
 
     fn relay(&self, node: &web::Data<Node>, topic: TopicKey) -> mpsc::Sender<Command> {
         let mut relays = self.lock();
-        if let Some(relay) = relays.get(&topic).filter(|relay| !relay.is_closed()) {
-            return relay.clone();
+        if let Some(relay) = relays.get(&topic).filter(|relay| !relay.commands.is_closed()) {
+            return relay.commands.clone();
         }
-        let (sender, commands) = mpsc::channel(MAX_WAITING);
-        relays.insert(topic, sender.clone());
-        tokio::spawn(topic::run(node.clone(), topic, commands));
-        sender
+        let (commands, received) = mpsc::channel(MAX_WAITING);
+        let running = Running { commands: commands.clone(), followed: Arc::default() };
+        tokio::spawn(topic::run(node.clone(), topic, received, running.followed.clone()));
+        relays.insert(topic, running);
+        commands
     }
 
     /// Forgets the relay of a topic, unless another has taken its place.
     fn forget(&self, topic: TopicKey) {
         let mut relays = self.lock();
-        if relays.get(&topic).is_some_and(mpsc::Sender::is_closed) {
+        if relays.get(&topic).is_some_and(|relay| relay.commands.is_closed()) {
             relays.remove(&topic);
         }
     }

@@ -5,7 +5,10 @@
 //! missed, the log is read from that position. While the store is away the relay keeps its
 //! sockets and tries again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use actix_web::web;
 use shared::{
@@ -49,7 +52,12 @@ pub(super) struct Relay {
 }
 
 /// Runs the relay of a topic until its last socket has gone.
-pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Receiver<Command>) {
+pub async fn run(
+    node: web::Data<Node>,
+    topic: TopicKey,
+    mut commands: mpsc::Receiver<Command>,
+    followed: Arc<OnceLock<Arc<Followed>>>,
+) {
     METRICS.topics_served.inc();
     let mut listener: Option<Listener> = None;
     let mut relay: Option<Relay> = None;
@@ -57,7 +65,9 @@ pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Rec
         if let (None, Command::Join(first)) = (&relay, &command) {
             let (heard, head) = begin(&node, topic).await;
             listener = Some(heard);
-            relay = Some(Relay::new(node.clone(), first.subscription.topic.clone(), head));
+            let begun = Relay::new(node.clone(), first.subscription.topic.clone(), head);
+            let _ = followed.set(begun.followed.clone());
+            relay = Some(begun);
         }
         let (Some(relay), Some(listener)) = (&mut relay, &mut listener) else { break };
         relay.handle(command).await;
@@ -73,6 +83,7 @@ pub async fn run(node: web::Data<Node>, topic: TopicKey, mut commands: mpsc::Rec
         match command {
             Command::Join(joiner) => node.relays.join(&node, joiner).await,
             Command::Leave(address, connection) => node.relays.leave(address, &connection).await,
+            Command::ReadOn => {}
         }
     }
     METRICS.topics_served.dec();
@@ -154,6 +165,7 @@ impl Relay {
                 }
                 self.waiting.retain(|joiner| !is_it(&joiner.socket));
             }
+            Command::ReadOn => self.catch_up().await,
         }
     }
 

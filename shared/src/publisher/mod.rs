@@ -279,10 +279,14 @@ impl Publisher {
                 Committed::Refused(refusal) => return Err(Rejection::from(refusal).into()),
                 Committed::Conflict(snapshot) => {
                     METRICS.commit_conflicts.inc();
+                    conflicts += 1;
                     known = Some(self.learn(topic, &snapshot)?);
                     is_fresh = true;
-                    conflicts += 1;
-                    step_aside(conflicts).await;
+                    if step_aside(conflicts).await {
+                        // Others got through meanwhile: what is known now would only meet a conflict again.
+                        let (snapshot, _) = self.store.session(topic, None).await?;
+                        known = Some(self.learn(topic, &snapshot)?);
+                    }
                 }
             }
         }
@@ -346,12 +350,14 @@ pub fn read_state(snapshot: &Snapshot) -> Result<SessionState, StoreError> {
         .map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))
 }
 
-/// Many who publish on one topic at once would else keep each other from it.
-async fn step_aside(conflicts: u32) {
-    if conflicts > PATIENT_CONFLICTS {
+/// Many who publish on one topic at once would else keep each other from it. `false`: not yet.
+async fn step_aside(conflicts: u32) -> bool {
+    let steps_aside = conflicts > PATIENT_CONFLICTS;
+    if steps_aside {
         let longest = Duration::from_millis(1 << (conflicts - PATIENT_CONFLICTS).min(8)).min(MAX_STEP_ASIDE);
         tokio::time::sleep(longest.mul_f64(rand::random())).await;
     }
+    steps_aside
 }
 
 fn metric_of(reason: Reason) -> SyncErrorCause {

@@ -8,6 +8,7 @@ use clap::Parser;
 
 use super::*;
 use crate::protocol::sync_error::Severity;
+use crate::settings::Durability;
 use crate::settings::LogFormat;
 
 /// A settings file that goes away again.
@@ -118,6 +119,7 @@ fn every_kind_of_value_can_be_text() {
         ("FHIRCAST_LISTEN", "[::]:8080"),
         ("FHIRCAST_PUBLIC_URL", "https://hub.example.org/x"),
         ("FHIRCAST_REDIS__PARTITIONS", "16"),
+        ("FHIRCAST_REDIS__DURABILITY", "replicas=2"),
         ("FHIRCAST_RETRY__INITIAL_SECS", "2"),
         ("FHIRCAST_RETRY__JITTER", "0.1"),
         ("FHIRCAST_CALLBACKS__CA_FILE", "/etc/ca.pem"),
@@ -130,6 +132,7 @@ fn every_kind_of_value_can_be_text() {
     assert_eq!(settings.listen.to_string(), "[::]:8080");
     assert_eq!(settings.public_url.unwrap().as_str(), "https://hub.example.org/x");
     assert_eq!(settings.redis.partitions, 16);
+    assert_eq!(settings.redis.durability, Durability::Replicas(2));
     assert_eq!(settings.retry.initial_secs, 2.0);
     assert_eq!(settings.retry.jitter, 0.1);
     assert_eq!(settings.callbacks.ca_file.unwrap(), PathBuf::from("/etc/ca.pem"));

@@ -5,13 +5,14 @@
 //! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
-//! - `tree`: how settings are declared and visited · `values`, `redis_url`: types and checks of single values
+//! - `tree`: how settings are declared and visited · `values`, `redis_url`, `durability`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `checks`: what settings say about each other · `print`: the result as TOML
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
 
 mod checks;
+mod durability;
 mod environment;
 mod flags;
 mod load;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
+pub use durability::Durability;
 pub use flags::Flags;
 pub use mistakes::{Mistake, Mistakes};
 pub use redis_url::{HostPort, RedisUrl, Shape};
@@ -127,6 +129,11 @@ settings! {
         timeout_ms: u64 = 2000, at_least(1);
         /// Milliseconds after which an attempt to connect to Redis has failed.
         connect_timeout_ms: u64 = 2000, at_least(1);
+        /// Who must have an event before it is accepted: "primary", or "replicas=N" for N of its replicas as well.
+        durability: Durability = Durability::Primary;
+        /// Milliseconds after which an event that too few replicas have is answered with 503; a resend of it is known
+        /// for 5 s.
+        durability_timeout_ms: u64 = 1000, between(1, 4000);
     }
 }
 

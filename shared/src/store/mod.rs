@@ -48,6 +48,9 @@ pub enum StoreError {
     /// It cannot be reached, or not in time. What was asked may have happened or not.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// What was asked has happened, and too few replicas say that they have it (`redis.durability`).
+    #[error("it is written, and not confirmed: {0}")]
+    Unconfirmed(String),
     /// It holds something that this program cannot read.
     #[error("the store holds what cannot be read: {0}")]
     Corrupt(String),
@@ -247,6 +250,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// At most `limit` entries after a position, fewer if they are large.
     async fn log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage>;
+
+    /// The last entry of each of these logs. `None` for those that cannot be asked for at the moment.
+    async fn heads(&self, topics: &[TopicKey]) -> Result<Vec<Option<Position>>>;
 
     /// Listens to a topic's bell. What was committed after this returns rings, or is followed by
     /// [`Rung::Interrupted`].

@@ -152,7 +152,9 @@ pub struct Metrics {
     /// Log entries rendered as notifications: once for each distinct view.
     pub renderings: IntCounter,
     notifications: [Counters<Notification>; 2],
-    /// Cursors that fell behind the log.
+    /// Topics whose log had to be read because a bell was not heard, as a look at the heads showed.
+    pub missed_bells: IntCounter,
+    /// Cursors that fell behind the log, or from which it does not go on.
     pub gaps: IntCounter,
     /// SyncErrors of the hub, by cause.
     pub sync_errors: Counters<SyncErrorCause>,
@@ -239,7 +241,11 @@ impl Metrics {
                 "Log entries rendered as notifications, once for each distinct view",
             ),
             notifications: [on(Channel::Websocket), on(Channel::Webhook)],
-            gaps: counter("gaps_total", "Cursors that fell behind the log"),
+            missed_bells: counter(
+                "missed_bells_total",
+                "Topics that had to be read because a bell was not heard",
+            ),
+            gaps: counter("gaps_total", "Cursors that fell behind the log, or from which it does not go on"),
             sync_errors: counters("sync_errors_total", "SyncErrors of the hub, by cause"),
             websocket_closes: counters_of(
                 "websocket_closes_total",

@@ -12,6 +12,7 @@ mod context;
 mod counting;
 mod derived_opens;
 mod drain;
+mod durability;
 mod events;
 mod examples;
 mod faults;

@@ -102,6 +102,10 @@ impl Store for MemoryStore {
         self.read(|state, _| state.log(topic, after, limit))
     }
 
+    async fn heads(&self, topics: &[TopicKey]) -> Result<Vec<Option<Position>>> {
+        self.read(|state, _| topics.iter().map(|topic| Some(state.head(*topic))).collect())
+    }
+
     async fn listen(&self, topic: TopicKey) -> Result<Listener> {
         // Who has stopped listening is noticed when things are thrown away: nothing to register.
         self.write(|state, now| Listener::new(state.topic(topic, now).listen(), ()))

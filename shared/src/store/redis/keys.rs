@@ -146,6 +146,11 @@ pub fn probe(partition: u16, id: &str) -> String {
     format!("fhircast:{{{partition}}}:probe:{id}")
 }
 
+/// String: written to wait for the replicas of the server that has a partition.
+pub fn confirmation(partition: u16) -> String {
+    format!("fhircast:{{{partition}}}:confirmation")
+}
+
 /// Reads a member of the due set.
 pub fn address(member: &str) -> Option<Address> {
     let (id, topic) = member.split_once(' ')?;

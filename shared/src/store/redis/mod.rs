@@ -14,11 +14,14 @@
 mod backoff;
 mod bells;
 mod claims;
+mod confirmations;
 mod connection;
 mod dial;
 mod keys;
 mod link;
 mod nodes;
+mod promise;
+mod refusal;
 mod reply;
 mod scripts;
 mod sockets;
@@ -34,6 +37,7 @@ use redis::{RedisResult, Script, ScriptInvocation};
 
 use self::{
     bells::Bells,
+    confirmations::Confirmations,
     connection::{Connections, Target},
     dial::Dialer,
     keys::TopicKeys,
@@ -57,6 +61,7 @@ pub struct RedisStore {
     connections: Arc<Connections>,
     bells: Bells,
     scripts: Scripts,
+    confirmations: Confirmations,
     partitions: u16,
     retention: Retention,
 }
@@ -70,13 +75,15 @@ impl RedisStore {
             settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
         let dialer = Dialer::new(url, settings)?;
         let topology = Topology::start(url, &dialer).await;
-        let topology = topology.map_err(|error| startup::not_found(url, &error))?;
+        let topology = topology.map_err(|error| refusal::of_who_knows_them(settings, &error))?;
         let connections = Arc::new(Connections::new(dialer.clone(), topology));
         let scripts = Scripts::new();
-        startup::check(&connections, url, settings.partitions).await?;
-        startup::load(&connections, url, &scripts).await?;
+        startup::check(&connections, settings).await?;
+        startup::load(&connections, settings, &scripts).await?;
+        let confirmations = Confirmations::new(settings, &dialer, scripts.confirm.clone());
         let bells = Bells::start(dialer, &connections, settings.partitions);
-        Ok(Arc::new(Self { connections, bells, scripts, partitions: settings.partitions, retention }))
+        let partitions = settings.partitions;
+        Ok(Arc::new(Self { connections, bells, scripts, confirmations, partitions, retention }))
     }
 
     fn topic(&self, topic: TopicKey) -> TopicKeys {
@@ -245,6 +252,10 @@ impl Store for RedisStore {
 
     async fn log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage> {
         self.read_log(topic, after, limit).await
+    }
+
+    async fn heads(&self, topics: &[TopicKey]) -> Result<Vec<Option<Position>>> {
+        self.read_heads(topics).await
     }
 
     async fn listen(&self, topic: TopicKey) -> Result<Listener> {

@@ -47,4 +47,5 @@ scripts! {
     register_node: "prelude";
     lapsed_nodes: "prelude";
     forget_node: "prelude";
+    confirm: "prelude";
 }

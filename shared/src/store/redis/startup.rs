@@ -1,86 +1,69 @@
 //! What is checked before the first request: a Redis that is not what the hub needs, or that does
-//! not let it in, is refused at the start, not found out when it forgets something.
-//!
-//! Later the same is an error like others: passwords and certificates are changed on both sides,
-//! and not in the same moment.
+//! not let it in, is refused at the start, not found out when it forgets something. What it and the
+//! settings can promise is said in the log.
 
-use std::{error::Error, io, sync::Arc};
-
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::RedisResult;
 
 use super::{
     connection::{Connections, Target},
     keys,
+    link::Wire,
+    promise::{Facts, promise},
+    refusal,
     scripts::Scripts,
 };
 use crate::{
-    settings::{HostPort, RedisUrl, Shape},
+    settings::{Durability, HostPort, Redis as Settings, RedisUrl, Shape},
     store::{Result, StoreError},
 };
 
 /// The oldest Redis that has what the scripts use.
 const MIN_MAJOR_VERSION: u32 = 7;
 
-/// Checks version, eviction policy and the number of partitions, and says what AOF promises.
-pub async fn check(connections: &Connections, url: &RedisUrl, partitions: u16) -> Result<()> {
+/// Checks version, eviction policy and the number of partitions, and says what can be promised.
+pub async fn check(connections: &Connections, settings: &Settings) -> Result<()> {
     for server in connections.topology().primaries().servers() {
-        check_server(connections, url, server).await?;
+        let facts = check_server(connections, settings, server).await?;
+        say_promise(server, settings.durability, &facts);
     }
-    agree_on_partitions(connections, url, partitions).await
+    agree_on_partitions(connections, settings).await
 }
 
-/// Why the primaries could not be found.
-pub fn not_found(url: &RedisUrl, error: &RedisError) -> StoreError {
-    let is_refused = error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError);
-    if *url.shape() == Shape::Cluster && is_refused {
-        return StoreError::Misconfigured(format!("redis.url: there is no cluster: {error}"));
-    }
-    let user = match url.shape() {
-        Shape::Sentinel { .. } => "redis.sentinel_username, redis.sentinel_password",
-        _ => USER,
-    };
-    explain("looking for Redis", url.is_tls(), user, error)
+/// Asks, and names the settings that are wrong if one is.
+async fn ask<T, F>(
+    connections: &Connections,
+    settings: &Settings,
+    operation: &'static str,
+    target: Target<'_>,
+    ask: impl Fn(Wire) -> F,
+) -> Result<T>
+where
+    F: Future<Output = RedisResult<T>>,
+{
+    let answer = connections.attempt(operation, target, ask).await;
+    answer.map_err(|error| refusal::of_a_server(settings, operation, &error))
 }
 
-/// The settings that say who the hub is to Redis.
-const USER: &str = "redis.username, redis.password";
-
-/// An error that patience does not cure names the settings that do.
-fn explain(operation: &str, is_tls: bool, user: &str, error: &RedisError) -> StoreError {
-    let is_unknown = error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("NOAUTH");
-    let is_forbidden = error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm);
-    // A handshake that fails is the client's error; one that the server finds fault with afterwards
-    // is an error of reading that is of no kind.
-    let is_of_tls = error.kind() == ErrorKind::Client || io_kind(error) == Some(io::ErrorKind::Other);
-    if is_unknown || is_forbidden {
-        StoreError::Misconfigured(format!("{user}: Redis refuses them: {operation}: {error}"))
-    } else if is_tls && is_of_tls {
-        StoreError::Misconfigured(format!("redis.ca_file, redis.cert, redis.key: {operation}: {error}"))
-    } else if is_tls && error.is_connection_dropped() && !error.is_connection_refusal() {
-        // Often all that is seen of a server that wants a certificate.
-        StoreError::Unavailable(format!("{operation}: {error} (redis.cert: is it one that Redis trusts?)"))
+fn say_promise(server: &HostPort, durability: Durability, facts: &Facts) {
+    let promise = promise(durability, facts);
+    if promise.is_weak {
+        tracing::warn!(%server, %durability, "{}", promise.text);
     } else {
-        StoreError::Unavailable(format!("{operation}: {error}"))
+        tracing::info!(%server, %durability, "{}", promise.text);
     }
 }
 
-fn io_kind(error: &RedisError) -> Option<io::ErrorKind> {
-    let cause = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
-    cause.downcast_ref::<io::Error>().map(io::Error::kind)
-}
-
-async fn check_server(connections: &Connections, url: &RedisUrl, address: &HostPort) -> Result<()> {
+async fn check_server(connections: &Connections, settings: &Settings, address: &HostPort) -> Result<Facts> {
     let info = |section: &'static str| async move {
-        let ask =
+        let info =
             |mut wire| async move { redis::cmd("INFO").arg(section).query_async::<String>(&mut wire).await };
-        let asked = connections.attempt("info", Target::Server(address), ask).await;
-        asked.map_err(|error| explain(&format!("{address}: info"), url.is_tls(), USER, &error))
+        ask(connections, settings, "info", Target::Server(address), info).await
     };
-    let (server, memory, persistence) =
-        (info("server").await?, info("memory").await?, info("persistence").await?);
+    let (server, memory) = (info("server").await?, info("memory").await?);
+    let (persistence, replication) = (info("persistence").await?, info("replication").await?);
 
-    let is_of_a_cluster = field(&server, "redis_mode") == Some("cluster");
-    if is_of_a_cluster && *url.shape() != Shape::Cluster {
+    let is_to_be_one = settings.url.as_ref().map(RedisUrl::shape) == Some(&Shape::Cluster);
+    if field(&server, "redis_mode") == Some("cluster") && !is_to_be_one {
         return Err(StoreError::Misconfigured(format!(
             "redis.url: {address} is a node of a cluster; say so with redis+cluster"
         )));
@@ -97,15 +80,25 @@ async fn check_server(connections: &Connections, url: &RedisUrl, address: &HostP
             "redis.url: maxmemory-policy of {address} is {policy}; it must be noeviction, or Redis drops sessions when memory is short"
         )));
     }
-    if field(&persistence, "aof_enabled") == Some("0") {
-        tracing::warn!(server = %address, "Redis has no append-only file: when it stops, accepted events are lost");
-    }
-    Ok(())
+    let has_aof = field(&persistence, "aof_enabled") == Some("1");
+    let replicas = field(&replication, "connected_slaves").and_then(|replicas| replicas.parse().ok());
+    let appendfsync = if has_aof { appendfsync(connections, address).await } else { None };
+    Ok(Facts { has_aof, appendfsync, replicas: replicas.unwrap_or_default() })
+}
+
+/// Those who sell Redis as a service may not let it be asked for.
+async fn appendfsync(connections: &Connections, address: &HostPort) -> Option<String> {
+    let ask = |mut wire| async move {
+        let mut config = redis::cmd("CONFIG");
+        config.arg("GET").arg("appendfsync").query_async::<(String, String)>(&mut wire).await
+    };
+    connections.call("config", Target::Server(address), ask).await.ok().map(|(_, value)| value)
 }
 
 /// The first process writes the number of partitions; the others must have the same.
-async fn agree_on_partitions(connections: &Connections, url: &RedisUrl, partitions: u16) -> Result<()> {
-    let ask = |mut wire| async move {
+async fn agree_on_partitions(connections: &Connections, settings: &Settings) -> Result<()> {
+    let partitions = settings.partitions;
+    let agree = |mut wire| async move {
         redis::pipe()
             .cmd("SET")
             .arg(keys::PARTITIONS)
@@ -117,8 +110,7 @@ async fn agree_on_partitions(connections: &Connections, url: &RedisUrl, partitio
             .await
     };
     let slot = Target::Slot(keys::slot(keys::PARTITIONS));
-    let asked = connections.attempt("partitions", slot, ask).await;
-    let (agreed,) = asked.map_err(|error| explain("partitions", url.is_tls(), USER, &error))?;
+    let (agreed,) = ask(connections, settings, "partitions", slot, agree).await?;
     if agreed != partitions {
         return Err(StoreError::Misconfigured(format!(
             "redis.partitions: it is {partitions} here and {agreed} in Redis; it cannot change while there are sessions"
@@ -129,12 +121,11 @@ async fn agree_on_partitions(connections: &Connections, url: &RedisUrl, partitio
 
 /// Loads the scripts, so that the first publish is one round trip as well. A server that becomes a
 /// primary later is sent each when it first needs it.
-pub async fn load(connections: &Connections, url: &RedisUrl, scripts: &Scripts) -> Result<()> {
+pub async fn load(connections: &Connections, settings: &Settings, scripts: &Scripts) -> Result<()> {
     for server in connections.topology().primaries().servers() {
         for script in scripts.all() {
-            let ask = |mut wire| async move { script.load_async(&mut wire).await };
-            let asked = connections.attempt::<String, _>("load", Target::Server(server), ask).await;
-            asked.map_err(|error| explain(&format!("{server}: load"), url.is_tls(), USER, &error))?;
+            let load = |mut wire| async move { script.load_async(&mut wire).await };
+            ask::<String, _>(connections, settings, "load", Target::Server(server), load).await?;
         }
     }
     Ok(())

@@ -1,16 +1,19 @@
 //! Sessions, logs and content.
 
+use std::collections::BTreeMap;
+
 use redis::{Value, streams::StreamRangeReply};
 
 use super::{
     RedisStore,
     connection::Target,
     reply::{Reply, corrupt, log_entries},
+    some,
 };
 use crate::{
     protocol::TopicKey,
     session::{ContentRefusal, ContentWrite},
-    store::{Commit, Committed, LogPage, Once, PAGE_BYTES, Position, Result, Revision, Snapshot},
+    store::{Commit, Committed, History, LogPage, Once, PAGE_BYTES, Position, Result, Revision, Snapshot},
 };
 
 impl RedisStore {
@@ -67,12 +70,31 @@ impl RedisStore {
         }
         let mut reply = Reply::new(self.invoke("commit", keys.slot(), &script).await?)?;
         match reply.text()?.as_str() {
-            "committed" => Ok(Committed::At { position: reply.parsed()?, revision: reply.parsed()? }),
+            "committed" => {
+                let (position, revision): (Position, _) = (reply.parsed()?, reply.parsed()?);
+                self.confirm(commit, keys.partition(), position.history).await?;
+                Ok(Committed::At { position, revision })
+            }
             "conflict" => Ok(Committed::Conflict(reply.snapshot()?)),
-            "duplicate" => Ok(Committed::Duplicate),
+            "duplicate" => {
+                // The first time it may not have been confirmed.
+                self.confirm(commit, keys.partition(), reply.parsed()?).await?;
+                Ok(Committed::Duplicate)
+            }
             "exists" => Ok(Committed::Refused(ContentRefusal::Exists)),
             "full" => Ok(Committed::Refused(ContentRefusal::Full)),
             other => Err(corrupt(format!("an unknown answer: {other}"))),
+        }
+    }
+
+    /// Waits until enough replicas have what a client is about to be promised, if that is asked for.
+    /// Nobody is promised a SyncError of the hub: should one be lost, the loss is told.
+    async fn confirm(&self, commit: &Commit, partition: u16, history: History) -> Result<()> {
+        match commit.once {
+            Once::Request(_) => {
+                self.confirmations.wait(self.connections.topology(), partition, history).await
+            }
+            Once::Cause(_) => Ok(()),
         }
     }
 
@@ -87,6 +109,31 @@ impl RedisStore {
         script.key(keys.session()).key(keys.content()).key(keys.content_names());
         script.arg(prefix).arg(revision.to_string());
         self.invoke_long("content", keys.slot(), &script).await
+    }
+
+    /// Each server is asked once, for all that it has.
+    pub(super) async fn read_heads(&self, topics: &[TopicKey]) -> Result<Vec<Option<Position>>> {
+        let mut asked: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
+        for (place, topic) in topics.iter().enumerate() {
+            asked.entry(self.topic(*topic).partition()).or_default().push(place);
+        }
+        let partitions: Vec<u16> = asked.keys().copied().collect();
+        let ask = |mut wire, share: Vec<u16>| {
+            let places: Vec<usize> = share.iter().flat_map(|partition| &asked[partition]).copied().collect();
+            let mut all = redis::pipe();
+            for place in &places {
+                all.hget(self.topic(topics[*place]).session(), ".head");
+            }
+            async move {
+                let heads = all.query_async::<Vec<Option<String>>>(&mut wire).await?;
+                Ok(places.into_iter().zip(heads).collect::<Vec<_>>())
+            }
+        };
+        let mut heads = vec![None; topics.len()];
+        for (place, head) in some(self.ask_each("heads", &partitions, ask).await)?.into_iter().flatten() {
+            heads[place] = Some(head.map_or(Ok(Position::START), |head| head.parse().map_err(corrupt))?);
+        }
+        Ok(heads)
     }
 
     pub(super) async fn read_log(&self, topic: TopicKey, after: Position, limit: usize) -> Result<LogPage> {

@@ -1,7 +1,17 @@
 //! Bells that are lost: the log knows what they would have said (FC-WSC-08).
 
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
 use harness::callback_server::CallbackServer;
 use harness::system::System;
+use harness::wait::PATIENCE;
+use redis::AsyncCommands;
+use redis::streams::StreamRangeReply;
+use shared::protocol::Topic;
+
+use crate::messages::patient_open;
+use crate::setups::{Setup, ids_until};
 
 use super::load::{PACE, Publisher, apps, stop, topics_with_sockets, wait_for_more};
 
@@ -36,4 +46,47 @@ async fn bells_that_are_lost_are_made_up_for_from_the_log() {
         assert_eq!(findings.repeated, 0, "topic {}", topic.name);
         assert!(record.failed().next().is_none(), "publishing goes on without bells");
     }
+}
+
+/// Within this a silent loss is found: a look every 5 s, and what it takes.
+const FOUND_WITHIN: Duration = Duration::from_secs(8);
+
+/// Appends to a log what the script appends, and rings no bell.
+async fn append_silently(redis: &mut redis::aio::MultiplexedConnection, topic: &str, id: &str) {
+    let key = topic.parse::<Topic>().unwrap().key().to_string();
+    let find = |kind: &str| format!("fhircast:{{*}}:{kind}:{key}");
+    let mut keys = Vec::new();
+    for kind in ["log", "session"] {
+        let found: Vec<String> = redis.keys(find(kind)).await.unwrap();
+        keys.extend(found);
+    }
+    let [log, session] = &keys[..] else { panic!("{keys:?}") };
+    let last: StreamRangeReply = redis.xrevrange_count(log, "+", "-", 1).await.unwrap();
+    let field = |name: &str| last.ids[0].get::<String>(name).unwrap();
+    let head: String = redis.hget(session, ".head").await.unwrap();
+    let entry = field("e").replace("heard", id);
+    let fields = [("p", head), ("r", field("r")), ("h", field("h")), ("e", entry)];
+    let appended: String = redis.xadd(log, "*", &fields).await.unwrap();
+    let _: () = redis.hset(session, ".head", format!("{appended}@{}", field("h"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_bell_that_is_lost_without_a_trace_is_made_up_for_by_a_look_at_the_heads() {
+    let system = System::builder().workers(0).start().await.unwrap();
+    let mut redis = system.redis.connection().await.unwrap();
+    let setup = Setup::Cluster(Box::new(system));
+    let topics = ["one", "other"];
+    let mut listeners = HashMap::new();
+    for topic in topics {
+        listeners.insert(topic, setup.listener(topic, "Patient-open").await);
+        let app = setup.a().app().unwrap();
+        app.publish(&patient_open(topic, "heard")).await.unwrap().expect_status(202).unwrap();
+        listeners[topic].wait_for_event(PATIENCE, "heard").await.unwrap();
+    }
+    let since = Instant::now();
+    append_silently(&mut redis, "one", "silent").await;
+    assert_eq!(ids_until(&listeners["one"], "silent").await, ["heard", "silent"]);
+    assert!(since.elapsed() < FOUND_WITHIN, "found only after {:?}", since.elapsed());
+    let missed = setup.a().metrics().await.unwrap().value("fhircast_missed_bells_total");
+    assert_eq!(missed, Some(1.0), "the other log is left alone");
 }

@@ -9,5 +9,6 @@ mod failover;
 mod hubs;
 mod load;
 mod moved_slots;
+mod overload;
 mod redis_away;
 mod workers;

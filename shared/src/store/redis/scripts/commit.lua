@@ -6,13 +6,13 @@
 --      12 … fields to delete, then field and value pairs, then changes of the content: 'keep' or
 --      'new' with field and value, 'remove' or 'remove named' with field, 'clear' with the
 --      beginning of fields
--- Returns {'committed', position, revision}, {'conflict', session fields}, {'duplicate'},
--- {'exists'} or {'full'}.
+-- Returns {'committed', position, revision}, {'conflict', session fields}, {'duplicate',
+-- history}, {'exists'} or {'full'}.
 
-if redis.call('EXISTS', KEYS[9]) == 1 then
-  return {'duplicate'}
-end
 local topic = the_topic()
+if redis.call('EXISTS', KEYS[9]) == 1 then
+  return {'duplicate', history_of(topic)}
+end
 local revision = revision_of(topic.session)
 if ARGV[6] ~= '' and revision ~= ARGV[6] then
   return {'conflict', redis.call('HGETALL', topic.session)}

@@ -1,0 +1,195 @@
+//! Waiting until enough replicas have what was written (`redis.durability`).
+//!
+//! One WAIT covers all that its server has written before. So those who wait for the same server
+//! wait together, on a connection of their own, which WAIT blocks: while one group waits the next
+//! one gathers.
+//!
+//! What was written by a server that another has taken over from meanwhile is not confirmed, whatever
+//! the other's replicas have: the histories differ.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use redis::{
+    Client, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, aio::MultiplexedConnection,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    dial::Dialer,
+    keys,
+    topology::{Topology, within},
+};
+use crate::{
+    settings::{Durability, HostPort, Redis as Settings},
+    store::{History, Result, StoreError},
+    telemetry::metrics::METRICS,
+};
+
+/// Writers that wait for one server: far more than publishes may be in flight.
+const MAX_WAITING: usize = 16_384;
+/// How much longer the answer of a WAIT may take than the WAIT itself.
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// Waits for replicas, if the settings ask for it.
+pub struct Confirmations {
+    replicas: u32,
+    patience: Duration,
+    dialer: Dialer,
+    script: Arc<Script>,
+    groups: Mutex<HashMap<HostPort, mpsc::Sender<Waiting>>>,
+}
+
+/// Somebody who has written in a partition.
+struct Waiting {
+    partition: u16,
+    confirmed: oneshot::Sender<Outcome>,
+}
+
+/// What came of a WAIT: the history of the server, and how many replicas have it.
+type Outcome = std::result::Result<(History, u32), String>;
+
+impl Confirmations {
+    pub fn new(settings: &Settings, dialer: &Dialer, script: Script) -> Self {
+        let replicas = match settings.durability {
+            Durability::Primary => 0,
+            Durability::Replicas(replicas) => replicas,
+        };
+        let patience = Duration::from_millis(settings.durability_timeout_ms);
+        Self {
+            replicas,
+            patience,
+            dialer: dialer.clone(),
+            script: Arc::new(script),
+            groups: Mutex::default(),
+        }
+    }
+
+    /// Waits until enough replicas have all that the server of a partition has written so far. What
+    /// it has written must be of `history`.
+    pub async fn wait(&self, topology: &Topology, partition: u16, history: History) -> Result<()> {
+        if self.replicas == 0 {
+            return Ok(());
+        }
+        let unconfirmed = |why: String| {
+            METRICS.redis_error("confirm");
+            StoreError::Unconfirmed(why)
+        };
+        METRICS.redis_call("confirm");
+        let primaries = topology.primaries();
+        let server = primaries.of(keys::slot_of(partition));
+        let server = server.ok_or_else(|| unconfirmed("nobody knows the primary".into()))?;
+        let (confirmed, is_confirmed) = oneshot::channel();
+        let waiting = Waiting { partition, confirmed };
+        let asked = self.group(server, topology).map_err(|error| unconfirmed(error.to_string()))?;
+        asked.try_send(waiting).map_err(|_| unconfirmed("too many wait for the replicas".into()))?;
+        // The group before this one may have just begun.
+        let outcome = tokio::time::timeout(2 * (self.patience + MARGIN), is_confirmed).await;
+        let outcome = outcome.map_err(|_| unconfirmed("no answer in time".into()))?;
+        let outcome = outcome.unwrap_or_else(|_| Err("the connection has ended".into()));
+        let (of, replicas) = outcome.map_err(&unconfirmed)?;
+        if of != history {
+            topology.doubt();
+            return Err(unconfirmed("another primary has taken over".into()));
+        }
+        if replicas < self.replicas {
+            return Err(unconfirmed(format!(
+                "{replicas} of {} replicas had it after {} ms",
+                self.replicas,
+                self.patience.as_millis()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The task that waits for the replicas of a server.
+    fn group(&self, server: &HostPort, topology: &Topology) -> RedisResult<mpsc::Sender<Waiting>> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(group) = groups.get(server) {
+            return Ok(group.clone());
+        }
+        let primaries = topology.primaries();
+        groups.retain(|known, _| primaries.servers().contains(known));
+        let (sender, waiting) = mpsc::channel(MAX_WAITING);
+        let group = Group {
+            client: self.dialer.redis(server)?,
+            dialer: self.dialer.clone(),
+            script: self.script.clone(),
+            replicas: self.replicas,
+            patience: self.patience,
+            connection: None,
+        };
+        tokio::spawn(group.run(waiting));
+        groups.insert(server.clone(), sender.clone());
+        Ok(sender)
+    }
+}
+
+/// Those who wait for one server.
+struct Group {
+    client: Client,
+    dialer: Dialer,
+    script: Arc<Script>,
+    replicas: u32,
+    patience: Duration,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl Group {
+    /// Serves one group after the other, until nobody can ask any more.
+    async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
+        while let Some(first) = waiting.recv().await {
+            let partition = first.partition;
+            let mut all = vec![first];
+            while let Ok(another) = waiting.try_recv() {
+                all.push(another);
+            }
+            let outcome = self.ask(partition).await.map_err(|error| error.to_string());
+            for each in all {
+                // Who no longer waits has been told that it is not confirmed.
+                let _ = each.confirmed.send(outcome.clone());
+            }
+        }
+    }
+
+    async fn ask(&mut self, partition: u16) -> RedisResult<(History, u32)> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let config = self.dialer.config().set_response_timeout(Some(self.patience + MARGIN));
+                let opening = self.client.get_multiplexed_async_connection_with_config(&config);
+                within(self.dialer.connect_timeout(), opening).await?
+            }
+        };
+        let mut answer = self.wait_on(&mut connection, partition).await;
+        if answer.as_ref().is_err_and(is_no_script) {
+            self.script.load_async(&mut connection).await?;
+            answer = self.wait_on(&mut connection, partition).await;
+        }
+        // After an error the next group has a new connection: what is late must not answer for it.
+        let (history, replicas) = answer?;
+        self.connection = Some(connection);
+        let history = history.parse().map_err(|_| {
+            RedisError::from((ErrorKind::UnexpectedReturnType, "a server without a replication id"))
+        })?;
+        Ok((history, replicas))
+    }
+
+    async fn wait_on(
+        &self,
+        connection: &mut MultiplexedConnection,
+        partition: u16,
+    ) -> RedisResult<(String, u32)> {
+        let mut both = redis::pipe();
+        both.cmd("EVALSHA").arg(self.script.get_hash()).arg(1).arg(keys::confirmation(partition));
+        both.cmd("WAIT").arg(self.replicas).arg(self.patience.as_millis() as u64);
+        both.query_async(connection).await
+    }
+}
+
+fn is_no_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
