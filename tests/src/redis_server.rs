@@ -2,11 +2,13 @@
 
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use redis::aio::MultiplexedConnection;
 
+use crate::certs::Certificates;
 use crate::orphans::Directory;
 use crate::process::{Process, Signal};
 use crate::wait;
@@ -31,6 +33,8 @@ pub struct ServerOptions {
     pub durability: Durability,
     /// The port at which it tells others to reach it, when that is not its own: that of a proxy before it.
     pub announced_port: Option<u16>,
+    /// It takes TLS as well, on a port of its own, with these and from clients that have a certificate.
+    pub certificates: Option<Arc<Certificates>>,
     /// It is a node of a cluster, with this `cluster-node-timeout`.
     pub node_timeout: Option<Duration>,
     /// Further arguments of `redis-server`.
@@ -39,7 +43,13 @@ pub struct ServerOptions {
 
 impl From<Durability> for ServerOptions {
     fn from(durability: Durability) -> Self {
-        Self { durability, announced_port: None, node_timeout: None, arguments: Vec::new() }
+        Self {
+            durability,
+            announced_port: None,
+            certificates: None,
+            node_timeout: None,
+            arguments: Vec::new(),
+        }
     }
 }
 
@@ -47,6 +57,7 @@ impl From<Durability> for ServerOptions {
 pub struct RedisServer {
     port: u16,
     bus_port: u16,
+    tls_port: u16,
     options: ServerOptions,
     directory: Directory,
     process: Option<Process>,
@@ -57,9 +68,9 @@ impl RedisServer {
     pub async fn start(options: impl Into<ServerOptions>) -> Result<RedisServer> {
         let options = options.into();
         with_free_ports(async || {
-            let [port, bus_port] = free_ports()?;
+            let [port, bus_port, tls_port] = free_ports()?;
             let (directory, options) = (Directory::new()?, options.clone());
-            let mut server = RedisServer { port, bus_port, options, directory, process: None };
+            let mut server = RedisServer { port, bus_port, tls_port, options, directory, process: None };
             server.start_again().await?;
             Ok(server)
         })
@@ -90,6 +101,12 @@ impl RedisServer {
                 command.args(["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", &announced]);
                 command.args(["--cluster-announce-bus-port", &bus]);
             }
+        }
+        if let Some(certificates) = &self.options.certificates {
+            command.args(["--tls-port", &self.tls_port.to_string(), "--tls-auth-clients", "yes"]);
+            command.arg("--tls-ca-cert-file").arg(certificates.ca());
+            command.arg("--tls-cert-file").arg(certificates.cert());
+            command.arg("--tls-key-file").arg(certificates.key());
         }
         command.args(&self.options.arguments);
         let process = Process::start("redis-server", command).context("is redis-server installed?")?;
@@ -141,6 +158,11 @@ impl RedisServer {
     /// The port at which others are told to reach it.
     pub fn public_port(&self) -> u16 {
         self.options.announced_port.unwrap_or(self.port)
+    }
+
+    /// The port on which it takes TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// The port of its cluster bus.
@@ -237,6 +259,7 @@ mod tests {
         let mut server = RedisServer {
             port: taken.local_addr().unwrap().port(),
             bus_port: 0,
+            tls_port: 0,
             options: Durability::None.into(),
             directory: Directory::new().unwrap(),
             process: None,

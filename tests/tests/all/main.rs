@@ -26,6 +26,7 @@ mod messages;
 mod missed_entries;
 mod notifying;
 mod races;
+mod redis_access;
 mod requesting;
 mod setups;
 mod sockets;

@@ -5,6 +5,9 @@
 //! demoted or is loading, a slot that has moved or is moving, is not the caller's affair. So
 //! whatever the store asks may be asked twice. (The second answer to an end may be that there is
 //! nothing to end.)
+//!
+//! A server that is no primary any more is let go of at once, with what is under way and with the
+//! connections that are idle: if it is one again later, by then it has another past.
 
 use std::{
     collections::HashMap,
@@ -15,13 +18,17 @@ use std::{
 
 use deadpool_redis::{Manager, Pool, Runtime};
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     backoff::Backoff,
     dial::Dialer,
     link::{Link, Wire},
-    topology::{Slot, Topology, timed_out},
+    topology::{Primaries, Slot, Topology, timed_out},
 };
 use crate::{settings::HostPort, store::StoreError, telemetry::metrics::METRICS};
 
@@ -33,12 +40,17 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// The part of a call's time that one try may take: a connection that is open and dead leaves
 /// time for another.
 const TRIES: u32 = 2;
+/// Redirections that are followed without a pause.
+const QUICK_REDIRECTIONS: u32 = 3;
 
 pub struct Connections {
     dialer: Dialer,
     topology: Topology,
-    servers: Mutex<HashMap<HostPort, Arc<Server>>>,
+    servers: Arc<Servers>,
+    keeper: JoinHandle<()>,
 }
+
+type Servers = Mutex<HashMap<HostPort, Arc<Server>>>;
 
 /// What there is to one server.
 struct Server {
@@ -65,8 +77,11 @@ enum On {
 }
 
 impl Connections {
+    /// Connects when there is something to ask.
     pub fn new(dialer: Dialer, topology: Topology) -> Self {
-        Self { dialer, topology, servers: Mutex::default() }
+        let servers = Arc::new(Servers::default());
+        let keeper = tokio::spawn(keep_to_primaries(servers.clone(), topology.changes()));
+        Self { dialer, topology, servers, keeper }
     }
 
     /// Who answers for what.
@@ -84,6 +99,19 @@ impl Connections {
     where
         F: Future<Output = RedisResult<T>>,
     {
+        self.attempt(operation, target, ask).await.map_err(|error| unavailable(operation, error))
+    }
+
+    /// Makes a short call, and tells what was wrong in Redis's own terms.
+    pub async fn attempt<T, F>(
+        &self,
+        operation: &'static str,
+        target: Target<'_>,
+        ask: impl Fn(Wire) -> F,
+    ) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
         self.make(operation, On::Hot, target, ask).await
     }
 
@@ -97,7 +125,25 @@ impl Connections {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        self.make(operation, On::Bulk, target, ask).await
+        self.make(operation, On::Bulk, target, ask).await.map_err(|error| unavailable(operation, error))
+    }
+
+    /// Makes a call with a long answer about several slots. `None`: this server does not have all
+    /// of them, or not any more.
+    pub async fn call_share<T, F>(
+        &self,
+        operation: &'static str,
+        server: &HostPort,
+        ask: impl Fn(Wire) -> F,
+    ) -> Result<Option<T>, StoreError>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        match self.make(operation, On::Bulk, Target::Server(server), ask).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if matches!(remedy(&error), Remedy::Redistribute) => Ok(None),
+            Err(error) => Err(unavailable(operation, error)),
+        }
     }
 
     async fn make<T, F>(
@@ -106,7 +152,7 @@ impl Connections {
         on: On,
         target: Target<'_>,
         ask: impl Fn(Wire) -> F,
-    ) -> Result<T, StoreError>
+    ) -> RedisResult<T>
     where
         F: Future<Output = RedisResult<T>>,
     {
@@ -118,10 +164,7 @@ impl Connections {
             Ok(answer) => answer,
             Err(_) => Err(last_error.unwrap_or_else(timed_out)),
         };
-        answer.map_err(|error| {
-            METRICS.redis_error(operation);
-            StoreError::Unavailable(format!("{operation}: {error}"))
-        })
+        answer.inspect_err(|_| METRICS.redis_error(operation))
     }
 
     async fn try_until_answered<T, F>(
@@ -136,43 +179,57 @@ impl Connections {
     {
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         let mut redirected: Option<(HostPort, bool)> = None;
+        let mut redirections = 0;
         loop {
-            let named = redirected.take().or_else(|| Some((self.find(target)?, false)));
-            let tried = match named {
+            let tried = match redirected.take() {
                 Some((server, is_asking)) => self.try_once(on, &server, is_asking, &ask).await,
-                None => {
-                    Err((ErrorKind::ClusterConnectionNotFound, "nobody knows which server has it").into())
-                }
+                None => self.try_primary(on, target, &ask).await,
             };
             let error = match tried {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            match remedy(&error) {
-                Remedy::None => return Err(error),
-                Remedy::Wait => {}
-                Remedy::LookAgain => self.topology.doubt(),
-                Remedy::GoTo { server, is_asking } => {
-                    if !is_asking {
-                        self.topology.doubt();
-                    }
-                    if matches!(target, Target::Server(_)) {
-                        return Err(error);
-                    }
+            let remedy = remedy(&error);
+            if matches!(
+                remedy,
+                Remedy::LookAgain | Remedy::Redistribute | Remedy::GoTo { is_asking: false, .. }
+            ) {
+                self.topology.doubt();
+            }
+            match (remedy, target) {
+                (Remedy::None, _) => return Err(error),
+                // Whoever asks one server asks others as well, which must not wait for this one.
+                (Remedy::Redistribute, Target::Server(_)) => return Err(error),
+                (Remedy::LookAgain, Target::Server(_)) if last_error.is_some() => return Err(error),
+                (Remedy::GoTo { server, is_asking }, Target::Slot(_)) => {
                     redirected = Some((server, is_asking));
+                    redirections += 1;
                 }
+                _ => {}
             }
             *last_error = Some(error);
-            tokio::time::sleep(backoff.pause()).await;
+            if redirected.is_none() || redirections > QUICK_REDIRECTIONS {
+                tokio::time::sleep(backoff.pause()).await;
+            }
         }
     }
 
-    fn find(&self, target: Target<'_>) -> Option<HostPort> {
-        let primaries = self.topology.primaries();
-        match target {
-            Target::Slot(slot) => primaries.of(slot).cloned(),
-            // It is asked only as long as it is a primary.
-            Target::Server(server) => primaries.servers().contains(server).then(|| server.clone()),
+    /// Asks the primary, for as long as it is one.
+    async fn try_primary<T, F>(&self, on: On, target: Target<'_>, ask: impl Fn(Wire) -> F) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let mut primaries = self.topology.changes();
+        let server = find(&primaries.borrow_and_update(), target).ok_or_else(nobody)?;
+        let other = async {
+            let is_other = |known: &Arc<Primaries>| find(known, target).as_ref() != Some(&server);
+            if primaries.wait_for(is_other).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            tried = self.try_once(on, &server, false, ask) => tried,
+            () = other => Err(nobody()),
         }
     }
 
@@ -209,13 +266,41 @@ impl Connections {
         if let Some(server) = servers.get(address) {
             return Ok(server.clone());
         }
-        // Those that are no primaries any more are let go of when another comes.
-        let primaries = self.topology.primaries();
-        servers.retain(|known, _| primaries.servers().contains(known));
         let server = Arc::new(Server::new(&self.dialer, address)?);
         servers.insert(address.clone(), server.clone());
         Ok(server)
     }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// Lets go of the servers that are no primaries any more.
+async fn keep_to_primaries(servers: Arc<Servers>, mut primaries: watch::Receiver<Arc<Primaries>>) {
+    while primaries.changed().await.is_ok() {
+        let known = primaries.borrow_and_update().clone();
+        let mut servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.retain(|server, _| known.servers().contains(server));
+    }
+}
+
+fn find(primaries: &Primaries, target: Target<'_>) -> Option<HostPort> {
+    match target {
+        Target::Slot(slot) => primaries.of(slot).cloned(),
+        // It is asked only as long as it is a primary.
+        Target::Server(server) => primaries.servers().contains(server).then(|| server.clone()),
+    }
+}
+
+fn unavailable(operation: &str, error: RedisError) -> StoreError {
+    StoreError::Unavailable(format!("{operation}: {error}"))
+}
+
+fn nobody() -> RedisError {
+    (ErrorKind::ClusterConnectionNotFound, "nobody knows which server is the primary").into()
 }
 
 impl Server {
@@ -251,6 +336,8 @@ enum Remedy {
     Wait,
     /// To look where the primary is, and try again.
     LookAgain,
+    /// To look where each part of what was asked is: not all of it is on this server.
+    Redistribute,
     /// To ask the server that it names.
     GoTo { server: HostPort, is_asking: bool },
 }
@@ -259,14 +346,16 @@ fn remedy(error: &RedisError) -> Remedy {
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
             let is_asking = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
+            // That of a pipeline names no server, and it must not: of a slot on the move, what one
+            // command is about may have moved, and what another is about not yet.
             let server = error.redirect_node().and_then(|(address, _)| host_port(address));
-            server.map_or(Remedy::LookAgain, |server| Remedy::GoTo { server, is_asking })
+            server.map_or(Remedy::Redistribute, |server| Remedy::GoTo { server, is_asking })
         }
         ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::BusyLoading) => Remedy::Wait,
+        ErrorKind::ClusterConnectionNotFound => Remedy::Redistribute,
         ErrorKind::Server(
             ServerErrorKind::ClusterDown | ServerErrorKind::MasterDown | ServerErrorKind::ReadOnly,
         )
-        | ErrorKind::ClusterConnectionNotFound
         | ErrorKind::Io => Remedy::LookAgain,
         _ if error.is_connection_dropped() || error.is_io_error() => Remedy::LookAgain,
         _ => Remedy::None,

@@ -1,12 +1,13 @@
 //! A multiplexed connection to one server that all of a process share.
 //!
 //! It is made when it is first needed, and made again after it has failed: by one caller at a
-//! time, with growing pauses, while the others wait for it.
+//! time, while the others wait for it, and with growing pauses, in which nobody waits: whoever
+//! asks has the error of the last try, and may look elsewhere.
 
 use std::sync::{PoisonError, RwLock};
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 use tokio::{sync::Mutex, time::Instant};
@@ -37,18 +38,19 @@ pub struct Held {
 struct Making {
     made: u64,
     backoff: Backoff,
-    not_before: Option<Instant>,
+    /// Why the last try failed, and when there may be another.
+    failed: Option<(RedisError, Instant)>,
 }
 
 impl Link {
     /// A link that connects at its first use.
     pub fn new(client: Client, config: AsyncConnectionConfig) -> Self {
         let backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
-        let making = Mutex::new(Making { made: 0, backoff, not_before: None });
+        let making = Mutex::new(Making { made: 0, backoff, failed: None });
         Self { client, config, current: RwLock::new(None), making }
     }
 
-    /// The connection. Waits for one that is being made; an error is that of the last try.
+    /// The connection. Waits for one that is being made; an error may be that of the last try.
     pub async fn get(&self) -> RedisResult<Held> {
         if let Some(held) = self.held() {
             return Ok(held);
@@ -57,20 +59,22 @@ impl Link {
         if let Some(held) = self.held() {
             return Ok(held);
         }
-        if let Some(not_before) = making.not_before {
-            tokio::time::sleep_until(not_before).await;
+        if let Some((error, not_before)) = &making.failed
+            && Instant::now() < *not_before
+        {
+            return Err(error.clone());
         }
         match self.client.get_multiplexed_async_connection_with_config(&self.config).await {
             Ok(connection) => {
                 making.made += 1;
                 making.backoff.reset();
-                making.not_before = None;
+                making.failed = None;
                 let held = Held { number: making.made, connection };
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(held.clone());
                 Ok(held)
             }
             Err(error) => {
-                making.not_before = Some(Instant::now() + making.backoff.pause());
+                making.failed = Some((error.clone(), Instant::now() + making.backoff.pause()));
                 Err(error)
             }
         }

@@ -21,6 +21,7 @@ mod keys;
 mod link;
 mod nodes;
 mod promise;
+mod refusal;
 mod reply;
 mod scripts;
 mod sockets;
@@ -74,12 +75,11 @@ impl RedisStore {
             settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
         let dialer = Dialer::new(url, settings)?;
         let topology = Topology::start(url, &dialer).await;
-        let topology =
-            topology.map_err(|error| StoreError::Unavailable(format!("looking for Redis: {error}")))?;
+        let topology = topology.map_err(|error| refusal::of_who_knows_them(settings, &error))?;
         let connections = Arc::new(Connections::new(dialer.clone(), topology));
         let scripts = Scripts::new();
         startup::check(&connections, settings).await?;
-        startup::load(&connections, &scripts).await?;
+        startup::load(&connections, settings, &scripts).await?;
         let confirmations = Confirmations::new(settings, &dialer, scripts.confirm.clone());
         let bells = Bells::start(dialer, &connections, settings.partitions);
         let partitions = settings.partitions;
@@ -129,14 +129,51 @@ impl RedisStore {
         }
         let ask = &ask;
         let asked = shares.into_iter().map(|(server, share)| async move {
-            let Some(server) = server else {
-                let problem = format!("{operation}: nobody has {} of the partitions", share.len());
-                return Err(StoreError::Unavailable(problem));
-            };
-            let ask = |wire| ask(wire, share.clone());
-            self.connections.call_long(operation, Target::Server(server), ask).await
+            match self.ask_share(operation, server, &share, ask).await {
+                Ok(Some(answer)) => vec![Ok(answer)],
+                Ok(None) => self.ask_singly(operation, &share, ask).await,
+                Err(error) => vec![Err(error)],
+            }
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// A slot has moved, or is on the move: the partitions of the others do not wait for that.
+    async fn ask_singly<T, F>(
+        &self,
+        operation: &'static str,
+        partitions: &[u16],
+        ask: &impl Fn(Wire, Vec<u16>) -> F,
+    ) -> Vec<Result<T>>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let asked = partitions.iter().map(|partition| async move {
+            let primaries = self.connections.topology().primaries();
+            let server = primaries.of(keys::slot_of(*partition));
+            let answer = self.ask_share(operation, server, &[*partition], ask).await?;
+            let on_the_move = || format!("{operation}: partition {partition} is on the move");
+            answer.ok_or_else(|| StoreError::Unavailable(on_the_move()))
         });
         join_all(asked).await
+    }
+
+    /// `None`: the server does not have all of these partitions, or not any more.
+    async fn ask_share<T, F>(
+        &self,
+        operation: &'static str,
+        server: Option<&HostPort>,
+        share: &[u16],
+        ask: &impl Fn(Wire, Vec<u16>) -> F,
+    ) -> Result<Option<T>>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let Some(server) = server else {
+            let problem = format!("{operation}: nobody has {} of the partitions", share.len());
+            return Err(StoreError::Unavailable(problem));
+        };
+        self.connections.call_share(operation, server, |wire| ask(wire, share.to_vec())).await
     }
 
     /// A script that changes a topic, with the keys and arguments that all of those begin with.

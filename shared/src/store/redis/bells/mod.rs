@@ -8,6 +8,7 @@
 //! *before* the listeners are told to read, so that nothing falls between.
 
 mod ringer;
+mod serving;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -227,6 +228,12 @@ impl Wanted {
         let watched = watched.iter().filter(|partition| is_there(keys::slot_of(**partition)));
         channels.extend(watched.map(|partition| keys::due_bell(*partition)));
         channels
+    }
+
+    /// Is this channel wanted, of whatever server?
+    fn has(&self, channel: &str) -> bool {
+        let is_watched = || lock(&self.watched).iter().any(|partition| keys::due_bell(*partition) == channel);
+        lock(&self.topics).contains_key(channel) || (keys::is_due_bell(channel) && is_watched())
     }
 
     /// Bells of these channels may have been missed.

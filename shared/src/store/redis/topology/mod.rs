@@ -10,6 +10,7 @@ mod sentinel;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::{RedisError, RedisResult};
 use tokio::{
     sync::{Notify, watch},
@@ -27,7 +28,10 @@ pub const SLOTS: u16 = 16_384;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pauses between two looks while the answer is not good.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// How long those are waited for that have not answered when most have: a host that is gone says
+/// nothing at all, and often it is the one that the primary was on.
+const LAST_ANSWERS: Duration = Duration::from_millis(100);
 
 /// A hash slot: where a key lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,7 @@ impl Primaries {
         let mut primaries = Self::default();
         let mut next = 0;
         for (first, last, server) in runs {
-            if first < next || last < first {
+            if first < next || last < first || last >= SLOTS {
                 continue;
             }
             if first > next {
@@ -162,8 +166,12 @@ async fn keep_looking(mut source: Source, publish: watch::Sender<Arc<Primaries>>
                 is_said = false;
                 publish.send_if_modified(|known| {
                     let has_changed = **known != found;
-                    if has_changed {
+                    if known.servers() != found.servers() {
                         tracing::info!(primaries = %Listed(found.servers()), "Redis has other primaries");
+                    } else if has_changed {
+                        tracing::info!("slots have moved between the primaries of Redis");
+                    }
+                    if has_changed {
                         *known = Arc::new(found);
                         backoff.reset();
                     }
@@ -190,6 +198,28 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
+/// What those answer that are asked at once: all of them, or most and whoever else is quick.
+async fn answers<T, F>(mut waiting: FuturesUnordered<F>) -> Vec<RedisResult<T>>
+where
+    F: Future<Output = RedisResult<T>>,
+{
+    let most = waiting.len() / 2 + 1;
+    let (mut answers, mut given) = (Vec::with_capacity(waiting.len()), 0);
+    while given < most
+        && let Some(answer) = waiting.next().await
+    {
+        given += usize::from(answer.is_ok());
+        answers.push(answer);
+    }
+    let rest = async {
+        while let Some(answer) = waiting.next().await {
+            answers.push(answer);
+        }
+    };
+    let _ = timeout(LAST_ANSWERS, rest).await;
+    answers
+}
+
 /// Asks with a time-out.
 pub async fn within<T>(time: Duration, asked: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     timeout(time, asked).await.unwrap_or_else(|_| Err(timed_out()))
@@ -207,6 +237,22 @@ mod tests {
 
     fn server(port: u16) -> HostPort {
         HostPort { host: "h".into(), port }
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_is_not_waited_for_when_most_have_answered() {
+        let ask = |number: u8| async move {
+            match number {
+                0 => std::future::pending().await,
+                1 => Err(timed_out()),
+                _ => Ok(number),
+            }
+        };
+        let heard = answers((0..5).map(ask).collect()).await;
+        let mut numbers: Vec<u8> = heard.into_iter().flatten().collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [2, 3, 4]);
+        assert!(answers((1..2).map(ask).collect()).await[0].is_err());
     }
 
     #[test]

@@ -2,12 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use futures_util::future::join_all;
 use redis::{ErrorKind, RedisError, RedisResult};
 
 use super::{
     super::{dial::Dialer, link::Link},
-    within,
+    answers, within,
 };
 use crate::settings::HostPort;
 
@@ -28,10 +27,10 @@ impl Sentinels {
     /// Asks all of them at once. Of those that answer, the one that knows of the latest failover
     /// is right: another may be cut off, or not have heard of it yet.
     pub async fn look(&self) -> RedisResult<HostPort> {
-        let answers = join_all(self.links.iter().map(|link| self.ask(link))).await;
         let mut latest: Option<(u64, HostPort)> = None;
         let mut last_error = None;
-        for answer in answers {
+        let asked = self.links.iter().map(|link| self.ask(link)).collect();
+        for answer in answers(asked).await {
             match answer {
                 Ok(found) if latest.as_ref().is_none_or(|known| found.0 > known.0) => latest = Some(found),
                 Ok(_) => {}
@@ -47,13 +46,17 @@ impl Sentinels {
     async fn ask(&self, link: &Link) -> RedisResult<(u64, HostPort)> {
         let held = within(self.patience, link.get()).await?;
         let mut connection = held.connection.clone();
-        let mut command = redis::cmd("SENTINEL");
-        command.arg("MASTER").arg(&self.service);
-        let asked = command.query_async::<HashMap<String, String>>(&mut connection);
+        let mut both = redis::pipe();
+        both.cmd("SENTINEL").arg("MASTER").arg(&self.service);
+        // MASTER has the address only when all replicas follow the new primary; this has it as
+        // soon as it is one.
+        both.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
+        let asked = both.query_async::<(HashMap<String, String>, (String, u16))>(&mut connection);
         match within(self.patience, asked).await {
-            Ok(fields) => read(&fields).ok_or_else(|| {
-                (ErrorKind::UnexpectedReturnType, "a Sentinel's answer cannot be read").into()
-            }),
+            Ok((fields, (host, port))) => match epoch(&fields) {
+                Some(epoch) => Ok((epoch, HostPort { host, port })),
+                None => Err((ErrorKind::UnexpectedReturnType, "a Sentinel's answer cannot be read").into()),
+            },
             Err(error) => {
                 let is_the_wire = error.is_io_error() || error.is_connection_dropped();
                 if is_the_wire {
@@ -65,9 +68,8 @@ impl Sentinels {
     }
 }
 
-fn read(fields: &HashMap<String, String>) -> Option<(u64, HostPort)> {
-    let primary = HostPort { host: fields.get("ip")?.clone(), port: fields.get("port")?.parse().ok()? };
-    Some((fields.get("config-epoch")?.parse().ok()?, primary))
+fn epoch(fields: &HashMap<String, String>) -> Option<u64> {
+    fields.get("config-epoch")?.parse().ok()
 }
 
 /// "No such master with that name" does not say which.
