@@ -6,7 +6,7 @@
 //!
 //! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-NOT-02.
 
-mod witness;
+mod losses;
 
 use std::{
     sync::Arc,
@@ -17,10 +17,10 @@ use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::witness::Witness;
+use self::losses::{Witness, loss, mark_of_loss};
 use crate::{
     protocol::{
-        Event, Topic, TopicKey,
+        Event, TopicKey,
         sync_error::{Cause, Reason, Severity},
     },
     session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
@@ -169,17 +169,13 @@ impl Publisher {
             Gap::Trimmed => whole(subscription, &mark, Reason::Missed),
             Gap::Lost => loss(&subscription.topic, &mark),
         };
-        self.tell(&cause).await?;
+        match gap {
+            Gap::Trimmed => self.tell(&cause).await.map(|_| ())?,
+            Gap::Lost => self.announce_loss(&subscription.topic, after).await?,
+        }
         let message = cause.message(self.severity, &now_iso_8601());
         let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
         Ok(sync_error_for(subscription.id, &event))
-    }
-
-    /// Tells everybody that the log of a topic has lost its end, in which this position was: once
-    /// for each history that has been cut off.
-    async fn report_lost(&self, topic: &Topic, position: Position) -> Result<Published, PublishError> {
-        tracing::error!(topic = ?topic, %position, "events that had been accepted are lost: Redis no longer has them");
-        self.tell(&loss(topic, &mark_of_loss(position))).await
     }
 
     async fn tell(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
@@ -332,16 +328,6 @@ fn whole<'a>(subscription: &'a Subscription, mark: &'a str, reason: Reason) -> C
         subscriber_name: subscription.terms.subscriber_name.as_deref(),
         reason,
     }
-}
-
-/// The hub itself is out of step: it has lost the end of a history.
-fn loss<'a>(topic: &'a Topic, mark: &'a str) -> Cause<'a> {
-    Cause { topic, event: None, mark, subscription: None, subscriber_name: None, reason: Reason::Lost }
-}
-
-/// Whoever knows of any event that is lost with it makes the same of it.
-fn mark_of_loss(position: Position) -> String {
-    format!("lost of {}", position.history)
 }
 
 /// The state that a snapshot holds.
