@@ -12,23 +12,24 @@ use crate::{node::Node, socket::Closing};
 
 /// The longest pause between two closes: few sockets need no whole window.
 const MAX_PAUSE: Duration = Duration::from_millis(5);
+/// A pause that a timer can keep: shorter ones are made up for by closing several at once.
+const TICK: Duration = Duration::from_millis(1);
 /// The part of the window in which sockets are closed; the rest is for the last of them.
 const CLOSING_PART: f64 = 0.8;
 
 /// Closes all sockets within the window, and waits until the store knows of each.
 pub async fn drain(node: &web::Data<Node>, window: Duration) {
     node.is_draining.store(true, Ordering::Relaxed);
-    let end = Instant::now() + window;
+    let start = Instant::now();
+    let end = start + window;
     let sockets = node.sockets.all();
     tracing::info!(sockets = sockets.len(), "draining");
-    let pause = window
-        .mul_f64(CLOSING_PART)
-        .checked_div(sockets.len().max(1) as u32)
-        .unwrap_or_default()
-        .min(MAX_PAUSE);
-    for socket in sockets {
+    let times = closing_times(window, sockets.len());
+    for (socket, time) in sockets.into_iter().zip(times) {
+        if time.saturating_sub(start.elapsed()) >= TICK {
+            tokio::time::sleep_until((start + time).into()).await;
+        }
         socket.close(Closing::GoingAway);
-        tokio::time::sleep(pause).await;
     }
     while !node.sockets.is_empty() && Instant::now() < end {
         // Those that were on their way in when the drain began.
@@ -40,5 +41,35 @@ pub async fn drain(node: &web::Data<Node>, window: Duration) {
             sockets = node.sockets.all().len(),
             "the drain time is over and sockets are still open"
         );
+    }
+}
+
+/// When each of so many sockets is closed, from the beginning of the window on.
+fn closing_times(window: Duration, sockets: usize) -> impl Iterator<Item = Duration> {
+    let pause = window.mul_f64(CLOSING_PART).div_f64(sockets.max(1) as f64).min(MAX_PAUSE);
+    (0..sockets).map(move |number| pause.mul_f64(number as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn ten_thousand_sockets_are_spread_over_the_window() {
+        let times: Vec<Duration> = closing_times(WINDOW, 10_000).collect();
+        assert!(times.is_sorted() && times.last() < Some(&WINDOW.mul_f64(CLOSING_PART)));
+        for second in 0..8 {
+            let within = times.iter().filter(|time| time.as_secs() == second).count();
+            assert!(within <= 1251, "{within} in second {second}");
+        }
+    }
+
+    #[test]
+    fn few_sockets_do_not_wait_for_the_whole_window() {
+        assert!(closing_times(WINDOW, 100).last() < Some(Duration::from_millis(500)));
+        assert_eq!(closing_times(WINDOW, 0).count(), 0);
+        assert!(closing_times(Duration::ZERO, 9).all(|time| time.is_zero()));
     }
 }

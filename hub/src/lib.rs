@@ -6,11 +6,13 @@
 //! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
 //! - `liveness`: that this node lives, and what it does when the others thought it dead.
+//! - `clock`: what time it is for the store.
 //! - `drain`: letting go of everything when the process is asked to stop.
 //!
 //! Any node serves any request: sessions, logs and subscriptions are in the store.
 
 mod api;
+mod clock;
 mod drain;
 pub mod embedded;
 mod liveness;

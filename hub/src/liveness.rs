@@ -84,6 +84,7 @@ async fn renew(node: &web::Data<Node>, doubts: &mut Doubts) -> Result<(), StoreE
     }
     renewed?;
     node.liveness.0.store(true, Ordering::Release);
+    node.clock.set(node.store.now().await?);
     if doubts.has_lost_events {
         look_for_losses(node).await?;
         doubts.has_lost_events = false;

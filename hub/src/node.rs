@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, http::header};
 use shared::{protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store};
 use tokio::sync::Semaphore;
 
-use crate::{liveness::Liveness, relay::Relays, socket::Sockets};
+use crate::{clock::StoreClock, liveness::Liveness, relay::Relays, socket::Sockets};
 
 /// One hub process.
 pub struct Node {
@@ -25,6 +25,8 @@ pub struct Node {
     pub relays: Relays,
     /// The sockets that are open.
     pub sockets: Sockets,
+    /// The store's clock.
+    pub clock: StoreClock,
     /// Whether the others know that this node lives.
     pub liveness: Liveness,
     /// One permit for each publish that may be in flight.

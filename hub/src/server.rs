@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{cors, dispatch},
+    clock::StoreClock,
     drain::drain,
     liveness::{Liveness, live, resign},
     node::Node,
@@ -59,6 +60,7 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) ->
         publisher: publisher.clone(),
         relays: Relays::default(),
         sockets: Sockets::default(),
+        clock: StoreClock::new(),
         liveness: Liveness::default(),
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
         is_draining: AtomicBool::new(false),

@@ -1,4 +1,5 @@
-//! A certificate authority of the test's own, and a server certificate for `localhost` and `127.0.0.1` signed by it.
+//! A certificate authority of the test's own, and a server's and a client's certificate signed by it: the server's for
+//! `localhost` and `127.0.0.1`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 /// PEM files in a directory that goes with this value.
+#[derive(Debug)]
 pub struct Certificates {
     directory: TempDir,
 }
@@ -20,19 +22,25 @@ impl Certificates {
         let ca_key = KeyPair::generate()?;
         let ca_certificate = ca.self_signed(&ca_key)?;
 
-        let key = KeyPair::generate()?;
+        let issuer = Issuer::new(ca, ca_key);
+        let (key, client_key) = (KeyPair::generate()?, KeyPair::generate()?);
         let mut server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         server.distinguished_name.push(DnType::CommonName, "localhost");
-        let certificate = server.signed_by(&key, &Issuer::new(ca, ca_key))?;
+        let certificate = server.signed_by(&key, &issuer)?;
+        let mut client = CertificateParams::new(Vec::new())?;
+        client.distinguished_name.push(DnType::CommonName, "FHIRcast tests client");
+        let client_certificate = client.signed_by(&client_key, &issuer)?;
 
         let certificates = Certificates { directory: tempfile::tempdir()? };
         std::fs::write(certificates.ca(), ca_certificate.pem())?;
         std::fs::write(certificates.cert(), certificate.pem())?;
         std::fs::write(certificates.key(), key.serialize_pem())?;
+        std::fs::write(certificates.client_cert(), client_certificate.pem())?;
+        std::fs::write(certificates.client_key(), client_key.serialize_pem())?;
         Ok(certificates)
     }
 
-    /// The authority's certificate: what clients trust, and the setting `callbacks.ca_file`.
+    /// The authority's certificate: what clients trust, and the settings `callbacks.ca_file` and `redis.ca_file`.
     pub fn ca(&self) -> PathBuf {
         self.path("ca.pem")
     }
@@ -45,6 +53,16 @@ impl Certificates {
     /// The server's private key: the setting `tls.key`.
     pub fn key(&self) -> PathBuf {
         self.path("key.pem")
+    }
+
+    /// A client's certificate: the setting `redis.cert`.
+    pub fn client_cert(&self) -> PathBuf {
+        self.path("client-cert.pem")
+    }
+
+    /// The client's private key: the setting `redis.key`.
+    pub fn client_key(&self) -> PathBuf {
+        self.path("client-key.pem")
     }
 
     fn path(&self, file: &str) -> PathBuf {

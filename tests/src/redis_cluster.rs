@@ -207,35 +207,45 @@ impl ClusterRedis {
 
     /// Moves a slot, with all that is in it, to another master, while the cluster goes on working.
     pub async fn move_slot(&self, slot: u16, to: usize) -> Result<()> {
+        let from = self.begin_move(slot, to).await?;
+        self.finish_move(slot, from, to).await
+    }
+
+    /// Begins it: the keys that are there have moved, and the slot has not. Answers with the number of its master.
+    pub async fn begin_move(&self, slot: u16, to: usize) -> Result<usize> {
         let from = self.master_of(slot).await?;
-        if from == to {
-            return Ok(());
-        }
         let (source, target) = (&self.servers[from], &self.servers[to]);
-        let (number, at_once) = (slot.to_string(), KEYS_AT_ONCE.to_string());
-        let set = ["CLUSTER", "SETSLOT", &number];
-        target.ask::<()>(&[&set[..], &["IMPORTING", &self.ids[from]]].concat()).await?;
-        source.ask::<()>(&[&set[..], &["MIGRATING", &self.ids[to]]].concat()).await?;
-        let port = target.port().to_string();
+        let number = slot.to_string();
+        target.ask::<()>(&["CLUSTER", "SETSLOT", &number, "IMPORTING", &self.ids[from]]).await?;
+        source.ask::<()>(&["CLUSTER", "SETSLOT", &number, "MIGRATING", &self.ids[to]]).await?;
+        self.move_keys(slot, from, to).await?;
+        Ok(from)
+    }
+
+    /// Finishes it.
+    pub async fn finish_move(&self, slot: u16, from: usize, to: usize) -> Result<()> {
+        self.move_keys(slot, from, to).await?;
+        // The new owner first: whoever is sent to it must not be sent back.
+        let others = self.masters().await?.into_iter().filter(|other| ![from, to].contains(other));
+        for number in [to, from].into_iter().chain(others) {
+            let server = &self.servers[number];
+            server.ask::<()>(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", &self.ids[to]]).await?;
+        }
+        Ok(())
+    }
+
+    async fn move_keys(&self, slot: u16, from: usize, to: usize) -> Result<()> {
+        let (slot, at_once) = (slot.to_string(), KEYS_AT_ONCE.to_string());
+        let (source, port) = (&self.servers[from], self.servers[to].port().to_string());
         loop {
-            let keys: Vec<String> = source.ask(&["CLUSTER", "GETKEYSINSLOT", &number, &at_once]).await?;
+            let keys: Vec<String> = source.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, &at_once]).await?;
             if keys.is_empty() {
-                break;
+                return Ok(());
             }
             let migrate = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             source.ask::<String>(&[&migrate[..], &keys].concat()).await?;
         }
-        // The new owner first: whoever is sent to it must not be sent back.
-        let owner = [&set[..], &["NODE", &self.ids[to]]].concat();
-        target.ask::<()>(&owner).await?;
-        source.ask::<()>(&owner).await?;
-        for number in self.masters().await? {
-            if number != from && number != to && self.servers[number].is_running() {
-                self.servers[number].ask::<()>(&owner).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Waits until all servers run and know each other, all slots have a master, and all replicas are in sync.

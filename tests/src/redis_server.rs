@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use redis::aio::MultiplexedConnection;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
+use crate::certs::Certificates;
 use crate::orphans::Directory;
 use crate::process::{Process, Signal};
 use crate::tcp_proxy::TcpProxy;
@@ -34,6 +35,8 @@ pub struct ServerOptions {
     pub durability: Durability,
     /// The proxy by which it tells others to reach it, and which is led to it.
     pub proxy: Option<Arc<TcpProxy>>,
+    /// It takes TLS as well, on a port of its own, with these and from clients that have a certificate.
+    pub certificates: Option<Arc<Certificates>>,
     /// It is a node of a cluster, with this `cluster-node-timeout`.
     pub node_timeout: Option<Duration>,
     /// Further arguments of `redis-server`.
@@ -42,7 +45,7 @@ pub struct ServerOptions {
 
 impl From<Durability> for ServerOptions {
     fn from(durability: Durability) -> Self {
-        Self { durability, proxy: None, node_timeout: None, arguments: Vec::new() }
+        Self { durability, proxy: None, certificates: None, node_timeout: None, arguments: Vec::new() }
     }
 }
 
@@ -50,6 +53,7 @@ impl From<Durability> for ServerOptions {
 pub struct RedisServer {
     port: u16,
     bus_port: u16,
+    tls_port: u16,
     options: ServerOptions,
     directory: Directory,
     process: Option<Process>,
@@ -60,9 +64,9 @@ impl RedisServer {
     pub async fn start(options: impl Into<ServerOptions>) -> Result<RedisServer> {
         let options = options.into();
         with_free_ports(async || {
-            let [port, bus_port] = free_ports()?;
+            let [port, bus_port, tls_port] = free_ports()?;
             let (directory, options) = (Directory::new()?, options.clone());
-            let mut server = RedisServer { port, bus_port, options, directory, process: None };
+            let mut server = RedisServer { port, bus_port, tls_port, options, directory, process: None };
             server.start_again().await?;
             Ok(server)
         })
@@ -98,6 +102,12 @@ impl RedisServer {
                 command.args(["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", &announced]);
                 command.args(["--cluster-announce-bus-port", &bus]);
             }
+        }
+        if let Some(certificates) = &self.options.certificates {
+            command.args(["--tls-port", &self.tls_port.to_string(), "--tls-auth-clients", "yes"]);
+            command.arg("--tls-ca-cert-file").arg(certificates.ca());
+            command.arg("--tls-cert-file").arg(certificates.cert());
+            command.arg("--tls-key-file").arg(certificates.key());
         }
         command.args(&self.options.arguments);
         let process = Process::start("redis-server", command).context("is redis-server installed?")?;
@@ -168,6 +178,11 @@ impl RedisServer {
     /// The port at which others are told to reach it.
     pub fn public_port(&self) -> u16 {
         self.options.proxy.as_ref().map_or(self.port, |proxy| proxy.address().port())
+    }
+
+    /// The port on which it takes TLS.
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
     }
 
     /// The port of its cluster bus.
@@ -264,6 +279,7 @@ mod tests {
         let mut server = RedisServer {
             port: taken.local_addr().unwrap().port(),
             bus_port: 0,
+            tls_port: 0,
             options: Durability::None.into(),
             directory: Directory::new().unwrap(),
             process: None,

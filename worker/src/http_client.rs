@@ -16,7 +16,7 @@ use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     rc::Rc,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use actix_tls::connect::{ConnectError as TcpConnectError, ConnectInfo, Connection};
@@ -24,7 +24,10 @@ use actix_web::dev::fn_service;
 use awc::{
     Client, ClientRequest, Connector,
     error::{ConnectError, SendRequestError},
-    http::{Uri, header},
+    http::{
+        Uri,
+        header::{self, HeaderName},
+    },
 };
 use bytestring::ByteString;
 use futures_util::StreamExt;
@@ -37,7 +40,10 @@ use shared::{protocol::webhook::SIGNATURE_HEADER, settings::Settings};
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 use url::Url;
 
-use crate::address_policy::{self, Forbidden};
+use crate::{
+    address_policy::{self, Forbidden},
+    outcome,
+};
 
 /// How long an idle connection is kept: less than the 5 seconds after which many servers close
 /// theirs, since a request that crosses that close fails and has to be tried again.
@@ -177,10 +183,9 @@ impl HttpClient {
         let (request, body) = prepare(&self.client());
         let answered = tokio::time::timeout_at(deadline, request.send_body(body.into_bytes())).await;
         let mut response = answered.map_err(|_| RequestError::TimedOut)?.map_err(reason)?;
-        let retry_after = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| crate::outcome::retry_after(value.to_str().ok()?, SystemTime::now()));
+        let named = |name: HeaderName| response.headers().get(name)?.to_str().ok();
+        let retry_after =
+            named(header::RETRY_AFTER).and_then(|value| outcome::retry_after(value, named(header::DATE)));
         let status = response.status().as_u16();
         let read = async {
             let mut body = Vec::new();

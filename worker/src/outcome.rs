@@ -48,14 +48,16 @@ pub fn counted_as(result: &Result<Answer, RequestError>) -> CallbackAttempt {
     }
 }
 
-/// Reads `Retry-After`: seconds, or a date.
-pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+/// Reads `Retry-After`: seconds, or a date. The date is by the clock of who answered, which its `Date`
+/// tells; without one it has to be this machine's.
+pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date: HttpDate = value.parse().ok()?;
-    Some(SystemTime::from(date).duration_since(now).unwrap_or_default())
+    let read = |date: &str| date.trim().parse::<HttpDate>().ok().map(SystemTime::from);
+    let now = date.and_then(read).unwrap_or_else(SystemTime::now);
+    Some(read(value)?.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let now = Some("Sun, 06 Nov 1994 08:49:37 GMT");
         for (value, expected) in [
             ("120", Some(120)),
             (" 0 ", Some(0)),
@@ -126,5 +128,7 @@ mod tests {
         ] {
             assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "FC-WHK-04: {value}");
         }
+        let past = "Sun, 06 Nov 1994 08:50:37 GMT";
+        assert_eq!(retry_after(past, None), Some(Duration::ZERO), "then by this machine's clock");
     }
 }

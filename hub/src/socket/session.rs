@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, ActorContext, AsyncContext, Handler, Message, StreamHandler};
@@ -219,8 +219,7 @@ impl Handler<ToSocket> for SocketSession {
                 ctx.text(frame);
                 self.written = number;
                 METRICS.notifications(Channel::Websocket, Notification::Sent).inc();
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                METRICS.delivered(Channel::Websocket, now.saturating_sub(Duration::from_millis(accepted_at)));
+                METRICS.delivered(Channel::Websocket, self.node().clock.since(accepted_at));
                 self.confirm_soon(ctx);
             }
             ToSocket::Text(text) => ctx.text(text),
@@ -312,16 +311,12 @@ impl Held {
     fn departure(&self) -> Departure {
         let settings = &self.node.settings;
         let (ack_timeout, grace) = (settings.ack_timeout(), settings.reconnect_grace());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let overdue = self
-            .outbox
-            .in_flight()
-            .first_watched()
-            .map(|accepted_at| (Duration::from_millis(accepted_at) + ack_timeout).saturating_sub(now));
+        let first = self.outbox.in_flight().first_watched();
+        let overdue = first.map(|accepted_at| ack_timeout.saturating_sub(self.node.clock.since(accepted_at)));
         Departure {
             parting: self.parting,
             grace: grace * settings.syncerror.absences_in_a_row,
-            look_after: overdue.unwrap_or(ack_timeout).min(ack_timeout).min(grace).saturating_sub(AHEAD),
+            look_after: overdue.unwrap_or(ack_timeout).min(grace).saturating_sub(AHEAD),
         }
     }
 }

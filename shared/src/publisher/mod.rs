@@ -6,7 +6,7 @@
 //!
 //! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-NOT-02.
 
-mod witness;
+mod losses;
 
 use std::{
     sync::Arc,
@@ -17,10 +17,10 @@ use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::witness::Witness;
+use self::losses::{Witness, loss, mark_of_loss};
 use crate::{
     protocol::{
-        Event, Topic, TopicKey,
+        Event, TopicKey,
         sync_error::{Cause, Reason, Severity},
     },
     session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
@@ -169,17 +169,13 @@ impl Publisher {
             Gap::Trimmed => whole(subscription, &mark, Reason::Missed),
             Gap::Lost => loss(&subscription.topic, &mark),
         };
-        self.tell(&cause).await?;
+        match gap {
+            Gap::Trimmed => self.tell(&cause).await.map(|_| ())?,
+            Gap::Lost => self.announce_loss(&subscription.topic, after).await?,
+        }
         let message = cause.message(self.severity, &now_iso_8601());
         let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
         Ok(sync_error_for(subscription.id, &event))
-    }
-
-    /// Tells everybody that the log of a topic has lost its end, in which this position was: once
-    /// for each history that has been cut off.
-    async fn report_lost(&self, topic: &Topic, position: Position) -> Result<Published, PublishError> {
-        tracing::error!(topic = ?topic, %position, "events that had been accepted are lost: Redis no longer has them");
-        self.tell(&loss(topic, &mark_of_loss(position))).await
     }
 
     async fn tell(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
@@ -279,10 +275,14 @@ impl Publisher {
                 Committed::Refused(refusal) => return Err(Rejection::from(refusal).into()),
                 Committed::Conflict(snapshot) => {
                     METRICS.commit_conflicts.inc();
+                    conflicts += 1;
                     known = Some(self.learn(topic, &snapshot)?);
                     is_fresh = true;
-                    conflicts += 1;
-                    step_aside(conflicts).await;
+                    if step_aside(conflicts).await {
+                        // Others got through meanwhile: what is known now would only meet a conflict again.
+                        let (snapshot, _) = self.store.session(topic, None).await?;
+                        known = Some(self.learn(topic, &snapshot)?);
+                    }
                 }
             }
         }
@@ -330,28 +330,20 @@ fn whole<'a>(subscription: &'a Subscription, mark: &'a str, reason: Reason) -> C
     }
 }
 
-/// The hub itself is out of step: it has lost the end of a history.
-fn loss<'a>(topic: &'a Topic, mark: &'a str) -> Cause<'a> {
-    Cause { topic, event: None, mark, subscription: None, subscriber_name: None, reason: Reason::Lost }
-}
-
-/// Whoever knows of any event that is lost with it makes the same of it.
-fn mark_of_loss(position: Position) -> String {
-    format!("lost of {}", position.history)
-}
-
 /// The state that a snapshot holds.
 pub fn read_state(snapshot: &Snapshot) -> Result<SessionState, StoreError> {
     SessionState::from_fields(&snapshot.fields)
         .map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))
 }
 
-/// Many who publish on one topic at once would else keep each other from it.
-async fn step_aside(conflicts: u32) {
-    if conflicts > PATIENT_CONFLICTS {
+/// Many who publish on one topic at once would else keep each other from it. `false`: not yet.
+async fn step_aside(conflicts: u32) -> bool {
+    let steps_aside = conflicts > PATIENT_CONFLICTS;
+    if steps_aside {
         let longest = Duration::from_millis(1 << (conflicts - PATIENT_CONFLICTS).min(8)).min(MAX_STEP_ASIDE);
         tokio::time::sleep(longest.mul_f64(rand::random())).await;
     }
+    steps_aside
 }
 
 fn metric_of(reason: Reason) -> SyncErrorCause {

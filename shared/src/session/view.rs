@@ -81,6 +81,33 @@ impl SessionState {
         entries.reverse();
         entries
     }
+
+    /// The same for all subscribers at once, whatever they ask for: each view of an entry has what
+    /// that subscriber may see of it.
+    pub fn opens_for_all(&self) -> Vec<Entry> {
+        let mut types: Vec<String> = self.opens().map(|open| open.anchor.resource_type.clone()).collect();
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut is_opened: Vec<&str> = Vec::new();
+        for open in self.opens().rev() {
+            let Ok(event) = Event::read(open.message.get()) else { continue };
+            if is_opened.contains(&open.anchor.resource_type.as_str()) {
+                continue;
+            }
+            is_opened.push(&open.anchor.resource_type);
+            let present = event.notification(Some(Versions { current: &open.version_id, prior: None }));
+            let mut notice =
+                Notice::new(event.id.clone(), open.name.clone(), Audience::Everyone, raw(present));
+            for part in parts(&event) {
+                if !types.iter().any(|known| part.resource.is_a(known)) {
+                    types.push(part.resource.resource_type.clone());
+                    notice.derived.push(part.derived);
+                }
+            }
+            entries.push(Entry::event(notice));
+        }
+        entries.reverse();
+        entries
+    }
 }
 
 impl OpenContext {
@@ -146,6 +173,31 @@ mod tests {
         let excepted = Entry::event(notice);
         assert_eq!(view(&excepted, &me, &filter("*")), None, "FC-NOT-02");
         assert_eq!(view(&excepted, &other, &filter("*")), Some(View::Source), "FC-NOT-02");
+    }
+
+    #[test]
+    fn all_are_sent_the_last_open_of_each_type_and_each_sees_what_it_may() {
+        let state = open(&open(&SessionState::default(), "Patient", "1"), "Patient", "2");
+        let study = r#"{"key":"study","resource":{"resourceType":"ImagingStudy","id":"3"}}"#;
+        let visit = r#"{"key":"encounter","resource":{"resourceType":"Encounter","id":"5"}}"#;
+        let patient = r#"{"key":"patient","resource":{"resourceType":"Patient","id":"4"}}"#;
+        let context = [study, visit, patient].join(",");
+        let state = accepted(&state, "ImagingStudy-open", &context, "open-3").0;
+        let sent = state.opens_for_all();
+        let seen = |events: &str| -> Vec<String> {
+            let (me, events) = (SubscriptionId::random(1), filter(events));
+            let view = |entry: &Entry| Some(id(entry.as_event()?, super::view(entry, &me, &events)?));
+            sent.iter().filter_map(view).collect()
+        };
+        assert_eq!(seen("*"), ["open-2", "open-3"]);
+        assert_eq!(
+            seen("Patient-open"),
+            ["open-2"],
+            "FC-NOT-07: the patient that is open, not that of the study"
+        );
+        assert_eq!(seen("Encounter-open").len(), 1, "FC-NOT-07: derived from the study");
+        assert!(seen("Patient-close,syncerror").is_empty());
+        assert!(SessionState::default().opens_for_all().is_empty());
     }
 
     #[test]

@@ -117,7 +117,7 @@ settings! {
         sentinel_username: Option<String> = None;
         /// Password for the Sentinels.
         sentinel_password: Option<Password> = None;
-        /// PEM file of certificate authorities that are trusted for Redis besides the system's.
+        /// PEM file of certificate authorities that are trusted for Redis, in place of the system's.
         ca_file: Option<PathBuf> = None;
         /// PEM file of the certificate that the hub shows to Redis.
         cert: Option<PathBuf> = None;

@@ -331,8 +331,8 @@ pub trait Store: Send + Sync + 'static {
     /// forgets the node unless it is alive again. Returns how many there were.
     async fn orphan(&self, node: &str, grace: Duration) -> Result<usize>;
 
-    /// How often this process has connected to the store's servers, the first times included. When it
-    /// grows, the store may have lost the end of its history, and with it what this process knows.
+    /// How often this process has connected to the store's servers again, or to others. When it grows,
+    /// the store may have lost the end of its history, and with it what this process knows.
     fn interruptions(&self) -> u64;
 
     /// The store's clock, in milliseconds since 1970.

@@ -99,7 +99,20 @@ impl Connections {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        self.make(operation, On::Hot, target, ask).await.map_err(|error| unavailable(operation, error))
+        self.attempt(operation, target, ask).await.map_err(|error| unavailable(operation, error))
+    }
+
+    /// Makes a short call, and tells what was wrong in Redis's own terms.
+    pub async fn attempt<T, F>(
+        &self,
+        operation: &'static str,
+        target: Target<'_>,
+        ask: impl Fn(Wire) -> F,
+    ) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        self.make(operation, On::Hot, target, ask).await
     }
 
     /// Makes a call with a long answer.

@@ -21,6 +21,7 @@ mod keys;
 mod link;
 mod nodes;
 mod promise;
+mod refusal;
 mod reply;
 mod scripts;
 mod sockets;
@@ -74,12 +75,11 @@ impl RedisStore {
             settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
         let dialer = Dialer::new(url, settings)?;
         let topology = Topology::start(url, &dialer).await;
-        let topology =
-            topology.map_err(|error| StoreError::Unavailable(format!("looking for Redis: {error}")))?;
+        let topology = topology.map_err(|error| refusal::of_who_knows_them(settings, &error))?;
         let connections = Arc::new(Connections::new(dialer.clone(), topology));
         let scripts = Scripts::new();
         startup::check(&connections, settings).await?;
-        startup::load(&connections, &scripts).await?;
+        startup::load(&connections, settings, &scripts).await?;
         let confirmations = Confirmations::new(settings, &dialer, scripts.confirm.clone());
         let bells = Bells::start(dialer, &connections, settings.partitions);
         let partitions = settings.partitions;

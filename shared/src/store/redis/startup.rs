@@ -1,15 +1,19 @@
-//! What is checked before the first request: a Redis that is not what the hub needs is refused
-//! at the start, not found out when it forgets something. What it and the settings can promise is said
-//! in the log.
+//! What is checked before the first request: a Redis that is not what the hub needs, or that does
+//! not let it in, is refused at the start, not found out when it forgets something. What it and the
+//! settings can promise is said in the log.
+
+use redis::RedisResult;
 
 use super::{
     connection::{Connections, Target},
     keys,
+    link::Wire,
     promise::{Facts, promise},
+    refusal,
     scripts::Scripts,
 };
 use crate::{
-    settings::{Durability, HostPort, Redis as Settings},
+    settings::{Durability, HostPort, Redis as Settings, RedisUrl, Shape},
     store::{Result, StoreError},
 };
 
@@ -19,10 +23,25 @@ const MIN_MAJOR_VERSION: u32 = 7;
 /// Checks version, eviction policy and the number of partitions, and says what can be promised.
 pub async fn check(connections: &Connections, settings: &Settings) -> Result<()> {
     for server in connections.topology().primaries().servers() {
-        let facts = check_server(connections, server).await?;
+        let facts = check_server(connections, settings, server).await?;
         say_promise(server, settings.durability, &facts);
     }
-    agree_on_partitions(connections, settings.partitions).await
+    agree_on_partitions(connections, settings).await
+}
+
+/// Asks, and names the settings that are wrong if one is.
+async fn ask<T, F>(
+    connections: &Connections,
+    settings: &Settings,
+    operation: &'static str,
+    target: Target<'_>,
+    ask: impl Fn(Wire) -> F,
+) -> Result<T>
+where
+    F: Future<Output = RedisResult<T>>,
+{
+    let answer = connections.attempt(operation, target, ask).await;
+    answer.map_err(|error| refusal::of_a_server(settings, operation, &error))
 }
 
 fn say_promise(server: &HostPort, durability: Durability, facts: &Facts) {
@@ -34,15 +53,21 @@ fn say_promise(server: &HostPort, durability: Durability, facts: &Facts) {
     }
 }
 
-async fn check_server(connections: &Connections, address: &HostPort) -> Result<Facts> {
+async fn check_server(connections: &Connections, settings: &Settings, address: &HostPort) -> Result<Facts> {
     let info = |section: &'static str| async move {
-        let ask =
+        let info =
             |mut wire| async move { redis::cmd("INFO").arg(section).query_async::<String>(&mut wire).await };
-        connections.call("info", Target::Server(address), ask).await
+        ask(connections, settings, "info", Target::Server(address), info).await
     };
     let (server, memory) = (info("server").await?, info("memory").await?);
     let (persistence, replication) = (info("persistence").await?, info("replication").await?);
 
+    let is_to_be_one = settings.url.as_ref().map(RedisUrl::shape) == Some(&Shape::Cluster);
+    if field(&server, "redis_mode") == Some("cluster") && !is_to_be_one {
+        return Err(StoreError::Misconfigured(format!(
+            "redis.url: {address} is a node of a cluster; say so with redis+cluster"
+        )));
+    }
     let version = field(&server, "redis_version").unwrap_or("unknown");
     let major: Option<u32> = version.split('.').next().and_then(|major| major.parse().ok());
     if major.is_some_and(|major| major < MIN_MAJOR_VERSION) {
@@ -71,8 +96,9 @@ async fn appendfsync(connections: &Connections, address: &HostPort) -> Option<St
 }
 
 /// The first process writes the number of partitions; the others must have the same.
-async fn agree_on_partitions(connections: &Connections, partitions: u16) -> Result<()> {
-    let ask = |mut wire| async move {
+async fn agree_on_partitions(connections: &Connections, settings: &Settings) -> Result<()> {
+    let partitions = settings.partitions;
+    let agree = |mut wire| async move {
         redis::pipe()
             .cmd("SET")
             .arg(keys::PARTITIONS)
@@ -84,7 +110,7 @@ async fn agree_on_partitions(connections: &Connections, partitions: u16) -> Resu
             .await
     };
     let slot = Target::Slot(keys::slot(keys::PARTITIONS));
-    let (agreed,) = connections.call("partitions", slot, ask).await?;
+    let (agreed,) = ask(connections, settings, "partitions", slot, agree).await?;
     if agreed != partitions {
         return Err(StoreError::Misconfigured(format!(
             "redis.partitions: it is {partitions} here and {agreed} in Redis; it cannot change while there are sessions"
@@ -93,12 +119,13 @@ async fn agree_on_partitions(connections: &Connections, partitions: u16) -> Resu
     Ok(())
 }
 
-/// Loads the scripts, so that the first publish is one round trip as well.
-pub async fn load(connections: &Connections, scripts: &Scripts) -> Result<()> {
+/// Loads the scripts, so that the first publish is one round trip as well. A server that becomes a
+/// primary later is sent each when it first needs it.
+pub async fn load(connections: &Connections, settings: &Settings, scripts: &Scripts) -> Result<()> {
     for server in connections.topology().primaries().servers() {
         for script in scripts.all() {
-            let ask = |mut wire| async move { script.load_async(&mut wire).await };
-            connections.call::<String, _>("load", Target::Server(server), ask).await?;
+            let load = |mut wire| async move { script.load_async(&mut wire).await };
+            ask::<String, _>(connections, settings, "load", Target::Server(server), load).await?;
         }
     }
     Ok(())

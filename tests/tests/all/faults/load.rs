@@ -9,6 +9,7 @@ use harness::callback_server::CallbackServer;
 use harness::client::App;
 use harness::examples::Message;
 use harness::history::{Findings, History};
+use harness::redis_cluster::ClusterRedis;
 use harness::socket::Listener;
 use harness::system::{Hub, System};
 use harness::wait::{self, PATIENCE};
@@ -21,6 +22,8 @@ use uuid::Uuid;
 const EVENT: &str = "Patient-open";
 /// The event that shows that a callback is in service; it is no part of the load.
 const FIRST: &str = "userHibernate";
+/// Partitions in tests that are about where Redis has them: few, so that topics share them.
+pub const PARTITIONS: u16 = 4;
 /// Between two events of one publisher.
 pub const PACE: Duration = Duration::from_millis(50);
 /// Before a publisher sends again what was not accepted.
@@ -120,6 +123,12 @@ impl Topic {
 /// An app for each hub of the system: one client each for all who talk to that hub.
 pub fn apps(system: &System) -> Vec<App> {
     system.hubs.iter().map(|hub| hub.app().unwrap()).collect()
+}
+
+/// The slot of a topic's partition, when there are [`PARTITIONS`].
+pub async fn slot_of(cluster: &ClusterRedis, topic: &Topic) -> u16 {
+    let topic: shared::protocol::Topic = topic.name.parse().unwrap();
+    cluster.slot(&format!("{{{}}}", topic.key().partition(PARTITIONS))).await.unwrap()
 }
 
 /// Topics, each with so many sockets at the hub of `app`.

@@ -5,7 +5,10 @@
 //! subscriber saw. A room for each thing that fails; `load` is what they share.
 
 mod bells;
+mod failover;
 mod hubs;
 mod load;
+mod moved_slots;
+mod overload;
 mod redis_away;
 mod workers;

@@ -56,6 +56,8 @@ struct Wanted {
     due: broadcast::Sender<u16>,
     /// How often a connection has been made.
     connected: AtomicU64,
+    /// How many have to be made at the start.
+    first: u64,
 }
 
 /// Who listens to one channel.
@@ -89,6 +91,7 @@ impl Bells {
             watched: Mutex::default(),
             due: broadcast::channel(DUE_BELL_CAPACITY).0,
             connected: AtomicU64::new(0),
+            first: connections.topology().primaries().servers().len() as u64,
         });
         let ringers = Arc::new(Ringers::default());
         let primaries = connections.topology().changes();
@@ -141,9 +144,9 @@ impl Bells {
         }
     }
 
-    /// How often a connection has been made.
+    /// How often a connection has been made that was not one of the first.
     pub fn interruptions(&self) -> u64 {
-        self.wanted.connected.load(Ordering::Relaxed)
+        self.wanted.connected.load(Ordering::Relaxed).saturating_sub(self.wanted.first)
     }
 
     /// Hears the due sets that are watched.

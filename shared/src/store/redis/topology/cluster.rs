@@ -1,6 +1,7 @@
 //! The primaries of a cluster, as its nodes tell.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
@@ -27,8 +28,9 @@ pub struct Cluster {
 
 /// What a node says.
 struct View {
-    /// Does it see a cluster that works, and how much has it heard?
-    rank: (bool, u64),
+    /// Does it see a cluster that works, and how much has it heard? The same node is believed
+    /// every time among those that have heard as much.
+    rank: (bool, u64, Reverse<HostPort>),
     primaries: Primaries,
 }
 
@@ -85,7 +87,10 @@ async fn ask(server: &HostPort, link: &Link, patience: Duration) -> RedisResult<
     let mut both = redis::pipe();
     both.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS");
     match within(patience, both.query_async::<(String, Vec<Value>)>(&mut connection)).await {
-        Ok((info, slots)) => Ok(View { rank: rank(&info), primaries: read(server, slots)? }),
+        Ok((info, slots)) => {
+            let (is_ok, epoch) = state(&info);
+            Ok(View { rank: (is_ok, epoch, Reverse(server.clone())), primaries: read(server, slots)? })
+        }
         Err(error) => {
             if error.is_io_error() || error.is_connection_dropped() {
                 link.give_up(&held);
@@ -95,7 +100,7 @@ async fn ask(server: &HostPort, link: &Link, patience: Duration) -> RedisResult<
     }
 }
 
-fn rank(info: &str) -> (bool, u64) {
+fn state(info: &str) -> (bool, u64) {
     let field =
         |name: &str| info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'));
     let epoch = field("cluster_current_epoch").and_then(|epoch| epoch.parse().ok());

@@ -28,7 +28,7 @@ pub const SLOTS: u16 = 16_384;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pauses between two looks while the answer is not good.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// How long those are waited for that have not answered when most have: a host that is gone says
 /// nothing at all, and often it is the one that the primary was on.
 const LAST_ANSWERS: Duration = Duration::from_millis(100);
@@ -166,8 +166,12 @@ async fn keep_looking(mut source: Source, publish: watch::Sender<Arc<Primaries>>
                 is_said = false;
                 publish.send_if_modified(|known| {
                     let has_changed = **known != found;
-                    if has_changed {
+                    if known.servers() != found.servers() {
                         tracing::info!(primaries = %Listed(found.servers()), "Redis has other primaries");
+                    } else if has_changed {
+                        tracing::info!("slots have moved between the primaries of Redis");
+                    }
+                    if has_changed {
                         *known = Arc::new(found);
                         backoff.reset();
                     }

@@ -1,9 +1,13 @@
-//! What this process has said is in the log, and whether it still is.
+//! What this process has said is in the log, and whether it still is; and what is done when it is not.
 //!
 //! A Redis that comes back, or a replica that takes over, may lack the last of what was answered
 //! with 202. Readers notice when they have seen what is gone; an event that nobody had seen yet is
 //! known to none but the process that accepted it. So that one remembers for a while where it put
 //! the last event of each topic, and looks when the store's connections have been interrupted.
+//!
+//! Whoever notices tells all subscribers of the topic: a SyncError, and then what is open. Nobody
+//! knows who has seen what is lost; so all are brought to what the log says, and none is left with
+//! a context that it does not know.
 
 use std::{
     collections::HashMap,
@@ -13,10 +17,13 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{PublishError, Publisher};
+use super::{CONFLICTS_FOR, PublishError, Published, Publisher, read_state};
 use crate::{
-    protocol::{Topic, TopicKey},
-    store::{Gap, History, Position},
+    protocol::{
+        Topic, TopicKey,
+        sync_error::{Cause, Reason},
+    },
+    store::{Commit, Committed, Gap, History, Once, Position, Snapshot},
 };
 
 /// How long it is remembered. A primary that is cut off may take events for as long as nobody
@@ -82,10 +89,62 @@ impl Publisher {
         let Accepted { topic, position, .. } = accepted;
         let is_lost = self.store.log(topic.key(), position, 1).await?.gap == Some(Gap::Lost);
         if is_lost {
-            self.report_lost(&topic, position).await?;
+            self.announce_loss(&topic, position).await?;
         }
         Ok(is_lost)
     }
+
+    /// Tells everybody that the log of a topic has lost its end, in which this position was, and sends
+    /// everybody what is open: once for each history that has been cut off, whoever notices.
+    pub(super) async fn announce_loss(&self, topic: &Topic, lost: Position) -> Result<(), PublishError> {
+        let mark = mark_of_loss(lost);
+        if self.tell(&loss(topic, &mark)).await? != Published::Again {
+            tracing::error!(topic = ?topic, position = %lost, "events that had been accepted are lost: Redis no longer has them");
+        }
+        let since = Instant::now();
+        while since.elapsed() < CONFLICTS_FOR {
+            let (snapshot, _) = self.store.session(topic.key(), None).await?;
+            if self.open_again(topic.key(), &snapshot, &mark).await? {
+                return Ok(());
+            }
+        }
+        Err(PublishError::Contended)
+    }
+
+    /// Sends all what a session has open. `false` when the session changes meanwhile: then what has
+    /// been sent was right in its place, and what was closed must not be opened after that.
+    async fn open_again(
+        &self,
+        topic: TopicKey,
+        snapshot: &Snapshot,
+        mark: &str,
+    ) -> Result<bool, PublishError> {
+        for entry in read_state(snapshot)?.opens_for_all() {
+            let Some(id) = entry.as_event().map(|notice| notice.id.clone()) else { continue };
+            let commit = Commit {
+                revision: Some(snapshot.revision),
+                writes: Vec::new(),
+                content: Vec::new(),
+                max_content_bytes: self.rules.max_content_bytes,
+                entry,
+                once: Once::Cause(format!("{mark}, {id}")),
+            };
+            if let Committed::Conflict(_) = self.store.commit(topic, &commit).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The hub itself is out of step: it has lost the end of a history.
+pub(super) fn loss<'a>(topic: &'a Topic, mark: &'a str) -> Cause<'a> {
+    Cause { topic, event: None, mark, subscription: None, subscriber_name: None, reason: Reason::Lost }
+}
+
+/// Whoever knows of any event that is lost with it makes the same of it.
+pub(super) fn mark_of_loss(position: Position) -> String {
+    format!("lost of {}", position.history)
 }
 
 #[cfg(test)]
