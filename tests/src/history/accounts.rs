@@ -2,7 +2,7 @@
 //!
 //! An account is one life's sightings without those that are no part of the log's order as this subscriber saw it:
 //! - what was published before the life began is what is open, sent to who joins late (FC-SUB-08);
-//! - after a loss was announced, the current contexts come again;
+//! - after a loss was announced, the current contexts come again, perhaps from several who noticed it;
 //! - an event that was sent again, and was not known again since too long had passed (FC-REQ-05), is twice in the log;
 //! - SyncErrors about the subscriber itself, and announcements of loss, are not in the log for others.
 
@@ -75,8 +75,13 @@ impl<'a> Account<'a> {
         account.find_those_anywhere(topic);
         let mut first_seen: HashMap<&str, u64> = HashMap::new();
         for connection in &life.connections {
-            let mut judged = Vec::new();
+            let mut judged: Vec<&Sighting> = Vec::new();
             for sighting in connection {
+                // From there on it reads a history in which other events may be missing.
+                let before = judged.last().map_or(sighting.at, |last| last.at);
+                if account.was_told_between(before + 1, sighting.at) {
+                    account.connections.push(std::mem::take(&mut judged));
+                }
                 if is_own(sighting) || account.anywhere.contains(sighting.id.as_str()) {
                     continue;
                 }
@@ -88,7 +93,10 @@ impl<'a> Account<'a> {
                 let first = *first_seen.entry(&sighting.id).or_insert(sighting.at);
                 let is_resent = published.is_some_and(|known| known.is_resent())
                     && sighting.at >= first + KNOWN_AGAIN - LENIENCE;
-                let is_replayed = sighting.is_open() && account.was_told_between(first, sighting.at);
+                let a_while_ago = sighting.at.saturating_sub(TOLD_WITHIN);
+                let is_replayed = sighting.at > first
+                    && sighting.is_open()
+                    && account.was_told_between(a_while_ago, sighting.at);
                 if is_resent || is_replayed {
                     account.explained += 1;
                     continue;
@@ -107,16 +115,20 @@ impl<'a> Account<'a> {
     /// each time, and as a socket that resumes.
     fn begin_again_where_redis_went_back(&mut self, rewinds: &[u64]) {
         for rewind in rewinds {
-            let Some(last) = self.connections.last_mut() else { return };
             let mut seen = HashSet::new();
-            let place = last.iter().enumerate().position(|(place, sighting)| {
-                let is_new = seen.insert(sighting.id.as_str());
-                let is_retry = place > 0 && last[place - 1].id == sighting.id;
-                !is_new && !is_retry && sighting.at > *rewind
-            });
-            if let Some(place) = place {
-                let rest = last.split_off(place);
-                self.connections.push(rest);
+            let mut went_back = None;
+            for (number, connection) in self.connections.iter().enumerate() {
+                for (place, sighting) in connection.iter().enumerate() {
+                    let is_new = seen.insert(sighting.id.as_str());
+                    let is_retry = place > 0 && connection[place - 1].id == sighting.id;
+                    if !is_new && !is_retry && sighting.at > *rewind {
+                        went_back = went_back.or(Some((number, place)));
+                    }
+                }
+            }
+            if let Some((number, place)) = went_back {
+                let rest = self.connections[number].split_off(place);
+                self.connections.insert(number + 1, rest);
             }
         }
     }

@@ -49,6 +49,11 @@ fn what_is_open_may_come_again_after_a_loss_was_announced() {
     let replay = || Run::sound().with("reports", "r3", &notification("r1"));
     replay().shows(&[(Duplicated, "reports", "r1")]);
     replay().with("reports", "r2", &lost("l1")).shows(&[]);
+    let opened_after_it = Run::sound().with("called", "e1", &lost("l1"));
+    opened_after_it.with("called", "r2", &notification("r1")).shows(&[]);
+    let much_later = Run::sound().with("reports", "r1", &lost("l1"));
+    let much_later = much_later.with("reports", "r4", &notification("r1"));
+    much_later.shows(&[(Duplicated, "reports", "r1")]);
     let no_open = Run::sound().with("reports", "r3", &notification("r2")).with("reports", "r2", &lost("l1"));
     no_open.shows(&[(Duplicated, "reports", "r2")]);
 }
@@ -66,4 +71,14 @@ fn who_asks_for_no_sync_errors_is_judged_by_what_the_others_were_told() {
     replayed().with("all", "r2", &lost("l1")).shows(&[]);
     deaf(Run::sound()).without("deaf", "r1").shows(&[(Lost, "deaf", "r1")]);
     deaf(Run::sound()).without("deaf", "r1").with("all", "r2", &lost("l1")).shows(&[]);
+}
+
+#[test]
+fn a_callback_that_went_back_with_redis_may_leave_out_what_it_was_told_is_lost() {
+    let went_back = |mut run: Run| {
+        run.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+        run.with("called", "e2", &notification("r1"))
+    };
+    went_back(Run::sound()).shows(&[(Disordered, "called", "r3")]);
+    went_back(Run::sound()).with("called", "r1", &lost("l1")).shows(&[]);
 }
