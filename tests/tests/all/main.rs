@@ -21,6 +21,7 @@ mod heartbeats;
 mod histories;
 mod losses;
 mod malformed;
+mod memory;
 mod messages;
 mod missed_entries;
 mod notifying;
