@@ -30,14 +30,16 @@
 //! - **Time** is only that anything may take any time. What bounds it in the code is a fault here
 //!   (a claim whose holder still works is over; a resend comes when it is forgotten; an entry is trimmed
 //!   before it was read).
-//! - **One failover**, after which the replica is in step again, and at most one entry a moment: a position
-//!   is a number and a history. Its numbers either go on from what is left, so that they are given twice, or
-//!   are later than all that are lost.
-//! - **Who has nothing to do with a loss** does not die in the same run as the primary: an event of which
-//!   only its hub knew is lost in silence when both die ([`checks`] shows it). Nor is the log trimmed in the
-//!   seconds in which it is looked for what is lost.
-//! - **A primary that lives on** beside the one that replaced it is left by the workers at once, and by the
-//!   hubs some time.
+//! - **A position is a number and a history.** After a failover the numbers either go on from what is left,
+//!   so that they are given twice, or are later than all that are lost.
+//! - **One failover a run**, after which the replica is in step. A second one could take the contexts from a
+//!   reader that has just begun anew.
+//! - **Whoever knows of a loss lives.** An event of which only its hub knew is lost in silence when both the
+//!   primary and the hub die ([`checks`] shows it); with `redis.durability` it is not lost. Nor is the log
+//!   trimmed in the same run: a loss is looked for within seconds, and entries stay for an hour.
+//! - **A primary that lives on** beside the one that replaced it still serves the hubs that have not noticed.
+//!   The workers have: otherwise two of them would make requests to one callback, each with a valid claim.
+//! - **A subscriber knows a notification again by its id**, as it must: what comes again changes nothing.
 //! - Sharded logs are one log: nothing is promised between topics.
 
 mod checks;

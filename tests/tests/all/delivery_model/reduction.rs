@@ -10,7 +10,7 @@ use super::{
     setup::Setup,
     steps::{Action, Step},
     store::{Due, Gap},
-    system::{Process, System, Witness},
+    system::{Process, Serials, System, Witness},
 };
 
 impl Setup {
@@ -78,6 +78,26 @@ impl Step<'_> {
             {
                 subscription.cursor = socket.position;
             }
+        }
+        now.forget_what_comes_no_more();
+    }
+}
+
+impl System {
+    /// It does not matter whether a subscriber has seen what nobody will send it again.
+    fn forget_what_comes_no_more(&mut self) {
+        let claims = self.workers.iter().filter_map(|worker| worker.claim.as_ref());
+        let under_way: Serials =
+            claims.flat_map(|claim| &claim.batch).fold(0, |bits, serial| bits | 1 << serial);
+        for reader in 0..2 {
+            let cursor = self.store.subscriptions[reader].cursor;
+            let socket = self.hubs[reader].socket.as_ref();
+            let earliest = socket.map_or(cursor, |socket| {
+                if socket.position.number < cursor.number { socket.position } else { cursor }
+            });
+            let bells = socket.into_iter().flat_map(|socket| socket.bells.iter().copied());
+            let may_come = self.store.after(&self.ever, earliest).chain(bells);
+            self.subscribers[reader].seen &= may_come.fold(under_way, |bits, serial| bits | 1 << serial);
         }
     }
 }
