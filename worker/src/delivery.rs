@@ -80,6 +80,8 @@ pub(crate) struct Delivery<'w> {
     pub(crate) ahead: VecDeque<Arc<LogEntry>>,
     /// How far the log has been read.
     pub(crate) read_to: Position,
+    /// The last entry that the callback has been sent.
+    pub(crate) sent: Option<Position>,
     pub(crate) tally: Tally,
 }
 
@@ -97,6 +99,7 @@ impl<'w> Delivery<'w> {
             ahead: VecDeque::new(),
             read_to: claim.entries.last().map_or(claim.progress.cursor, |entry| entry.position),
             claim,
+            sent: None,
             tally: Tally::default(),
         }
     }
@@ -111,6 +114,7 @@ impl<'w> Delivery<'w> {
             Err(Interruption::Lost) => {
                 METRICS.lost_leases.inc();
                 warn!(subscription = ?self.claim.address.id, "another worker has taken over a subscription");
+                self.amend().await?;
                 Ok(Served::Lost)
             }
             // If this fails, the claim ends by its own time.
@@ -203,6 +207,7 @@ impl<'w> Delivery<'w> {
         }
         let signature = secret.as_ref().map(|secret| webhook::signature(secret, body.as_bytes()));
         let deliverer = self.deliverer;
+        self.sent = Some(entry.position);
         let result = self.beside(deliverer.http.post(callback.url(), body, signature)).await?;
         METRICS.callback_attempts.with(counted_as(&result)).inc();
         match outcome(&result) {

@@ -44,6 +44,17 @@ impl Delivery<'_> {
         Ok(Served::Delivered(self.tally))
     }
 
+    /// The claim is void, perhaps because Redis has gone back to before it: then what has been sent
+    /// last may be lost, and have arrived after the callback was told so.
+    pub(crate) async fn amend(&self) -> Result<(), StoreError> {
+        let (Some(sent), Some(subscription)) = (self.sent, self.in_force()) else { return Ok(()) };
+        match self.deliverer.publisher.amend(subscription, sent).await {
+            Ok(_) => Ok(()),
+            Err(PublishError::Store(error)) => Err(error),
+            Err(other) => Err(StoreError::Unavailable(other.to_string())),
+        }
+    }
+
     /// Starts the reading behind the head: first the entries that only this subscriber is sent.
     /// A request that has been verified comes into force.
     pub(crate) async fn activate(

@@ -11,19 +11,22 @@
 
 use std::{
     collections::HashMap,
+    iter,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::{CONFLICTS_FOR, PublishError, Published, Publisher, read_state};
+use super::{CONFLICTS_FOR, PublishError, Publisher, now_iso_8601, read_own, read_state};
 use crate::{
     protocol::{
-        Topic, TopicKey,
+        SubscriptionId, Topic, TopicKey,
         sync_error::{Cause, Reason},
     },
-    store::{Commit, Committed, Gap, History, Once, Position, Snapshot},
+    session::{Entry, SessionState, sync_error_for, sync_error_for_all},
+    store::{Announced, Announcement, Gap, History, Position, Subscription},
+    telemetry::metrics::{METRICS, SyncErrorCause},
 };
 
 /// How long it is remembered. A primary that is cut off may take events for as long as nobody
@@ -94,57 +97,76 @@ impl Publisher {
         Ok(is_lost)
     }
 
-    /// Tells everybody that the log of a topic has lost its end, in which this position was, and sends
-    /// everybody what is open: once for each history that has been cut off, whoever notices.
+    /// Tells everybody that the log of a topic has lost its end, up to this position or further, and
+    /// sends everybody what is open. Whoever notices it as well, or knows of less, adds nothing; a
+    /// primary that was cut off and went on taking events may be found to have lost more.
     pub(super) async fn announce_loss(&self, topic: &Topic, lost: Position) -> Result<(), PublishError> {
-        let mark = mark_of_loss(lost);
-        if self.tell(&loss(topic, &mark)).await? != Published::Again {
+        let message = self.message_of_loss(topic, lost, None);
+        let told = read_own(&message)?;
+        let cause = format!("loss:{}", lost.history);
+        let announced = self.announce(topic.key(), &cause, lost, |state| {
+            iter::once(sync_error_for_all(&told)).chain(state.opens_for_all()).collect()
+        });
+        if announced.await? == Announced::Now {
+            METRICS.sync_errors.with(SyncErrorCause::Lost).inc();
             tracing::error!(topic = ?topic, position = %lost, "events that had been accepted are lost: Redis no longer has them");
         }
+        Ok(())
+    }
+
+    /// The SyncError that tells of a loss: all, or one subscriber once more.
+    pub(super) fn message_of_loss(
+        &self,
+        topic: &Topic,
+        lost: Position,
+        once_more: Option<SubscriptionId>,
+    ) -> String {
+        let mark = match once_more {
+            None => format!("lost up to {lost}"),
+            Some(subscription) => format!("lost up to {lost}, and sent to {subscription}"),
+        };
+        let (event, subscription, subscriber_name) = (None, None, None);
+        let cause = Cause { topic, event, mark: &mark, subscription, subscriber_name, reason: Reason::Lost };
+        cause.message(self.severity, &now_iso_8601())
+    }
+
+    /// A subscriber was sent an entry by somebody who has lost its subscription since. If Redis has
+    /// lost the entry as well, the subscriber may have been told of the loss before it came: it is
+    /// told again, and sent what is open. Returns whether it was lost.
+    pub async fn amend(&self, subscription: &Subscription, sent: Position) -> Result<bool, PublishError> {
+        let topic = subscription.topic.key();
+        if self.store.log(topic, sent, 1).await?.gap != Some(Gap::Lost) {
+            return Ok(false);
+        }
+        let message = self.message_of_loss(&subscription.topic, sent, Some(subscription.id));
+        let error = sync_error_for(subscription.id, &read_own(&message)?);
+        let cause = format!("amends:{}", subscription.id);
+        let opens = |state: &SessionState| state.opens_for(subscription.id, &subscription.terms.events);
+        let entries = |state: &SessionState| iter::once(error.clone()).chain(opens(state)).collect();
+        self.announce(topic, &cause, sent, entries).await?;
+        Ok(true)
+    }
+
+    async fn announce(
+        &self,
+        topic: TopicKey,
+        cause: &str,
+        up_to: Position,
+        entries: impl Fn(&SessionState) -> Vec<Entry>,
+    ) -> Result<Announced, PublishError> {
         let since = Instant::now();
         while since.elapsed() < CONFLICTS_FOR {
-            let (snapshot, _) = self.store.session(topic.key(), None).await?;
-            if self.open_again(topic.key(), &snapshot, &mark).await? {
-                return Ok(());
+            let (snapshot, _) = self.store.session(topic, None).await?;
+            let entries = entries(&read_state(&snapshot)?);
+            let announcement =
+                Announcement { cause: cause.to_owned(), up_to, revision: snapshot.revision, entries };
+            match self.store.announce(topic, &announcement).await? {
+                Announced::Conflict => {}
+                announced => return Ok(announced),
             }
         }
         Err(PublishError::Contended)
     }
-
-    /// Sends all what a session has open. `false` when the session changes meanwhile: then what has
-    /// been sent was right in its place, and what was closed must not be opened after that.
-    async fn open_again(
-        &self,
-        topic: TopicKey,
-        snapshot: &Snapshot,
-        mark: &str,
-    ) -> Result<bool, PublishError> {
-        for entry in read_state(snapshot)?.opens_for_all() {
-            let Some(id) = entry.as_event().map(|notice| notice.id.clone()) else { continue };
-            let commit = Commit {
-                revision: Some(snapshot.revision),
-                writes: Vec::new(),
-                content: Vec::new(),
-                max_content_bytes: self.rules.max_content_bytes,
-                entry,
-                once: Once::Cause(format!("{mark}, {id}")),
-            };
-            if let Committed::Conflict(_) = self.store.commit(topic, &commit).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-/// The hub itself is out of step: it has lost the end of a history.
-pub(super) fn loss<'a>(topic: &'a Topic, mark: &'a str) -> Cause<'a> {
-    Cause { topic, event: None, mark, subscription: None, subscriber_name: None, reason: Reason::Lost }
-}
-
-/// Whoever knows of any event that is lost with it makes the same of it.
-pub(super) fn mark_of_loss(position: Position) -> String {
-    format!("lost of {}", position.history)
 }
 
 #[cfg(test)]

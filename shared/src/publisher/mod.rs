@@ -17,7 +17,7 @@ use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use self::losses::{Witness, loss, mark_of_loss};
+use self::losses::Witness;
 use crate::{
     protocol::{
         Event, TopicKey,
@@ -161,26 +161,24 @@ impl Publisher {
         after: Position,
         gap: Gap,
     ) -> Result<Entry, PublishError> {
-        let mark = match gap {
-            Gap::Trimmed => format!("missed after {after}"),
-            Gap::Lost => mark_of_loss(after),
+        let message = match gap {
+            Gap::Trimmed => {
+                let mark = format!("missed after {after}");
+                let cause = whole(subscription, &mark, Reason::Missed);
+                self.tell(&cause).await?;
+                cause.message(self.severity, &now_iso_8601())
+            }
+            Gap::Lost => {
+                self.announce_loss(&subscription.topic, after).await?;
+                self.message_of_loss(&subscription.topic, after, None)
+            }
         };
-        let cause = match gap {
-            Gap::Trimmed => whole(subscription, &mark, Reason::Missed),
-            Gap::Lost => loss(&subscription.topic, &mark),
-        };
-        match gap {
-            Gap::Trimmed => self.tell(&cause).await.map(|_| ())?,
-            Gap::Lost => self.announce_loss(&subscription.topic, after).await?,
-        }
-        let message = cause.message(self.severity, &now_iso_8601());
-        let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
-        Ok(sync_error_for(subscription.id, &event))
+        Ok(sync_error_for(subscription.id, &read_own(&message)?))
     }
 
     async fn tell(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
         let message = cause.message(self.severity, &now_iso_8601());
-        let event = Event::read(&message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))?;
+        let event = read_own(&message)?;
         let audience = cause.subscription.map_or(Audience::Everyone, Audience::Except);
         let published = self.commit(&event, audience, Once::Cause(event.id.clone())).await?;
         if published != Published::Again {
@@ -271,7 +269,10 @@ impl Publisher {
                     }
                     return Ok(Published::At(position));
                 }
-                Committed::Duplicate => return Ok(Published::Again),
+                Committed::Duplicate { head } => {
+                    self.witness.accepted(topic, &event.topic, head);
+                    return Ok(Published::Again);
+                }
                 Committed::Refused(refusal) => return Err(Rejection::from(refusal).into()),
                 Committed::Conflict(snapshot) => {
                     METRICS.commit_conflicts.inc();
@@ -316,6 +317,11 @@ impl Publisher {
             self.sessions.remove(&topic);
         }
     }
+}
+
+/// Reads a message that the hub has made.
+fn read_own(message: &str) -> Result<Event<'_>, StoreError> {
+    Event::read(message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))
 }
 
 /// A cause that is about no event in particular.

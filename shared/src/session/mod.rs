@@ -26,4 +26,4 @@ pub use decide::{Change, Rejection, Rules, decide};
 pub use derived::Derived;
 pub use entry::{Audience, Entry, EntryKind, Notice, SubscriptionChange};
 pub use state::{Fields, OpenContext, SessionState, Unreadable};
-pub use view::{View, id, render, sync_error_for, view, view_by};
+pub use view::{View, id, render, sync_error_for, sync_error_for_all, view, view_by};

@@ -65,6 +65,12 @@ pub fn sync_error_for(subscription: SubscriptionId, event: &Event<'_>) -> Entry 
     Entry::event(Notice::new(event.id.clone(), event.name.clone(), Audience::Only(subscription), message))
 }
 
+/// A SyncError for all subscribers.
+pub fn sync_error_for_all(event: &Event<'_>) -> Entry {
+    let message = raw(event.notification(None));
+    Entry::event(Notice::new(event.id.clone(), event.name.clone(), Audience::Everyone, message))
+}
+
 impl SessionState {
     /// What a new subscriber is sent before anything else (FC-SUB-08): for each type of anchor
     /// that it may see, the last open that has not been closed, oldest first, with the original

@@ -141,7 +141,35 @@ pub enum Committed {
     /// The content does not allow it.
     Refused(ContentRefusal),
     /// The same has been committed before.
-    Duplicate,
+    Duplicate {
+        /// The last entry of the log, at which it is or before.
+        head: Position,
+    },
+}
+
+/// Something that concerns all of a topic, has several entries, and may go further when it is noticed
+/// again: it is told once for as far as it goes.
+#[derive(Debug, Clone)]
+pub struct Announcement {
+    /// What it is about, the same for all who notice it.
+    pub cause: String,
+    /// How far it goes.
+    pub up_to: Position,
+    /// The revision of the session that the entries were made from.
+    pub revision: Revision,
+    /// What is appended, all or nothing.
+    pub entries: Vec<Entry>,
+}
+
+/// What came of an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announced {
+    /// It is in the log.
+    Now,
+    /// It had been told that far already.
+    Before,
+    /// The session has changed: make it anew.
+    Conflict,
 }
 
 /// An entry in its place.
@@ -242,6 +270,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes a change, appends its entry, makes the topic's webhooks due, and rings the bell.
     async fn commit(&self, topic: TopicKey, commit: &Commit) -> Result<Committed>;
+
+    /// Appends the entries of an announcement, unless it has been told as far as it goes; it is
+    /// remembered for as long as the log.
+    async fn announce(&self, topic: TopicKey, announcement: &Announcement) -> Result<Announced>;
 
     /// The values of the content whose names begin with `prefix`, in the order of their names.
     /// `None` when the session is at another revision.

@@ -95,12 +95,13 @@ async fn whoever_has_seen_what_is_lost_is_told_so_and_sent_what_is_open() {
         assert_eq!(seen, ["kept", "lost", error, "kept", "next"]);
         assert_eq!(listener.seen(|seen| (seen.connections, seen.closed.len())), (1, 0), "it stays open");
     }
-    // Redis may have been saved before the worker noted that the first had arrived: then it comes again.
-    let mut at_callback = ids_at(&server, "/hook");
-    if at_callback[2] == "kept" {
-        at_callback.remove(2);
-    }
-    assert_eq!(at_callback, ["kept", "lost", error, "kept", "next"]);
+    // What the worker was about when Redis went back may come again; if it has sent what is lost, the callback is told
+    // once more, in case it was told too early.
+    let at_callback = ids_at(&server, "/hook");
+    assert_eq!(at_callback[..2], ["kept", "lost"]);
+    assert!(at_callback.iter().any(|id| id == error), "{at_callback:?}");
+    let [.., told_last, open, next] = &at_callback[..] else { panic!("{at_callback:?}") };
+    assert!(told_last.contains('-') && (&**open, &**next) == ("kept", "next"), "{at_callback:?}");
     for node in setup.nodes() {
         let context = node.app().unwrap().current_context(&topic).await.unwrap().body;
         assert!(context.contains("p-next"), "{context}");
@@ -163,11 +164,9 @@ async fn a_log_that_went_back_knows_no_position_and_no_revision_of_what_it_lost(
     assert!(matches!(on_the_lost, Committed::Conflict(_)), "{on_the_lost:?}");
 
     // Whatever the clocks of the two servers say.
-    for (millis, gap) in
-        [(lost.millis, Gap::Lost), (new.millis, Gap::Lost), (u64::MAX >> 12, Gap::Lost), (1, Gap::Trimmed)]
-    {
+    for millis in [lost.millis, new.millis, u64::MAX >> 12, 1] {
         let lost = Position { millis, ..lost };
-        assert_eq!(store.log(key, lost, 9).await.unwrap().gap, Some(gap), "{lost}");
+        assert_eq!(store.log(key, lost, 9).await.unwrap().gap, Some(Gap::Lost), "{lost}");
     }
     let same_place = Position { history: History(lost.history.0 ^ 1), ..new };
     assert_eq!(store.log(key, same_place, 9).await.unwrap().gap, Some(Gap::Lost), "of another event");
@@ -179,6 +178,46 @@ async fn a_log_that_went_back_knows_no_position_and_no_revision_of_what_it_lost(
         store.commit(key, &commit(Revision { history: kept.history, ..known }, "later")).await.unwrap(),
         Committed::Conflict(_)
     ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_very_beginning_is_lost_was_not_trimmed() {
+    let mut store = open(Kind::Redis, RETENTION).await;
+    let topic: Topic = "t".parse().unwrap();
+    save(store.server()).await;
+    let lost = publish(&*store, &topic, "lost").await;
+    store.server_mut().kill().unwrap();
+    store.server_mut().start_again().await.unwrap();
+    assert_eq!(store.log(topic.key(), lost, 9).await.unwrap().gap, Some(Gap::Lost), "of an empty log");
+    publish(&*store, &topic, "new").await;
+    assert_eq!(store.log(topic.key(), lost, 9).await.unwrap().gap, Some(Gap::Lost));
+}
+
+/// The worker's part: what it had in flight arrives when its claim is lost, with the entry.
+#[tokio::test]
+async fn a_callback_that_was_sent_what_is_lost_by_a_void_claim_is_told_once_more() {
+    let ((mut setup, server), topic) = (forgetful().await, fresh_topic());
+    setup.webhook(&server, "/hook", &topic, "Patient-open,syncerror", &[]).await;
+    setup.publish(&patient_open(&topic, "kept")).await;
+    server.wait_for_event(PATIENCE, "/hook", "kept").await.unwrap();
+    save(redis_of(&setup)).await;
+    let gate = Gate::closed();
+    let holds = gate.clone();
+    server.on("/hook", move |request| {
+        (request.json()["id"] == "lost").then(|| Reply::status(200).held_by(&holds))
+    });
+    setup.publish(&patient_open(&topic, "lost")).await;
+    server.wait_for_event(PATIENCE, "/hook", "lost").await.unwrap();
+    go_back(&mut setup).await;
+    let losses = |requests: &[harness::callback_server::Request]| -> Vec<Value> {
+        requests.iter().map(|request| request.json()).filter(is_loss).collect()
+    };
+    let first =
+        server.wait_for(PATIENCE, "the loss", |requests| losses(requests).into_iter().next()).await.unwrap();
+    gate.open();
+    let again =
+        server.wait_for(PATIENCE, "the loss, once more", |requests| losses(requests).into_iter().nth(1));
+    assert_ne!(again.await.unwrap()["id"], first["id"], "who knows the first does not pass over the second");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

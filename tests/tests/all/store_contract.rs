@@ -48,6 +48,7 @@ contract! {
         a_commit_on_another_revision_changes_nothing_and_answers_the_session,
         the_same_commit_happens_once_whatever_its_revision,
         a_request_is_recognised_for_the_time_of_resends_and_a_cause_longer,
+        an_announcement_is_made_once_for_as_far_as_it_goes,
         topics_share_nothing,
         each_entry_names_its_predecessor_and_pages_join,
         positions_are_of_the_stores_clock,

@@ -22,9 +22,9 @@ use async_trait::async_trait;
 
 use self::state::State;
 use super::{
-    Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, Departure,
-    DueListener, Holder, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Revision,
-    Snapshot, Store, Subscribed, Subscription, WebhookRequest,
+    Activated, Activation, Address, Announced, Announcement, Attached, Claim, Commit, Committed, Connection,
+    CursorMove, Departure, DueListener, Holder, Listener, LogPage, Once, Position, Progress, Release, Result,
+    Retention, Revision, Snapshot, Store, Subscribed, Subscription, WebhookRequest,
 };
 use crate::protocol::{SubscriptionId, TopicKey};
 
@@ -87,6 +87,10 @@ impl Store for MemoryStore {
 
     async fn commit(&self, topic: TopicKey, commit: &Commit) -> Result<Committed> {
         self.write(|state, now| state.commit(topic, commit, now))
+    }
+
+    async fn announce(&self, topic: TopicKey, announcement: &Announcement) -> Result<Announced> {
+        self.write(|state, now| state.announce(topic, announcement, now))
     }
 
     async fn content(

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     super::{
-        Activation, Commit, Committed, LogPage, Once, Position, Retention, Revision, Snapshot, Subscription,
+        Activation, Announced, Announcement, Commit, Committed, LogPage, Once, Position, Retention, Revision,
+        Snapshot, Subscription,
     },
     due::DueSet,
     end_of, millis,
@@ -64,6 +65,15 @@ impl State {
             self.make_webhooks_due(topic, now);
         }
         committed
+    }
+
+    pub fn announce(&mut self, topic: TopicKey, announcement: &Announcement, now: u64) -> Announced {
+        let retention = self.retention;
+        let announced = self.topic(topic, now).announce(announcement, now, &retention);
+        if announced == Announced::Now {
+            self.make_webhooks_due(topic, now);
+        }
+        announced
     }
 
     pub fn log(&self, topic: TopicKey, after: Position, limit: usize) -> LogPage {

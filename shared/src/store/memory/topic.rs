@@ -9,8 +9,8 @@ use tokio::sync::broadcast;
 
 use super::{
     super::{
-        BELL_CAPACITY, Commit, Committed, Gap, History, LogEntry, LogPage, Once, PAGE_BYTES, Position,
-        Retention, Revision, Rung, Snapshot,
+        Announced, Announcement, BELL_CAPACITY, Commit, Committed, Gap, History, LogEntry, LogPage, Once,
+        PAGE_BYTES, Position, Retention, Revision, Rung, Snapshot,
     },
     end_of, millis,
 };
@@ -32,6 +32,8 @@ pub(super) struct TopicState {
     log: VecDeque<Arc<LogEntry>>,
     /// What has been committed, and until when it is remembered.
     committed: HashMap<String, u64>,
+    /// How far which cause has been announced, and until when that is remembered.
+    announced: HashMap<String, (Position, u64)>,
     bell: Option<broadcast::Sender<Rung>>,
     /// When it was last written to.
     touched: u64,
@@ -71,7 +73,7 @@ impl TopicState {
     /// Writes a change, unless it has been written before or was decided on another revision.
     pub fn commit(&mut self, commit: &Commit, now: u64, retention: &Retention) -> Committed {
         if self.remembers(&commit.once, now) {
-            return Committed::Duplicate;
+            return Committed::Duplicate { head: self.head };
         }
         if commit.revision.is_some_and(|revision| revision != self.revision) {
             return Committed::Conflict(self.snapshot());
@@ -95,6 +97,23 @@ impl TopicState {
         self.committed.insert(name_of(&commit.once), end_of(kept, now));
         let position = self.append(commit.entry.clone(), now, retention);
         Committed::At { position, revision: self.revision }
+    }
+
+    /// Appends what has not been told that far.
+    pub fn announce(&mut self, announcement: &Announcement, now: u64, retention: &Retention) -> Announced {
+        let told = self.announced.get(&announcement.cause).filter(|(_, until)| *until > now);
+        if told.is_some_and(|(up_to, _)| announcement.up_to <= *up_to) {
+            return Announced::Before;
+        }
+        if announcement.revision != self.revision {
+            return Announced::Conflict;
+        }
+        let until = end_of(retention.log, now);
+        self.announced.insert(announcement.cause.clone(), (announcement.up_to, until));
+        for entry in &announcement.entries {
+            self.append(entry.clone(), now, retention);
+        }
+        Announced::Now
     }
 
     /// The values of the content below a name; nothing when the revision is another.
@@ -158,6 +177,7 @@ impl TopicState {
     /// Throws away what nobody will ask for. `false` when that is all of it.
     pub fn is_kept(&mut self, now: u64, retention: &Retention) -> bool {
         self.committed.retain(|_, until| *until > now);
+        self.announced.retain(|_, (_, until)| *until > now);
         self.trim(now, retention);
         if self.bell.as_ref().is_some_and(|bell| bell.receiver_count() == 0) {
             self.bell = None;

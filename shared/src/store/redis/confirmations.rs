@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     dial::Dialer,
     keys,
-    topology::{Topology, within},
+    topology::{Topology, is_elsewhere, within},
 };
 use crate::{
     settings::{Durability, HostPort, Redis as Settings},
@@ -31,6 +31,8 @@ use crate::{
 
 /// Writers that wait for one server: far more than publishes may be in flight.
 const MAX_WAITING: usize = 16_384;
+/// Partitions by which a server is asked, if the slots of the first ones are on the move.
+const MOST_TRIED: usize = 4;
 /// How much longer the answer of a WAIT may take than the WAIT itself.
 const MARGIN: Duration = Duration::from_millis(500);
 
@@ -142,17 +144,31 @@ impl Group {
     /// Serves one group after the other, until nobody can ask any more.
     async fn run(mut self, mut waiting: mpsc::Receiver<Waiting>) {
         while let Some(first) = waiting.recv().await {
-            let partition = first.partition;
             let mut all = vec![first];
             while let Ok(another) = waiting.try_recv() {
                 all.push(another);
             }
-            let outcome = self.ask(partition).await.map_err(|error| error.to_string());
+            let outcome = self.ask_for(&all).await.map_err(|error| error.to_string());
             for each in all {
                 // Who no longer waits has been told that it is not confirmed.
                 let _ = each.confirmed.send(outcome.clone());
             }
         }
+    }
+
+    /// Asks by a key of whoever waits first; by another's, if that slot is on the move.
+    async fn ask_for(&mut self, all: &[Waiting]) -> RedisResult<(History, u32)> {
+        let mut partitions: Vec<u16> = all.iter().map(|each| each.partition).collect();
+        partitions.dedup();
+        partitions.truncate(MOST_TRIED);
+        let mut outcome = self.ask(all[0].partition).await;
+        for partition in &partitions[1..] {
+            if !outcome.as_ref().is_err_and(is_elsewhere) {
+                break;
+            }
+            outcome = self.ask(*partition).await;
+        }
+        outcome
     }
 
     async fn ask(&mut self, partition: u16) -> RedisResult<(History, u32)> {

@@ -21,7 +21,7 @@ use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -180,7 +180,9 @@ impl Connections {
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         let mut redirected: Option<(HostPort, bool)> = None;
         let mut redirections = 0;
+        let mut changes = self.topology.changes();
         loop {
+            changes.mark_unchanged();
             let tried = match redirected.take() {
                 Some((server, is_asking)) => self.try_once(on, &server, is_asking, &ask).await,
                 None => self.try_primary(on, target, &ask).await,
@@ -209,7 +211,8 @@ impl Connections {
             }
             *last_error = Some(error);
             if redirected.is_none() || redirections > QUICK_REDIRECTIONS {
-                tokio::time::sleep(backoff.pause()).await;
+                // Until the pause is over, or somebody else is asked.
+                let _ = timeout(backoff.pause(), changes.changed()).await;
             }
         }
     }

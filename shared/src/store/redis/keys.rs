@@ -86,6 +86,11 @@ impl TopicKeys {
         }
     }
 
+    /// String: up to which position something has been announced.
+    pub fn announced(&self, cause: &str) -> String {
+        format!("{}:announced:{cause}", self.named("once"))
+    }
+
     pub fn due(&self) -> String {
         due(self.partition)
     }

@@ -47,9 +47,9 @@ use self::{
     topology::{Slot, Topology},
 };
 use super::{
-    Activated, Activation, Address, Attached, Claim, Commit, Committed, Connection, CursorMove, Departure,
-    DueListener, Listener, LogPage, Once, Position, Progress, Release, Result, Retention, Revision, Snapshot,
-    Store, StoreError, Subscribed, Subscription, WebhookRequest,
+    Activated, Activation, Address, Announced, Announcement, Attached, Claim, Commit, Committed, Connection,
+    CursorMove, Departure, DueListener, Listener, LogPage, Once, Position, Progress, Release, Result,
+    Retention, Revision, Snapshot, Store, StoreError, Subscribed, Subscription, WebhookRequest,
 };
 use crate::{
     protocol::{SubscriptionId, TopicKey, json},
@@ -239,6 +239,10 @@ impl Store for RedisStore {
 
     async fn commit(&self, topic: TopicKey, commit: &Commit) -> Result<Committed> {
         self.write_commit(topic, commit).await
+    }
+
+    async fn announce(&self, topic: TopicKey, announcement: &Announcement) -> Result<Announced> {
+        self.append_announcement(topic, announcement).await
     }
 
     async fn content(

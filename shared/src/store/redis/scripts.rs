@@ -30,6 +30,7 @@ macro_rules! scripts {
 
 scripts! {
     commit: "prelude" "content_prelude";
+    announce: "prelude";
     content: "prelude" "content_prelude";
     subscribe_websocket: "prelude";
     renew_websocket: "prelude";

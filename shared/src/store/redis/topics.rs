@@ -13,7 +13,10 @@ use super::{
 use crate::{
     protocol::TopicKey,
     session::{ContentRefusal, ContentWrite},
-    store::{Commit, Committed, History, LogPage, Once, PAGE_BYTES, Position, Result, Revision, Snapshot},
+    store::{
+        Announced, Announcement, Commit, Committed, History, LogPage, Once, PAGE_BYTES, Position, Result,
+        Revision, Snapshot,
+    },
 };
 
 impl RedisStore {
@@ -79,10 +82,32 @@ impl RedisStore {
             "duplicate" => {
                 // The first time it may not have been confirmed.
                 self.confirm(commit, keys.partition(), reply.parsed()?).await?;
-                Ok(Committed::Duplicate)
+                Ok(Committed::Duplicate { head: reply.parsed()? })
             }
             "exists" => Ok(Committed::Refused(ContentRefusal::Exists)),
             "full" => Ok(Committed::Refused(ContentRefusal::Full)),
+            other => Err(corrupt(format!("an unknown answer: {other}"))),
+        }
+    }
+
+    pub(super) async fn append_announcement(
+        &self,
+        topic: TopicKey,
+        announcement: &Announcement,
+    ) -> Result<Announced> {
+        let keys = self.topic(topic);
+        let mut script = self.on_topic(&self.scripts.announce, &keys);
+        script.key(keys.webhooks()).key(keys.due()).key(keys.due_bell());
+        script.key(keys.announced(&announcement.cause));
+        script.arg(topic.to_string()).arg(keys.partition());
+        script.arg(announcement.revision.to_string()).arg(announcement.up_to.to_string());
+        for entry in &announcement.entries {
+            script.arg(entry.to_json());
+        }
+        match self.invoke::<String>("announce", keys.slot(), &script).await?.as_str() {
+            "done" => Ok(Announced::Now),
+            "before" => Ok(Announced::Before),
+            "conflict" => Ok(Announced::Conflict),
             other => Err(corrupt(format!("an unknown answer: {other}"))),
         }
     }

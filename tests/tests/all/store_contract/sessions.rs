@@ -3,11 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use harness::wait::{PATIENCE, eventually};
-use shared::store::{Commit, Committed, Gap, Once, Position, Retention, Revision, Snapshot, Store};
+use shared::store::{
+    Announced, Announcement, Commit, Committed, Gap, Once, Position, Retention, Revision, Snapshot, Store,
+};
 use tokio::task::JoinSet;
 
 use crate::stores::{
-    Kind, LONG, RETENTION, assert_chained, commit, log, open, open_alone, publish, revision, say, topic,
+    Kind, LONG, RETENTION, assert_chained, commit, event, is_due, log, open, open_alone, publish, revision,
+    say, topic, verify, webhook,
 };
 
 pub async fn a_topic_never_seen_has_revision_0_and_no_fields(kind: Kind) {
@@ -84,7 +87,10 @@ pub async fn the_same_commit_happens_once_whatever_its_revision(kind: Kind) {
         assert!(matches!(store.commit(topic.key(), &event).await.unwrap(), Committed::At { .. }));
         for revision in [session.revision, revision(&*store, topic.key(), 0).await] {
             let again = Commit { revision: Some(revision), ..event.clone() };
-            assert!(matches!(store.other.commit(topic.key(), &again).await.unwrap(), Committed::Duplicate));
+            assert!(matches!(
+                store.other.commit(topic.key(), &again).await.unwrap(),
+                Committed::Duplicate { .. }
+            ));
         }
         assert!(store.session(topic.key(), Some(&once)).await.unwrap().1);
     }
@@ -107,6 +113,31 @@ pub async fn a_request_is_recognised_for_the_time_of_resends_and_a_cause_longer(
     let again = Commit { once: request, ..commit(revision(&*store, topic, 0).await, "e") };
     assert!(matches!(store.commit(topic, &again).await.unwrap(), Committed::At { .. }), "FC-REQ-05");
     assert!(store.session(topic, Some(&cause)).await.unwrap().1);
+}
+
+pub async fn an_announcement_is_made_once_for_as_far_as_it_goes(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let topic = topic("t");
+    let hook = verify(&*store, &webhook(&topic, "a")).await;
+    let first = publish(&*store, &topic, "first").await;
+    let second = publish(&*store, &topic, "second").await;
+    let present = revision(&*store, topic.key(), 0).await;
+    let announce = async |cause: &str, up_to: Position, revision: Revision, ids: [&str; 2]| {
+        let (cause, entries) = (cause.into(), ids.map(event).into());
+        let announcement = Announcement { cause, up_to, revision, entries };
+        store.other.announce(topic.key(), &announcement).await.unwrap()
+    };
+    assert_eq!(announce("c", first, Revision::NONE, ["x", "y"]).await, Announced::Conflict);
+    assert_eq!(announce("c", first, present, ["a", "b"]).await, Announced::Now);
+    assert_eq!(announce("c", first, present, ["x", "y"]).await, Announced::Before);
+    assert_eq!(announce("c", second, present, ["c", "d"]).await, Announced::Now, "it goes further");
+    assert_eq!(announce("c", first, Revision::NONE, ["x", "y"]).await, Announced::Before);
+    assert_eq!(announce("other", first, present, ["e", "f"]).await, Announced::Now, "another cause");
+    assert_eq!(revision(&*store, topic.key(), 0).await, present, "it is no change of the session");
+    let entries = log(&*store, topic.key()).await;
+    assert_eq!(say(&entries), ["first", "second", "a", "b", "c", "d", "e", "f"]);
+    assert_chained(&entries);
+    assert!(is_due(&*store, hook).await);
 }
 
 pub async fn topics_share_nothing(kind: Kind) {
@@ -167,7 +198,7 @@ pub async fn of_eight_writers_on_one_revision_one_wins(kind: Kind) {
             match outcome {
                 Committed::At { revision, .. } => assert_eq!(revision.number, round + 1),
                 Committed::Conflict(session) => assert_eq!(session.revision.number, round + 1),
-                Committed::Duplicate | Committed::Refused(_) => panic!("each commit is its own"),
+                Committed::Duplicate { .. } | Committed::Refused(_) => panic!("each commit is its own"),
             }
         }
     }

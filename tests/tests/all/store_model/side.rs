@@ -165,7 +165,7 @@ impl Side {
                         format!("{} {}", self.place(topic, position), revision.number)
                     }
                     Committed::Conflict(snapshot) => self.tell_session(topic, &snapshot),
-                    Committed::Duplicate => "duplicate".into(),
+                    Committed::Duplicate { .. } => "duplicate".into(),
                     Committed::Refused(refusal) => format!("{refusal:?}"),
                 }
             }

@@ -7,8 +7,8 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use redis::{
-    Client, ErrorKind, FromRedisValue, Pipeline, PushInfo, PushKind, RedisError, RedisResult,
-    ServerErrorKind, Value, aio::MultiplexedConnection,
+    Client, ErrorKind, FromRedisValue, Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value,
+    aio::MultiplexedConnection,
 };
 use tokio::{
     sync::{
@@ -26,7 +26,7 @@ use super::{
     super::{
         keys,
         reply::log_entry,
-        topology::{Primaries, within},
+        topology::{Primaries, is_elsewhere, within},
     },
     Request, lock,
     ringer::Ringer,
@@ -329,19 +329,6 @@ impl<'a> Serving<'a> {
         };
         let _ = listeners.send(rung);
     }
-}
-
-/// Does the error say that another server has the slot, or that none has it just now?
-fn is_elsewhere(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Server(
-            ServerErrorKind::Moved
-                | ServerErrorKind::Ask
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-        )
-    )
 }
 
 fn failed(why: &'static str) -> RedisError {

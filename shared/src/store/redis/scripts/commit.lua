@@ -7,11 +7,11 @@
 --      'new' with field and value, 'remove' or 'remove named' with field, 'clear' with the
 --      beginning of fields
 -- Returns {'committed', position, revision}, {'conflict', session fields}, {'duplicate',
--- history}, {'exists'} or {'full'}.
+-- history, head}, {'exists'} or {'full'}.
 
 local topic = the_topic()
 if redis.call('EXISTS', KEYS[9]) == 1 then
-  return {'duplicate', history_of(topic)}
+  return {'duplicate', history_of(topic), head_of(topic.session)}
 end
 local revision = revision_of(topic.session)
 if ARGV[6] ~= '' and revision ~= ARGV[6] then
@@ -40,15 +40,5 @@ end
 local now = now_ms()
 local position = append(topic, now, revision, ARGV[8])
 redis.call('SET', KEYS[9], '', 'PX', ARGV[7])
-
--- Whoever is claimed or waits for its retry stays where it is: its worker sees the new head.
-local has_become_due = false
-for _, id in ipairs(redis.call('ZRANGE', KEYS[6], 0, -1)) do
-  if redis.call('ZADD', KEYS[7], 'NX', integer(now), id .. ' ' .. ARGV[4]) == 1 then
-    has_become_due = true
-  end
-end
-if has_become_due then
-  redis.call('SPUBLISH', KEYS[8], ARGV[5])
-end
+make_due({webhooks = KEYS[6], due = KEYS[7], bell = KEYS[8]}, now, ARGV[4], ARGV[5])
 return {'committed', position, revision}

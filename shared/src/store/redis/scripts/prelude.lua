@@ -89,6 +89,21 @@ local function append(topic, now, revision, entry)
   return head
 end
 
+-- Makes the webhooks of a topic due that are idle. Whoever is claimed or waits for its retry stays
+-- where it is: its worker sees the new head.
+--   keys: {webhooks, due, bell}
+local function make_due(keys, now, topic, partition)
+  local has_become_due = false
+  for _, id in ipairs(redis.call('ZRANGE', keys.webhooks, 0, -1)) do
+    if redis.call('ZADD', keys.due, 'NX', integer(now), id .. ' ' .. topic) == 1 then
+      has_become_due = true
+    end
+  end
+  if has_become_due then
+    redis.call('SPUBLISH', keys.bell, partition)
+  end
+end
+
 -- The entries after a position: at most so many, and no more when they have so many bytes.
 -- Returns them as of XRANGE, and 1 if there may be more, else 0.
 local function entries_after(log, position, most_entries, most_bytes)
@@ -139,8 +154,9 @@ local function gap_after(session, log, position, entries)
   if position == (entries[1] and entries[1][2][2] or head) then
     return ''
   end
+  -- Of what the log has thrown away nothing came after the predecessor of its oldest entry.
   local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
-  return is_later(oldest and oldest[1] or head, position) and 'trimmed' or 'lost'
+  return is_later(position, oldest and oldest[2][2] or head) and 'lost' or 'trimmed'
 end
 
 -- What remains of a subscription's lease in milliseconds; 0 when it is over or was never given.

@@ -11,7 +11,7 @@ mod sentinel;
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use redis::{RedisError, RedisResult};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::{
     sync::{Notify, watch},
     time::{MissedTickBehavior, interval, timeout},
@@ -223,6 +223,19 @@ where
 /// Asks with a time-out.
 pub async fn within<T>(time: Duration, asked: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
     timeout(time, asked).await.unwrap_or_else(|_| Err(timed_out()))
+}
+
+/// Does the error say that another server has the slot, or that none has it just now?
+pub fn is_elsewhere(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(
+            ServerErrorKind::Moved
+                | ServerErrorKind::Ask
+                | ServerErrorKind::TryAgain
+                | ServerErrorKind::ClusterDown
+        )
+    )
 }
 
 /// No answer came.
