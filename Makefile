@@ -19,7 +19,8 @@ help:
 	@echo "make test     all tests, against real processes"
 	@echo "make lint     formatting and clippy, as CI has them"
 	@echo "make docs     writes the pages that are made of the code"
-	@echo "make faults   breaks one thing after the other under load, for MINUTES=30 in each shape of Redis"
+	@echo "make faults   breaks one thing after the other under load, for MINUTES=30 in each shape of Redis, and runs"
+	@echo "              the long checks of the delivery model"
 	@echo "make load     builds the load tool: target/release/fhircast-load --help"
 
 run:
@@ -48,6 +49,7 @@ load:
 
 faults:
 	@deploy/local/ensure-packages $(FAULT_PACKAGES)
+	cargo test --locked --release -p fhircast-tests --features thorough --test all delivery_model
 	cargo build --locked --release --workspace --bins
 	@set -e; for shape in single sentinel cluster; do \
 		target/release/fhircast-faults --shape $$shape --durability $(DURABILITY) --minutes $(MINUTES); \
