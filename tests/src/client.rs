@@ -55,22 +55,27 @@ impl Answer {
 impl App {
     /// An app that uses the hub at `hub_url`.
     pub fn new(hub_url: &str) -> Result<App> {
+        App::within(hub_url, REQUEST_TIMEOUT)
+    }
+
+    /// An app that waits for an answer for so long and no longer.
+    pub fn within(hub_url: &str, timeout: Duration) -> Result<App> {
         // To read the system's authorities takes 40 ms: once is enough.
         static SYSTEM: LazyLock<Result<TlsConnector, String>> =
             LazyLock::new(|| TlsConnector::new().map_err(|error| error.to_string()));
         let tls = SYSTEM.clone().map_err(|error| anyhow!("TLS cannot be set up: {error}"))?;
-        App::with(hub_url, tls)
+        App::with(hub_url, tls, timeout)
     }
 
     /// An app that trusts the certificate authority in this PEM file.
     pub fn trusting(hub_url: &str, ca: &Path) -> Result<App> {
         let ca = native_tls::Certificate::from_pem(&std::fs::read(ca)?)?;
-        App::with(hub_url, TlsConnector::builder().add_root_certificate(ca).build()?)
+        App::with(hub_url, TlsConnector::builder().add_root_certificate(ca).build()?, REQUEST_TIMEOUT)
     }
 
-    fn with(hub_url: &str, tls: TlsConnector) -> Result<App> {
+    fn with(hub_url: &str, tls: TlsConnector, timeout: Duration) -> Result<App> {
         let builder = reqwest::Client::builder().use_preconfigured_tls(tls);
-        let builder = builder.no_proxy().timeout(REQUEST_TIMEOUT).pool_idle_timeout(IDLE_TIMEOUT);
+        let builder = builder.no_proxy().timeout(timeout).pool_idle_timeout(IDLE_TIMEOUT);
         let http = builder.build()?;
         Ok(App { http, hub_url: hub_url.trim_end_matches('/').to_owned() })
     }

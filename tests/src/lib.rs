@@ -6,10 +6,12 @@
 
 pub mod callback_server;
 pub mod certs;
+pub mod chance;
 pub mod client;
 pub mod conformance;
 pub mod distorting_proxy;
 pub mod examples;
+pub mod fault_lab;
 pub mod history;
 mod orphans;
 pub mod process;
@@ -19,5 +21,6 @@ pub mod redis_server;
 pub mod redis_shape;
 pub mod socket;
 pub mod system;
+pub mod tcp_proxy;
 pub mod wait;
 pub mod wrong_hub;

@@ -1,6 +1,7 @@
 //! Redis Cluster: masters that share the slots, each with its replicas.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -8,6 +9,7 @@ use redis::aio::MultiplexedConnection;
 
 use crate::process::Signal;
 use crate::redis_server::{Durability, RedisServer, ServerOptions, field_of};
+use crate::tcp_proxy::TcpProxy;
 use crate::wait;
 
 const SLOTS: u16 = 16_384;
@@ -27,15 +29,15 @@ pub struct ClusterOptions {
     pub replicas: usize,
     /// After how long without an answer a node is taken for dead.
     pub node_timeout: Duration,
-    /// The ports at which the servers are to be reached, in their order, the masters first: those of proxies. A server
-    /// that has none here is reached at its own. The nodes talk to each other without them.
-    pub announced_ports: Vec<u16>,
+    /// Proxies by which the servers are to be reached, in their order, the masters first. A server that has none here is
+    /// reached without. The nodes talk to each other about the cluster without them.
+    pub proxies: Vec<Arc<TcpProxy>>,
 }
 
 impl From<Durability> for ClusterOptions {
     fn from(durability: Durability) -> Self {
         let node_timeout = Duration::from_millis(1500);
-        Self { durability, masters: 3, replicas: 1, node_timeout, announced_ports: Vec::new() }
+        Self { durability, masters: 3, replicas: 1, node_timeout, proxies: Vec::new() }
     }
 }
 
@@ -63,7 +65,7 @@ impl ClusterRedis {
         let mut ids = Vec::new();
         for number in 0..options.masters * (1 + options.replicas) {
             let mut server = ServerOptions::from(options.durability);
-            server.announced_port = options.announced_ports.get(number).copied();
+            server.proxy = options.proxies.get(number).cloned();
             server.node_timeout = Some(options.node_timeout);
             let server = RedisServer::start(server).await?;
             ids.push(server.ask(&["CLUSTER", "MYID"]).await?);

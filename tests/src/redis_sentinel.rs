@@ -3,6 +3,7 @@
 //! The Sentinels are told of each other and of the replicas from the start, so nobody waits for them to find out.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -15,6 +16,7 @@ use crate::process::{Process, Signal};
 use crate::redis_server::{
     Durability, RedisServer, START_TIMEOUT, ServerOptions, free_ports, with_free_ports,
 };
+use crate::tcp_proxy::TcpProxy;
 use crate::wait;
 
 /// The name under which the Sentinels know the primary.
@@ -36,9 +38,9 @@ pub struct SentinelOptions {
     pub down_after: Duration,
     /// After how long a failover that does not get on is given up.
     pub failover_timeout: Duration,
-    /// The ports at which the servers are to be reached, in their order, the first primary first: those of proxies.
-    /// A server that has none here is reached at its own.
-    pub announced_ports: Vec<u16>,
+    /// Proxies by which the servers are to be reached, in their order, the first primary first. A server that has none
+    /// here is reached without.
+    pub proxies: Vec<Arc<TcpProxy>>,
 }
 
 impl From<Durability> for SentinelOptions {
@@ -48,7 +50,7 @@ impl From<Durability> for SentinelOptions {
             replicas: 1,
             down_after: Duration::from_secs(1),
             failover_timeout: Duration::from_secs(3),
-            announced_ports: Vec::new(),
+            proxies: Vec::new(),
         }
     }
 }
@@ -75,7 +77,7 @@ impl SentinelRedis {
         let mut servers = Vec::new();
         for number in 0..=options.replicas {
             let mut server = ServerOptions::from(options.durability);
-            server.announced_port = options.announced_ports.get(number).copied();
+            server.proxy = options.proxies.get(number).cloned();
             servers.push(RedisServer::start(server).await?);
         }
         let primary = servers[0].public_port().to_string();

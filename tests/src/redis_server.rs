@@ -1,16 +1,18 @@
 //! A real `redis-server` of the test's own: loopback, a port that the system chose, a directory that goes with it.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use redis::aio::MultiplexedConnection;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::certs::Certificates;
 use crate::orphans::Directory;
 use crate::process::{Process, Signal};
+use crate::tcp_proxy::TcpProxy;
 use crate::wait;
 
 /// How often another port is tried, when somebody took the chosen one before Redis could.
@@ -31,8 +33,8 @@ pub enum Durability {
 pub struct ServerOptions {
     /// Whether it keeps an append-only file.
     pub durability: Durability,
-    /// The port at which it tells others to reach it, when that is not its own: that of a proxy before it.
-    pub announced_port: Option<u16>,
+    /// The proxy by which it tells others to reach it, and which is led to it.
+    pub proxy: Option<Arc<TcpProxy>>,
     /// It takes TLS as well, on a port of its own, with these and from clients that have a certificate.
     pub certificates: Option<Arc<Certificates>>,
     /// It is a node of a cluster, with this `cluster-node-timeout`.
@@ -43,13 +45,7 @@ pub struct ServerOptions {
 
 impl From<Durability> for ServerOptions {
     fn from(durability: Durability) -> Self {
-        Self {
-            durability,
-            announced_port: None,
-            certificates: None,
-            node_timeout: None,
-            arguments: Vec::new(),
-        }
+        Self { durability, proxy: None, certificates: None, node_timeout: None, arguments: Vec::new() }
     }
 }
 
@@ -82,7 +78,12 @@ impl RedisServer {
         if self.process.is_some() {
             bail!("redis-server runs already");
         }
-        let mut command = Command::new("redis-server");
+        if let Some(proxy) = &self.options.proxy {
+            proxy.lead_to((Ipv4Addr::LOCALHOST, self.port).into());
+        }
+        // Or the signal would end it when its disk is full: [`RedisServer::fill_disk`].
+        let mut command = Command::new("env");
+        command.args(["--ignore-signal=XFSZ", "redis-server"]);
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
         command.args(["--appendonly", if self.options.durability == Durability::Aof { "yes" } else { "no" }]);
         command.args(["--appendfsync", "everysec", "--maxmemory-policy", "noeviction"]);
@@ -145,6 +146,25 @@ impl RedisServer {
         self.process.as_mut().ok_or_else(|| anyhow!("redis-server does not run"))?.signal(signal)
     }
 
+    /// From now on it can write no byte to its files, as when the disk is full, until [`RedisServer::free_disk`].
+    pub fn fill_disk(&self) -> Result<()> {
+        self.limit_files(Some(0))
+    }
+
+    /// Its files may grow again.
+    pub fn free_disk(&self) -> Result<()> {
+        self.limit_files(None)
+    }
+
+    /// Only the soft limit moves: nobody needs a privilege to raise it again.
+    fn limit_files(&self, current: Option<u64>) -> Result<()> {
+        let pid = i32::try_from(self.pid().context("redis-server does not run")?)?;
+        let limit = Rlimit { current, maximum: None };
+        prlimit(Pid::from_raw(pid), Resource::Fsize, limit)
+            .context("cannot limit the files of redis-server")?;
+        Ok(())
+    }
+
     /// Where it listens, as the setting `redis.url` wants it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
@@ -157,7 +177,7 @@ impl RedisServer {
 
     /// The port at which others are told to reach it.
     pub fn public_port(&self) -> u16 {
-        self.options.announced_port.unwrap_or(self.port)
+        self.options.proxy.as_ref().map_or(self.port, |proxy| proxy.address().port())
     }
 
     /// The port on which it takes TLS.
@@ -266,6 +286,24 @@ mod tests {
         };
         let error = server.start_again().await.unwrap_err().to_string();
         assert!(error.contains("Address already in use"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_writes_until_there_is_room_again() {
+        let server = RedisServer::start(Durability::Aof).await.unwrap();
+        server.ask::<()>(&["SET", "key", "before"]).await.unwrap();
+        server.fill_disk().unwrap();
+        let refused = wait::eventually(wait::PATIENCE, "a refusal", || async {
+            server.ask::<()>(&["SET", "key", "meanwhile"]).await.err()
+        });
+        let refused = format!("{:?}", refused.await.unwrap());
+        assert!(refused.contains("MISCONF"), "{refused}");
+        server.free_disk().unwrap();
+        wait::eventually(wait::PATIENCE, "a write", || async {
+            server.ask::<()>(&["SET", "key", "after"]).await.ok()
+        })
+        .await
+        .unwrap();
     }
 
     #[tokio::test]

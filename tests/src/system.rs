@@ -44,11 +44,15 @@ fn with(base: &[(String, String)], over: &[(&str, &str)]) -> Vec<(String, String
     settings
 }
 
+/// Further environment variables of a program, which are no settings.
+pub type Environment = Vec<(String, String)>;
+
 /// One of the two programs, ready for work.
 struct Program {
     process: Process,
     name: &'static str,
     settings: Vec<(String, String)>,
+    environment: Environment,
     arguments: Vec<&'static str>,
     ready: LogLine,
     admin: String,
@@ -60,6 +64,7 @@ impl Program {
         ready_message: &str,
         arguments: &[&'static str],
         settings: Vec<(String, String)>,
+        environment: Environment,
     ) -> Result<Program> {
         let mut command = Command::new(program(name)?);
         command.args(arguments);
@@ -69,13 +74,15 @@ impl Program {
             }
         }
         command.envs(settings.iter().map(|(setting, value)| (variable(setting), value)));
+        command.envs(environment.iter().map(|(variable, value)| (variable, value)));
         let process = Process::start(name, command)?;
         let ready = process.wait_for_message(START_TIMEOUT, ready_message).await?;
         let admin = ready
             .field("admin")
             .ok_or_else(|| anyhow!("{name} logged {ready_message:?} without the field admin"))?
             .to_owned();
-        Ok(Program { process, name, settings, arguments: arguments.to_vec(), ready, admin })
+        let arguments = arguments.to_vec();
+        Ok(Program { process, name, settings, environment, arguments, ready, admin })
     }
 
     async fn metrics(&self) -> Result<Metrics> {
@@ -105,16 +112,25 @@ pub struct Hub {
 impl Hub {
     /// Starts a hub with these settings over the harness's own, and waits until it listens.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Hub> {
-        Hub::from(&[], with(&loopback_settings(), settings)).await
+        Hub::start_in(settings, Environment::new()).await
+    }
+
+    /// The same with further environment variables.
+    pub async fn start_in(settings: &[(&str, &str)], environment: Environment) -> Result<Hub> {
+        Hub::from(&[], with(&loopback_settings(), settings), environment).await
     }
 
     /// Starts `fhircast-hub --embedded`: memory store, a worker in the process.
     pub async fn start_embedded(settings: &[(&str, &str)]) -> Result<Hub> {
-        Hub::from(&["--embedded"], with(&loopback_settings(), settings)).await
+        Hub::from(&["--embedded"], with(&loopback_settings(), settings), Environment::new()).await
     }
 
-    async fn from(arguments: &[&'static str], settings: Vec<(String, String)>) -> Result<Hub> {
-        let program = Program::start("fhircast-hub", "listening", arguments, settings).await?;
+    async fn from(
+        arguments: &[&'static str],
+        settings: Vec<(String, String)>,
+        environment: Environment,
+    ) -> Result<Hub> {
+        let program = Program::start("fhircast-hub", "listening", arguments, settings, environment).await?;
         let url = program
             .ready
             .field("url")
@@ -133,7 +149,8 @@ impl Hub {
             url.port_or_known_default().context("hub.url has no port")?
         );
         let settings = with(&self.program.settings, &[("listen", &listen)]);
-        *self = Hub::from(&self.program.arguments.clone(), settings).await?;
+        let (arguments, environment) = (self.program.arguments.clone(), self.program.environment.clone());
+        *self = Hub::from(&arguments, settings, environment).await?;
         Ok(())
     }
 
@@ -189,8 +206,24 @@ pub struct Worker {
 impl Worker {
     /// Starts a worker with these settings over the harness's own, and waits until it works.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Worker> {
-        let settings = with(&loopback_settings(), settings);
-        Ok(Worker { program: Program::start("fhircast-worker", "working", &[], settings).await? })
+        Worker::start_in(settings, Environment::new()).await
+    }
+
+    /// The same with further environment variables.
+    pub async fn start_in(settings: &[(&str, &str)], environment: Environment) -> Result<Worker> {
+        Worker::from(with(&loopback_settings(), settings), environment).await
+    }
+
+    async fn from(settings: Vec<(String, String)>, environment: Environment) -> Result<Worker> {
+        let program = Program::start("fhircast-worker", "working", &[], settings, environment).await?;
+        Ok(Worker { program })
+    }
+
+    /// Ends this process if it still runs, and starts another with the same settings.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.program.process.kill()?;
+        *self = Worker::from(self.program.settings.clone(), self.program.environment.clone()).await?;
+        Ok(())
     }
 
     /// Where health and metrics are served.

@@ -16,6 +16,7 @@ mod drain;
 mod durability;
 mod events;
 mod examples;
+mod fault_lab;
 mod faults;
 mod health;
 mod heartbeats;

@@ -1,4 +1,4 @@
-//! The checker of histories: was what was answered 202 delivered, once, in one order?
+//! Was what was answered 202 delivered, once, in one order?
 //!
 //! One [`History`] is about one topic. It is told what was accepted and what each subscriber saw, and [`History::check`]
 //! says what was lost, what came twice without a reason, and what can't be put into one total order with the rest
@@ -9,9 +9,11 @@
 //! that agrees with every subscriber and every sequential publisher. When none exists, the findings name those that
 //! disagree with the nearest one, which follows whoever was told of first.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
+
+use super::order::total_order;
 
 /// What names an event.
 pub trait Id: Clone + Eq + Hash + Debug {}
@@ -22,7 +24,8 @@ impl<T: Clone + Eq + Hash + Debug> Id for T {}
 pub enum Repeats {
     /// A socket: at the start of a new connection, which goes on from a cursor at or before the last event seen.
     OnResume,
-    /// A callback: at once after itself, as a retry of what was in flight.
+    /// A callback: at once after itself, as a retry of what was in flight. Its cursor is kept with the log, so it has one
+    /// connection, unless the log's keeper went back to an older state: from there on it is another one.
     OnRetry,
 }
 
@@ -39,6 +42,8 @@ struct Subscriber<I> {
     name: String,
     repeats: Repeats,
     connections: Vec<Vec<I>>,
+    /// What it must have seen; `None`: all that was accepted.
+    owed: Option<Vec<I>>,
 }
 
 /// An event and the subscriber whom a finding is about.
@@ -143,7 +148,20 @@ impl<I: Id> History<I> {
 
     /// What a subscriber saw, a sequence for each of its connections (a callback has one).
     pub fn seen(&mut self, subscriber: &str, repeats: Repeats, connections: Vec<Vec<I>>) {
-        self.subscribers.push(Subscriber { name: subscriber.to_owned(), repeats, connections });
+        let name = subscriber.to_owned();
+        self.subscribers.push(Subscriber { name, repeats, connections, owed: None });
+    }
+
+    /// What a subscriber saw that asked for some of the events only, or for a part of the time: it must have seen `owed`.
+    pub fn seen_of(
+        &mut self,
+        owed: impl IntoIterator<Item = I>,
+        subscriber: &str,
+        repeats: Repeats,
+        connections: Vec<Vec<I>>,
+    ) {
+        let (name, owed) = (subscriber.to_owned(), Some(owed.into_iter().collect()));
+        self.subscribers.push(Subscriber { name, repeats, connections, owed });
     }
 
     /// Judges.
@@ -155,7 +173,8 @@ impl<I: Id> History<I> {
             let sequence = subscriber.once_each(&mut findings);
             let seen: HashSet<&I> = sequence.iter().collect();
             let finding = |id: &I| Finding { who: subscriber.name.clone(), id: id.clone() };
-            findings.lost.extend(self.accepted.iter().filter(|id| !seen.contains(id)).map(finding));
+            let owed = subscriber.owed.as_ref().unwrap_or(&self.accepted);
+            findings.lost.extend(owed.iter().filter(|id| !seen.contains(id)).map(finding));
             let known = |id: &&I| accepted.contains(id) || self.uncertain.contains(*id);
             findings.unknown.extend(sequence.iter().filter(|id| !known(id)).map(finding));
             chains.push((subscriber.name.clone(), sequence));
@@ -197,14 +216,13 @@ impl<I: Id> Subscriber<I> {
                     resume_at = None;
                     continue;
                 };
-                let reasoned = match self.repeats {
-                    Repeats::OnRetry => index > 0 && connection[index - 1] == *id,
-                    Repeats::OnResume if index == 0 => number > 0,
-                    Repeats::OnResume => resume_at == Some(before),
-                };
-                if reasoned {
+                let is_retry = self.repeats == Repeats::OnRetry && index > 0 && connection[index - 1] == *id;
+                let is_resume = if index == 0 { number > 0 } else { resume_at == Some(before) };
+                if is_retry {
                     findings.repeated += 1;
-                    resume_at = (self.repeats == Repeats::OnResume).then_some(before + 1);
+                } else if is_resume {
+                    findings.repeated += 1;
+                    resume_at = Some(before + 1);
                 } else {
                     findings.duplicated.push(Finding { who: self.name.clone(), id: id.clone() });
                 }
@@ -212,50 +230,6 @@ impl<I: Id> Subscriber<I> {
         }
         sequence
     }
-}
-
-/// A place for each id such that every chain is ascending, if there is one; otherwise contradictions are
-/// resolved in favour of the earlier chain.
-fn total_order<I: Id>(chains: &[(String, Vec<I>)]) -> HashMap<I, usize> {
-    // Numbers in order of first appearance, so that smaller means "told of first".
-    let mut numbers: HashMap<&I, usize> = HashMap::new();
-    let mut ids: Vec<&I> = Vec::new();
-    let mut followers: Vec<Vec<usize>> = Vec::new();
-    let mut waits_for: Vec<usize> = Vec::new();
-    let mut edges: HashSet<(usize, usize)> = HashSet::new();
-    for (_, chain) in chains {
-        let mut previous = None;
-        for id in chain {
-            let number = *numbers.entry(id).or_insert_with(|| {
-                ids.push(id);
-                followers.push(Vec::new());
-                waits_for.push(0);
-                ids.len() - 1
-            });
-            if let Some(previous) = previous.replace(number)
-                && edges.insert((previous, number))
-            {
-                followers[previous].push(number);
-                waits_for[number] += 1;
-            }
-        }
-    }
-
-    let mut ready: BTreeSet<usize> = (0..ids.len()).filter(|number| waits_for[*number] == 0).collect();
-    let mut remaining: BTreeSet<usize> = (0..ids.len()).collect();
-    let mut position = HashMap::with_capacity(ids.len());
-    // In a circle nobody is ready: the one told of first goes ahead.
-    while let Some(number) = ready.pop_first().or_else(|| remaining.first().copied()) {
-        remaining.remove(&number);
-        position.insert(ids[number].clone(), position.len());
-        for follower in std::mem::take(&mut followers[number]) {
-            waits_for[follower] -= 1;
-            if waits_for[follower] == 0 && remaining.contains(&follower) {
-                ready.insert(follower);
-            }
-        }
-    }
-    position
 }
 
 #[cfg(test)]
@@ -303,6 +277,13 @@ mod tests {
     }
 
     #[test]
+    fn who_asked_for_some_of_the_events_is_owed_those() {
+        let mut history = history("abcd");
+        history.seen_of("bd".chars(), "some", Repeats::OnResume, vec![vec!['b']]);
+        assert_eq!(ids(&history.check().lost), "d");
+    }
+
+    #[test]
     fn what_the_subscriber_saw_only_after_it_came_back_is_not_lost() {
         let mut history = history("abc");
         saw(&mut history, "one", &["a", "", "bc"]);
@@ -347,6 +328,20 @@ mod tests {
         assert!(findings.is_clean(), "{findings}");
         assert_eq!(findings.repeated, 2);
         called(&mut history, "rewound", "abcb");
+        assert_eq!(ids(&history.check().duplicated), "b");
+    }
+
+    #[test]
+    fn a_callback_whose_cursor_went_back_repeats_from_there_and_leaves_nothing_out() {
+        let mut history = history("abcd");
+        let rewound = |name: &str, history: &mut History<char>, parts: [&str; 2]| {
+            history.seen(name, Repeats::OnRetry, parts.map(|part| part.chars().collect()).to_vec());
+        };
+        rewound("resumed", &mut history, ["abbc", "bbcd"]);
+        assert!(history.check().is_clean(), "{}", history.check());
+        rewound("disordered", &mut history, ["abc", "bd"]);
+        assert_eq!(ids(&history.check().out_of_order), "d");
+        rewound("repeating", &mut history, ["abc", "bcdb"]);
         assert_eq!(ids(&history.check().duplicated), "b");
     }
 

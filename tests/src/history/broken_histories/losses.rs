@@ -1,0 +1,84 @@
+//! Losses that were announced, and what an announcement explains.
+
+use super::story::*;
+
+#[test]
+fn a_loss_is_announced_only_to_who_was_told_of_it() {
+    let gone = || Run::sound().without("all", "r3").without("reports", "r3");
+    let verdict = gone().with("all", "r4", &lost("l1")).shows(&[(Lost, "reports", "r3")]);
+    assert_eq!(verdict.announced, 1);
+    let verdict = gone().with("all", "r4", &lost("l1")).with("reports", "r4", &lost("l2")).shows(&[]);
+    assert_eq!(verdict.announced, 2);
+}
+
+#[test]
+fn an_announcement_excuses_nothing_that_was_sent_after_it_or_long_before_the_fault() {
+    let early = Run::sound().with("all", "e1", &lost("l1")).without("all", "r3");
+    early.shows(&[(Lost, "all", "r3")]);
+    let mut late = Run::sound().with("all", "r4", &lost("l1")).without("all", "r3");
+    late.lines("lab")[0].at = time("r3") + 3 * SECOND;
+    late.shows(&[(Lost, "all", "r3")]);
+}
+
+#[test]
+fn who_has_lost_its_connection_has_announced_nothing() {
+    let gone = sync_error("s1", "Acme", "", "Acme has lost its connection and did not come back");
+    Run::sound().with_everywhere("r4", &gone).without("all", "r3").shows(&[(Lost, "all", "r3")]);
+}
+
+#[test]
+fn a_callbacks_cursor_may_go_back_with_redis_and_only_then() {
+    let with_redis = |mut run: Run| {
+        run.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+        run
+    };
+    let again = |id: &str| Run::sound().with("called", "e2", &notification(id));
+    let rewound = || again("r2").with("called", "r2", &notification("e2"));
+    rewound().shows(&[(Duplicated, "called", "r2"), (Duplicated, "called", "e2")]);
+    let verdict = with_redis(rewound()).shows(&[]);
+    assert_eq!(verdict.repeated, 4);
+    with_redis(again("r2")).shows(&[(Disordered, "called", "r3")]);
+    let twice = rewound().with("called", "r4", &notification("r3"));
+    with_redis(twice).shows(&[(Duplicated, "called", "r3")]);
+    let socket = Run::sound().with("reports", "r4", &notification("r3"));
+    with_redis(socket).shows(&[(Duplicated, "reports", "r3")]);
+}
+
+#[test]
+fn what_is_open_may_come_again_after_a_loss_was_announced() {
+    let replay = || Run::sound().with("reports", "r3", &notification("r1"));
+    replay().shows(&[(Duplicated, "reports", "r1")]);
+    replay().with("reports", "r2", &lost("l1")).shows(&[]);
+    let opened_after_it = Run::sound().with("called", "e1", &lost("l1"));
+    opened_after_it.with("called", "r2", &notification("r1")).shows(&[]);
+    let much_later = Run::sound().with("reports", "r1", &lost("l1"));
+    let much_later = much_later.with("reports", "r4", &notification("r1"));
+    much_later.shows(&[(Duplicated, "reports", "r1")]);
+    let no_open = Run::sound().with("reports", "r3", &notification("r2")).with("reports", "r2", &lost("l1"));
+    no_open.shows(&[(Duplicated, "reports", "r2")]);
+}
+
+#[test]
+fn who_asks_for_no_sync_errors_is_judged_by_what_the_others_were_told() {
+    let deaf = |mut run: Run| {
+        let lines = [connected(2 * SECOND).to_vec(), frames(0, &["e1", "r1", "last"])].concat();
+        run.0.push(reader("deaf", &format!("*-open,{LAST}"), Channel::Websocket, lines));
+        run
+    };
+    deaf(Run::sound()).shows(&[]);
+    let replayed = || deaf(Run::sound()).with("deaf", "r1", &notification("e1"));
+    replayed().shows(&[(Duplicated, "deaf", "e1")]);
+    replayed().with("all", "r2", &lost("l1")).shows(&[]);
+    deaf(Run::sound()).without("deaf", "r1").shows(&[(Lost, "deaf", "r1")]);
+    deaf(Run::sound()).without("deaf", "r1").with("all", "r2", &lost("l1")).shows(&[]);
+}
+
+#[test]
+fn a_callback_that_went_back_with_redis_may_leave_out_what_it_was_told_is_lost() {
+    let went_back = |mut run: Run| {
+        run.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+        run.with("called", "e2", &notification("r1"))
+    };
+    went_back(Run::sound()).shows(&[(Disordered, "called", "r3")]);
+    went_back(Run::sound()).with("called", "r1", &lost("l1")).shows(&[]);
+}

@@ -1,0 +1,70 @@
+//! One SyncError a cause (FC-NOT-02, FC-NOT-04): its id comes to nobody twice without a resume, which the rule of
+//! repeats finds, and one cause has one id, which is found here. Where nothing is broken there is no cause.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::accounts::Account;
+use super::finding::{Defect, RunFinding};
+use super::topic::Topic;
+use super::verdict::new;
+
+pub(super) fn findings(topic: &Topic, accounts: &[Account]) -> Vec<RunFinding> {
+    let mut found = Vec::new();
+    for account in accounts {
+        let mut ids: BTreeMap<(&str, &str, &str), BTreeSet<&str>> = BTreeMap::new();
+        for sighting in account.life.connections.iter().flatten() {
+            if let Some(sync) = &sighting.sync_error {
+                let cause = (sync.subscriber.as_str(), sync.event.as_str(), sync.kind());
+                ids.entry(cause).or_default().insert(&sighting.id);
+            }
+        }
+        for ((subscriber, event, kind), ids) in ids {
+            if ids.len() > may_be_told(topic, subscriber, event) {
+                let detail = format!("{} SyncErrors that {subscriber:?} {kind:?}: {ids:?}", ids.len());
+                found.push(new(topic, Defect::DoubleSyncError, &account.name(), event, detail));
+            }
+        }
+        found.extend(own_ones_twice(topic, account));
+        if topic.faults.is_empty() {
+            let all = account.life.connections.iter().flatten();
+            let unfounded = all.filter_map(|sighting| Some((&sighting.id, sighting.sync_error.as_ref()?)));
+            found.extend(unfounded.map(|(id, sync)| {
+                let detail = format!("nothing was broken, and yet: {}", sync.diagnostics);
+                new(topic, Defect::Unfounded, &account.name(), id, detail)
+            }));
+        }
+    }
+    found
+}
+
+/// How many SyncErrors of one kind there may be about a subscriber and an event, or about the subscriber as a whole.
+fn may_be_told(topic: &Topic, subscriber: &str, event: &str) -> usize {
+    match topic.published.get(event) {
+        // What was sent again may be twice in the log, and may fail again.
+        Some(published) => published.attempts.len(),
+        None => {
+            // Each absence is one cause: there are no more of them than connections that ended, and the last one.
+            let reader = topic.readers.iter().find(|reader| reader.name == subscriber);
+            let connections = reader.into_iter().flat_map(|reader| &reader.lives);
+            connections.map(|life| life.connections.len()).sum::<usize>().max(1)
+        }
+    }
+}
+
+/// What is about the subscriber itself is left out of the log's order, so its repeats are looked for here.
+fn own_ones_twice(topic: &Topic, account: &Account) -> Vec<RunFinding> {
+    let mut found = Vec::new();
+    let name = &account.reader.name;
+    for connection in &account.life.connections {
+        let mut seen = BTreeSet::new();
+        for sighting in connection {
+            let Some(sync) = &sighting.sync_error else { continue };
+            let is_own = sync.subscriber == *name || sync.announces_loss(name);
+            if is_own && !seen.insert(&sighting.id) {
+                let detail = "the same SyncError twice on one connection".to_owned();
+                found.push(new(topic, Defect::DoubleSyncError, &account.name(), &sighting.id, detail));
+            }
+        }
+    }
+    found
+}
