@@ -138,6 +138,13 @@ fn deliveries(topic: &Topic, accounts: &[Account], faults_from: u64, verdict: &m
     ];
     for (defect, findings, detail) in others {
         for finding in findings {
+            let account = names.get(&finding.who).filter(|_| !topic.rewinds.is_empty());
+            if defect != Defect::Unknown
+                && account.is_some_and(|account| account.is_of_two_workers(&finding.id))
+            {
+                verdict.repeated += 1;
+                continue;
+            }
             verdict.findings.push(new(topic, defect, &finding.who, &finding.id, detail.to_owned()));
         }
     }
