@@ -141,6 +141,15 @@ impl<'a> Account<'a> {
         }
     }
 
+    /// A callback's claims are in Redis as well: while there are two primaries, two workers may serve it from two histories,
+    /// until one of them is told of the loss. Was this event seen so shortly before that?
+    pub fn is_of_two_workers(&self, id: &str) -> bool {
+        let all = self.life.connections.iter().flatten();
+        let last = all.filter(|sighting| sighting.id == id).map(|sighting| sighting.at).max();
+        let is_close = last.is_some_and(|at| self.was_told_between(at, at.saturating_add(TOLD_WITHIN)));
+        self.reader.channel == Channel::Webhook && is_close
+    }
+
     /// Was it told, at this time or later, that events are lost?
     pub fn was_told_after(&self, time: u64) -> bool {
         self.was_told_between(time, u64::MAX)
@@ -151,17 +160,20 @@ impl<'a> Account<'a> {
         self.announced.iter().any(is_between)
     }
 
-    /// An event that was sent more than once, and seen both before and after an announcement, was committed in two
-    /// histories, or is sent anew as what is open: where it belongs can't be told.
+    /// An event that was seen both before and after an announcement was committed in two histories, by a publisher that sent
+    /// it again, or by a hub that did so when its primary was replaced: where it belongs can't be told.
     fn find_those_anywhere(&mut self, topic: &Topic) {
         let mut seen: HashMap<&str, Vec<u64>> = HashMap::new();
         for sighting in self.life.connections.iter().flatten() {
             seen.entry(&sighting.id).or_default().push(sighting.at);
         }
-        let is_resent = |id: &str| topic.published.get(id).is_some_and(|known| known.is_resent());
+        let may_be_twice = |id: &str| {
+            let is_resent = topic.published.get(id).is_some_and(|known| known.is_resent());
+            is_resent || !topic.rewinds.is_empty()
+        };
         for (id, times) in seen {
             let told = times.windows(2).any(|pair| self.was_told_between(pair[0], pair[1]));
-            if told && is_resent(id) {
+            if told && may_be_twice(id) {
                 self.explained += times.len() - 1;
                 self.anywhere.insert(id);
             }

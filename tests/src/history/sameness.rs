@@ -17,11 +17,9 @@ pub(super) fn findings(topic: &Topic, accounts: &[Account]) -> Vec<RunFinding> {
                 continue;
             }
             // In two histories one event may have two versions; who saw the first of them was told.
-            let published = topic.published.get(&sighting.id);
-            let is_of_two_histories = published.is_some_and(|published| {
-                published.is_resent()
-                    && [by, account].iter().any(|account| account.was_told_after(published.sent()))
-            });
+            let sent = topic.published.get(&sighting.id).map(|published| published.sent());
+            let is_of_two_histories = !topic.rewinds.is_empty()
+                && sent.is_some_and(|sent| [by, account].iter().any(|account| account.was_told_after(sent)));
             if !is_of_two_histories {
                 let detail = format!("{} was sent other bytes", by.name());
                 found.push(new(topic, Defect::Different, &account.name(), &sighting.id, detail));

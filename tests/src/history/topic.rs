@@ -12,6 +12,8 @@ use super::journal::{Channel, Line, Read, What};
 
 /// Events by which the harness finds out that a callback is in force; nobody judges them.
 pub const PROBE: &str = "org.example.probe";
+/// What a SyncError says of events that Redis has lost: its kind.
+pub const LOST: &str = "lost";
 /// Within this long after it was accepted the hub knows a request again (FC-REQ-07).
 pub const KNOWN_AGAIN: u64 = 5_000_000;
 
@@ -144,14 +146,14 @@ impl SyncError {
     pub fn announces_loss(&self, to: &str) -> bool {
         let text = self.diagnostics.to_ascii_lowercase();
         // Who has "lost its connection" has lost no event.
-        let lost = text.contains("lost") && !text.contains("lost its connection");
+        let lost = text.contains(LOST) && !text.contains("lost its connection");
         lost || (self.subscriber == to && text.contains("missed events"))
     }
 
     /// What happened, without names: two of one kind about one event and subscriber are one too many.
     pub fn kind(&self) -> &'static str {
         let kinds =
-            ["refused", "could not be delivered", "did not answer", "lost its connection", "missed", "lost"];
+            ["refused", "could not be delivered", "did not answer", "lost its connection", "missed", LOST];
         kinds.into_iter().find(|kind| self.diagnostics.contains(kind)).unwrap_or("other")
     }
 }

@@ -138,8 +138,23 @@ fn deliveries(topic: &Topic, accounts: &[Account], faults_from: u64, verdict: &m
     ];
     for (defect, findings, detail) in others {
         for finding in findings {
+            let account = names.get(&finding.who).filter(|_| !topic.rewinds.is_empty());
+            if account.is_some_and(|account| is_of_two_histories(topic, account, defect, &finding.id)) {
+                verdict.repeated += 1;
+                continue;
+            }
             verdict.findings.push(new(topic, defect, &finding.who, &finding.id, detail.to_owned()));
         }
+    }
+}
+
+/// Where Redis went back, is a finding explained by what this subscriber was told?
+fn is_of_two_histories(topic: &Topic, account: &Account, defect: Defect, id: &str) -> bool {
+    match (defect, topic.published.get(id)) {
+        // A hub that gets no answer from a primary that is being replaced asks the new one, which may refuse.
+        (Defect::Unknown, Some(published)) => account.was_told_after(published.sent()),
+        (Defect::Unknown, None) => false,
+        _ => account.is_of_two_workers(id),
     }
 }
 

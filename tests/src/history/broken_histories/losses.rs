@@ -82,3 +82,48 @@ fn a_callback_that_went_back_with_redis_may_leave_out_what_it_was_told_is_lost()
     went_back(Run::sound()).shows(&[(Disordered, "called", "r3")]);
     went_back(Run::sound()).with("called", "r1", &lost("l1")).shows(&[]);
 }
+
+#[test]
+fn two_workers_on_two_primaries_may_confuse_a_callback_until_it_is_told_of_the_loss() {
+    let rewinding = |mut run: Run| {
+        run.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+        run
+    };
+    let confused =
+        || Run::sound().with("called", "e2", &notification("r1")).with("called", "r3", &notification("e2"));
+    confused().shows(&[(Duplicated, "called", "e2"), (Duplicated, "called", "r1")]);
+    assert!(rewinding(confused()).verdict().count(Disordered) > 0);
+    rewinding(confused()).with("called", "r4", &lost("l1")).shows(&[]);
+    confused()
+        .with("called", "r4", &lost("l1"))
+        .shows(&[(Duplicated, "called", "e2"), (Duplicated, "called", "r1")]);
+}
+
+#[test]
+fn of_two_histories_an_event_may_have_two_versions_for_who_is_told_and_two_announcements() {
+    let in_two = || {
+        let run = Run::sound().changed("called", "e1", "\"v1\"", "\"w1\"");
+        run.with("all", "r2", &lost("l1")).with("all", "r4", &lost("l2"))
+    };
+    assert_eq!(in_two().verdict().count(Different), 1);
+    let mut run = in_two();
+    run.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+    run.shows(&[]);
+    let often = ["l3", "l4", "l5"].iter().fold(run, |run, id| run.with("all", "r4", &lost(id)));
+    often.shows(&[(DoubleSyncError, "all", "")]);
+}
+
+#[test]
+fn what_was_refused_may_have_been_seen_in_a_history_that_was_lost_by_who_is_told() {
+    let refused = || {
+        let only_called = Run::sound().without("all", "e2").answered("p", "e2", Some(409));
+        only_called.with("all", "r2", &lost("l1"))
+    };
+    let rewinding = |mut run: Run| {
+        run.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+        run
+    };
+    refused().with("called", "r3", &lost("l1")).shows(&[(Unknown, "called", "e2")]);
+    rewinding(refused()).shows(&[(Unknown, "called", "e2")]);
+    rewinding(refused()).with("called", "r3", &lost("l1")).shows(&[]);
+}
