@@ -18,7 +18,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 
-use super::{CONFLICTS_FOR, PublishError, Publisher, now_iso_8601, read_own, read_state};
+use super::publishing::{CONFLICTS_FOR, PublishError, Publisher, now_iso_8601, read_own, read_state};
 use crate::{
     protocol::{
         SubscriptionId, Topic, TopicKey,

@@ -11,8 +11,9 @@ use std::{fmt, num::ParseIntError, str::FromStr};
 /// The history that one server writes, from its start or promotion until it ends or is demoted: the
 /// first 32 bits of its replication id.
 ///
-/// A log may have entries of several histories, one after the other. That alone is no loss: what was
-/// lost is told by the predecessors ([`LogEntry::previous`](super::LogEntry::previous)).
+/// A log may have entries of several histories, one after the other. That alone is no loss (a primary
+/// that has its first replica, or has had none for long, begins another too): what was lost is told
+/// by the predecessors ([`LogEntry::previous`](super::LogEntry::previous)).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct History(pub u32);
 

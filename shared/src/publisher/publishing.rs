@@ -1,0 +1,373 @@
+//! Publishing: decide on the session as last seen, commit, and decide again when it has changed.
+//!
+//! A publish that meets no conflict costs one round trip to the store: this process keeps the last
+//! state that it saw of the sessions it serves. A state that is too old costs a conflict, never a
+//! wrong commit; a *rejection* is given only on a state that was read for it.
+//!
+//! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-NOT-02.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use quick_cache::{Weighter, sync::Cache};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::losses::Witness;
+use crate::{
+    protocol::{
+        Event, TopicKey,
+        sync_error::{Cause, Reason, Severity},
+    },
+    session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
+    store::{
+        Commit, Committed, LogEntry, Once, Position, Revision, Snapshot, Store, StoreError, Subscription,
+    },
+    telemetry::metrics::{METRICS, SyncErrorCause},
+};
+
+/// How long a publish decides anew before it gives up: each round somebody else got through.
+pub(super) const CONFLICTS_FOR: Duration = Duration::from_secs(2);
+/// Conflicts in a row after which a publish begins to step aside for a moment.
+const PATIENT_CONFLICTS: u32 = 3;
+/// The longest such moment.
+const MAX_STEP_ASIDE: Duration = Duration::from_millis(50);
+
+/// How long a SyncError is tried while the store is away, and the longest pause between two tries.
+const REPORT_FOR: Duration = Duration::from_secs(300);
+const MAX_REPORT_PAUSE: Duration = Duration::from_secs(4);
+
+/// Decides and commits events. One for each process, shared by all of its threads.
+pub struct Publisher {
+    pub(super) store: Arc<dyn Store>,
+    rules: Rules,
+    pub(super) severity: Severity,
+    sessions: Cache<TopicKey, Known, ByBytes>,
+    pub(super) witness: Witness,
+}
+
+/// A session as this process saw it last.
+#[derive(Clone)]
+struct Known {
+    revision: Revision,
+    state: Arc<SessionState>,
+    since: Instant,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<TopicKey, Known> for ByBytes {
+    fn weight(&self, _: &TopicKey, known: &Known) -> u64 {
+        known.state.weight() as u64 + 128
+    }
+}
+
+/// What came of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// It is in the topic's log.
+    At(Position),
+    /// The same request had been accepted before; it is not broadcast twice (FC-REQ-07).
+    Again,
+}
+
+/// Why an event was not published.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum PublishError {
+    /// The session does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The store did not answer; the sender may try again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Others got through each time; the sender may try again.
+    #[error("the session changes too fast: try again")]
+    Contended,
+}
+
+impl PublishError {
+    /// As whoever works for the store sees it: something that is to be tried again.
+    pub fn into_store(self) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            other => StoreError::Unavailable(other.to_string()),
+        }
+    }
+}
+
+/// How long a state that was seen is trusted. A session that the store has forgotten begins to
+/// count its revisions anew, so nobody may remember the old ones by then: `limits.session_secs`
+/// is always longer.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
+
+/// How many sessions, and how many bytes of them, a process keeps in memory.
+const CACHED_SESSIONS: usize = 20_000;
+const CACHED_BYTES: u64 = 256 << 20;
+
+impl Publisher {
+    /// A publisher for this process.
+    pub fn new(store: Arc<dyn Store>, rules: Rules, severity: Severity) -> Self {
+        Self {
+            store,
+            rules,
+            severity,
+            sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes),
+            witness: Witness::default(),
+        }
+    }
+
+    /// Publishes what a subscriber posted. `text` is the request's body, from which `event` was
+    /// read: the same bytes with the same id are the same request.
+    pub async fn publish(&self, event: &Event<'_>, text: &str) -> Result<Published, PublishError> {
+        let hash = Sha256::new().chain_update(&event.id).chain_update([0]).chain_update(text).finalize();
+        let once = Once::Request(hex::encode(&hash[..16]));
+        self.commit(event, Audience::Everyone, once).await
+    }
+
+    /// Tells the others that a subscription did not follow an entry, once for each cause
+    /// (FC-NOT-02). `None` when it is nothing that is told.
+    pub async fn report(
+        &self,
+        subscription: &Subscription,
+        entry: &LogEntry,
+        reason: Reason,
+    ) -> Result<Option<Published>, PublishError> {
+        let Some(notice) = entry.entry.as_event().filter(|notice| notice.is_reported()) else {
+            return Ok(None);
+        };
+        let position = entry.position.to_string();
+        let cause = Cause {
+            topic: &subscription.topic,
+            event: Some((&notice.id, &notice.name)),
+            mark: &position,
+            subscription: Some(subscription.id),
+            subscriber_name: subscription.terms.subscriber_name.as_deref(),
+            reason,
+        };
+        self.tell(&cause).await.map(Some)
+    }
+
+    /// Tells the others that a subscriber has lost its connection and did not come back, once for
+    /// each `mark` of it (FC-NOT-04).
+    pub async fn report_gone(
+        &self,
+        subscription: &Subscription,
+        mark: &str,
+    ) -> Result<Published, PublishError> {
+        self.tell(&whole(subscription, mark, Reason::Gone)).await
+    }
+
+    /// Tells the others that a subscriber has missed what came after a position, once. Returns the
+    /// SyncError for itself: it is to be the first of what it is sent anew.
+    pub async fn report_missed(
+        &self,
+        subscription: &Subscription,
+        after: Position,
+    ) -> Result<Entry, PublishError> {
+        let mark = format!("missed after {after}");
+        let cause = whole(subscription, &mark, Reason::Missed);
+        self.tell(&cause).await?;
+        let message = cause.message(self.severity, &now_iso_8601());
+        Ok(sync_error_for(subscription.id, &read_own(&message)?))
+    }
+
+    async fn tell(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
+        let message = cause.message(self.severity, &now_iso_8601());
+        let event = read_own(&message)?;
+        let audience = cause.subscription.map_or(Audience::Everyone, Audience::Except);
+        let published = self.commit(&event, audience, Once::Cause(event.id.clone())).await?;
+        if published != Published::Again {
+            METRICS.sync_errors.with(metric_of(cause.reason)).inc();
+        }
+        Ok(published)
+    }
+
+    /// Like [`report`](Self::report), and tries again while the store is away: whoever noticed
+    /// the cause may be the only one who did.
+    pub async fn report_surely(
+        &self,
+        subscription: &Subscription,
+        entry: &LogEntry,
+        reason: Reason,
+    ) -> Result<Option<Published>, PublishError> {
+        let since = Instant::now();
+        let mut pause = Duration::from_millis(250);
+        loop {
+            match self.report(subscription, entry, reason).await {
+                Err(PublishError::Store(StoreError::Unavailable(_)) | PublishError::Contended)
+                    if since.elapsed() < REPORT_FOR =>
+                {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(MAX_REPORT_PAUSE);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Get Current Context (FC-CTX-01…04): the session and its content as they were at one moment.
+    pub async fn current_context(&self, topic: TopicKey) -> Result<String, PublishError> {
+        let since = Instant::now();
+        while since.elapsed() < CONFLICTS_FOR {
+            let (snapshot, _) = self.store.session(topic, None).await?;
+            let state = read_state(&snapshot)?;
+            let Some(current) = state.current() else { return Ok(state.current_context([])) };
+            let content = self.store.content(topic, &current.resources(), snapshot.revision).await?;
+            if let Some(content) = content {
+                return Ok(state.current_context(content.iter().map(String::as_str)));
+            }
+        }
+        Err(PublishError::Contended)
+    }
+
+    async fn commit(
+        &self,
+        event: &Event<'_>,
+        audience: Audience,
+        once: Once,
+    ) -> Result<Published, PublishError> {
+        let topic = event.topic.key();
+        let mut known = self.sessions.get(&topic).filter(|known| known.since.elapsed() < KNOWN_FOR);
+        let mut is_fresh = false;
+        let (since, mut conflicts) = (Instant::now(), 0);
+        while since.elapsed() < CONFLICTS_FOR {
+            let (revision, state) =
+                known.map_or_else(Default::default, |known| (known.revision, known.state));
+            let version_id = Uuid::new_v4().to_string();
+            let change = match decide(&state, event, audience, &version_id, &self.rules) {
+                Ok(change) => change,
+                Err(rejection) if is_fresh => return Err(rejection.into()),
+                Err(_) => {
+                    let (snapshot, is_duplicate) = self.store.session(topic, Some(&once)).await?;
+                    if is_duplicate {
+                        self.witness.accepted(topic, &event.topic, snapshot.head);
+                        return Ok(Published::Again);
+                    }
+                    known = Some(self.learn(topic, &snapshot)?);
+                    is_fresh = true;
+                    continue;
+                }
+            };
+            let commit = Commit {
+                revision: change.depends_on_state.then_some(revision),
+                writes: change.writes,
+                content: change.content,
+                max_content_bytes: self.rules.max_content_bytes,
+                entry: change.entry,
+                once: once.clone(),
+            };
+            match self.store.commit(topic, &commit).await? {
+                Committed::At { position, revision } => {
+                    self.witness.accepted(topic, &event.topic, position);
+                    if change.depends_on_state {
+                        let state = Arc::new(change.state);
+                        self.remember(topic, Known { revision, state, since: Instant::now() });
+                    }
+                    return Ok(Published::At(position));
+                }
+                Committed::Duplicate { head } => {
+                    self.witness.accepted(topic, &event.topic, head);
+                    return Ok(Published::Again);
+                }
+                Committed::Refused(refusal) => return Err(Rejection::from(refusal).into()),
+                Committed::Conflict(snapshot) => {
+                    METRICS.commit_conflicts.inc();
+                    conflicts += 1;
+                    known = Some(self.learn(topic, &snapshot)?);
+                    is_fresh = true;
+                    if step_aside(conflicts).await {
+                        // Others got through meanwhile: what is known now would only meet a conflict again.
+                        let (snapshot, _) = self.store.session(topic, None).await?;
+                        known = Some(self.learn(topic, &snapshot)?);
+                    }
+                }
+            }
+        }
+        Err(PublishError::Contended)
+    }
+
+    fn learn(&self, topic: TopicKey, snapshot: &Snapshot) -> Result<Known, StoreError> {
+        let state = read_state(snapshot)?;
+        let known = Known { revision: snapshot.revision, state: Arc::new(state), since: Instant::now() };
+        // The store's word counts, also when it is a smaller revision.
+        self.sessions.insert(topic, known.clone());
+        Ok(known)
+    }
+
+    fn remember(&self, topic: TopicKey, known: Known) {
+        let is_older = |present: Known| known.revision.is_before(present.revision);
+        let is_older = self.sessions.get(&topic).is_some_and(is_older);
+        if !is_older {
+            self.sessions.insert(topic, known);
+        }
+    }
+
+    /// Takes note of an entry that this process has read from the log, so that the next publish
+    /// on that topic meets no conflict. Topics on which nothing was published here are left alone.
+    pub fn observe(&self, topic: TopicKey, entry: &LogEntry) {
+        let Some(known) = self.sessions.get(&topic) else { return };
+        if known.revision.is_followed_by(entry.revision) {
+            let state = Arc::new(known.state.evolve(&entry.entry, self.rules.max_open));
+            self.remember(topic, Known { revision: entry.revision, state, since: Instant::now() });
+        } else if entry.revision != known.revision && !entry.revision.is_before(known.revision) {
+            self.sessions.remove(&topic);
+        }
+    }
+}
+
+/// Reads a message that the hub has made.
+pub(super) fn read_own(message: &str) -> Result<Event<'_>, StoreError> {
+    Event::read(message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))
+}
+
+/// A cause that is about no event in particular.
+fn whole<'a>(subscription: &'a Subscription, mark: &'a str, reason: Reason) -> Cause<'a> {
+    Cause {
+        topic: &subscription.topic,
+        event: None,
+        mark,
+        subscription: Some(subscription.id),
+        subscriber_name: subscription.terms.subscriber_name.as_deref(),
+        reason,
+    }
+}
+
+/// The state that a snapshot holds.
+pub fn read_state(snapshot: &Snapshot) -> Result<SessionState, StoreError> {
+    SessionState::from_fields(&snapshot.fields)
+        .map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))
+}
+
+/// Many who publish on one topic at once would else keep each other from it. `false`: not yet.
+async fn step_aside(conflicts: u32) -> bool {
+    let steps_aside = conflicts > PATIENT_CONFLICTS;
+    if steps_aside {
+        let longest = Duration::from_millis(1 << (conflicts - PATIENT_CONFLICTS).min(8)).min(MAX_STEP_ASIDE);
+        tokio::time::sleep(longest.mul_f64(rand::random())).await;
+    }
+    steps_aside
+}
+
+fn metric_of(reason: Reason) -> SyncErrorCause {
+    match reason {
+        Reason::Refused(_) => SyncErrorCause::Refused,
+        Reason::Undelivered => SyncErrorCause::Undelivered,
+        Reason::Unanswered => SyncErrorCause::Unanswered,
+        Reason::Gone => SyncErrorCause::Gone,
+        Reason::Missed => SyncErrorCause::Missed,
+        Reason::Lost => SyncErrorCause::Lost,
+    }
+}
+
+/// How long a sender should wait before it tries again after [`PublishError::Store`] or
+/// [`PublishError::Contended`].
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The present, for the timestamps of the hub's own events.
+pub fn now_iso_8601() -> String {
+    use time::format_description::well_known::Rfc3339;
+    time::OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+}
