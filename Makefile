@@ -49,7 +49,7 @@ load:
 
 faults:
 	@deploy/local/ensure-packages $(FAULT_PACKAGES)
-	cargo test --locked --release -p fhircast-tests --features thorough --test all delivery_model
+	cargo test --locked --release -p fhircast-tests --features thorough --test delivery_model
 	cargo build --locked --release --workspace --bins
 	@set -e; for shape in single sentinel cluster; do \
 		target/release/fhircast-faults --shape $$shape --durability $(DURABILITY) --minutes $(MINUTES); \

@@ -5,7 +5,7 @@
 //! - `api`: subscribe, publish, Get Current Context, the well-known document, and their errors.
 //! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
-//! - `liveness`: that this node lives, and what it does when the others thought it dead.
+//! - `liveness`: that this node lives. `doubts`: what it looks at again when it may have lost something.
 //! - `clock`: what time it is for the store.
 //! - `drain`: letting go of everything when the process is asked to stop.
 //!
@@ -13,6 +13,7 @@
 
 mod api;
 mod clock;
+mod doubts;
 mod drain;
 pub mod embedded;
 mod liveness;

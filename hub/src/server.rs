@@ -23,6 +23,7 @@ use uuid::Uuid;
 use crate::{
     api::{cors, dispatch},
     clock::StoreClock,
+    doubts::look_again,
     drain::drain,
     liveness::{Liveness, live, resign},
     node::Node,
@@ -105,6 +106,7 @@ impl Hub {
         actix_web::rt::spawn(save_cursors(self.node.clone()));
         actix_web::rt::spawn(watch_unanswered(self.node.clone()));
         actix_web::rt::spawn(watch_heads(self.node.clone()));
+        actix_web::rt::spawn(look_again(self.node.clone()));
         let living = actix_web::rt::spawn(live(self.node.clone()));
         tokio::select! {
             served = &mut serving => return served.context("the server has ended")?.context("the server has failed"),

@@ -6,8 +6,8 @@
 //! while, it looks at again when the time has come.
 //!
 //! Nothing is claimed that there is no room for, and each look begins at another partition, so that
-//! none is left out for long because those before it have taken the room. A store that is away is
-//! asked again with growing pauses; said once, and said again when it is back.
+//! none is left out for long because those before it have taken the room. A store that is away as a
+//! whole is asked again with growing pauses; said once, and said again when it is back.
 
 use std::{
     collections::BTreeSet,
@@ -23,7 +23,7 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::{MissedTickBehavior, interval, sleep_until, timeout},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     Served,
@@ -59,6 +59,8 @@ struct Claims {
     wakes: BTreeSet<(Instant, u16)>,
     nodes: Nodes,
     outage: Option<Outage>,
+    /// How often the connections to the store had been interrupted at the last look for losses.
+    interruptions: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -84,6 +86,7 @@ pub(crate) async fn run(
         wakes: BTreeSet::new(),
         nodes: Nodes::default(),
         outage: None,
+        interruptions: deliverer.store.interruptions(),
         deliverer,
     };
     select! {
@@ -125,13 +128,34 @@ impl Claims {
 
     /// Says that it lives, takes its share, and looks for nodes that do not live.
     async fn beat(&mut self) {
-        let beaten = self.share().await;
-        self.heard_from_store(beaten);
-        if !self.is_paused() {
-            let looked = self.nodes.look(&self.deliverer).await;
-            self.heard_from_store(looked);
+        let beaten = async {
+            self.share().await?;
+            self.nodes.look(&self.deliverer).await
+        };
+        if let Err(error) = beaten.await {
+            // One server of many may be away: the share stays, and what the others have is looked at.
+            debug!(%error, "the workers cannot be asked for");
+            self.nodes.begin_anew();
+        }
+        self.look_for_losses();
+        if self.is_paused() {
+            let answered = self.deliverer.store.ping().await;
+            self.heard_from_store(answered);
         }
         self.unseen.extend(0..self.deliverer.store.partitions());
+    }
+
+    /// The store may have lost what this worker told of. It takes as long as it takes.
+    fn look_for_losses(&mut self) {
+        let interruptions = self.deliverer.store.interruptions();
+        if std::mem::replace(&mut self.interruptions, interruptions) != interruptions {
+            let publisher = self.deliverer.publisher.clone();
+            tokio::spawn(async move {
+                if let Err(error) = publisher.look_for_losses().await {
+                    warn!(%error, "what has been told cannot be looked for");
+                }
+            });
+        }
     }
 
     async fn share(&mut self) -> Result<(), StoreError> {
@@ -193,7 +217,8 @@ impl Claims {
             }
             // What is due again at once has rung.
             Ok((_, Ok(_))) => {}
-            Ok((_, Err(error))) => self.heard_from_store(Err(error)),
+            // Its server is away: the look at what is due shows whether all are.
+            Ok((_, Err(error))) => debug!(%error, "a delivery waits for the store"),
             // The claim ends by its own time, and somebody tries again.
             Err(error) => error!(%error, "a delivery broke down"),
         }

@@ -1,8 +1,9 @@
 //! A subscriber from whose cursor the log does not go on: that is never silent.
 //!
 //! Either it has missed what the log no longer holds: then the others are told with a SyncError
-//! (FC-NOT-03), and so is the subscriber itself. Or Redis has lost the end of the log, which it has
-//! seen: then all are told. After that it is sent what is open now, as one that has just joined.
+//! (FC-NOT-03), and so is the subscriber itself, which is sent what is open now, as one that has just
+//! joined. Or Redis has lost the end of the log, which it has seen: then all are told, and sent what is
+//! open, by entries of the log, and it goes on from there.
 
 use shared::{
     protocol::webhook::Mode,
@@ -25,7 +26,7 @@ use crate::{
 const MAX_CONFLICTS: u32 = 20;
 
 impl Delivery<'_> {
-    /// Tells of it, and starts again at the head.
+    /// Tells of it, and starts again where that is told.
     pub(crate) async fn begin_anew(
         &mut self,
         subscription: &Subscription,
@@ -33,12 +34,18 @@ impl Delivery<'_> {
     ) -> Result<Served, Interruption> {
         METRICS.gaps.inc();
         warn!(topic = ?self.claim.address.topic, subscription = ?self.claim.address.id, ?gap, "the log does not go on from where a subscriber has come");
-        let missed = self.deliverer.publisher.report_missed(subscription, self.progress.cursor, gap).await;
-        let told = missed.map_err(|error| match error {
-            PublishError::Store(error) => error,
-            other => StoreError::Unavailable(other.to_string()),
-        })?;
-        let cursor = self.activate(subscription, None, Some(told)).await?;
+        let (publisher, cursor) = (&self.deliverer.publisher, self.progress.cursor);
+        let cursor = match gap {
+            Gap::Lost => {
+                let told = publisher.announce_loss(&subscription.topic, cursor).await;
+                told.map_err(PublishError::into_store)?
+            }
+            Gap::Trimmed => {
+                let told = publisher.report_missed(subscription, cursor).await;
+                let told = told.map_err(PublishError::into_store)?;
+                self.activate(subscription, None, Some(told)).await?
+            }
+        };
         self.progress = Progress { cursor, ..Progress::default() };
         self.settle(None, Release::Idle).await?;
         Ok(Served::Delivered(self.tally))
@@ -48,11 +55,8 @@ impl Delivery<'_> {
     /// last may be lost, and have arrived after the callback was told so.
     pub(crate) async fn amend(&self) -> Result<(), StoreError> {
         let (Some(sent), Some(subscription)) = (self.sent, self.in_force()) else { return Ok(()) };
-        match self.deliverer.publisher.amend(subscription, sent).await {
-            Ok(_) => Ok(()),
-            Err(PublishError::Store(error)) => Err(error),
-            Err(other) => Err(StoreError::Unavailable(other.to_string())),
-        }
+        let amended = self.deliverer.publisher.amend(subscription, sent).await;
+        amended.map(|_| ()).map_err(PublishError::into_store)
     }
 
     /// Starts the reading behind the head: first the entries that only this subscriber is sent.

@@ -21,6 +21,7 @@ use super::{
     close::Closing,
     frames::{Frames, Heard},
     outbox::{Outbox, SocketHandle},
+    sockets::Departed,
 };
 use crate::{node::Node, relay::Joiner};
 
@@ -328,15 +329,8 @@ impl Drop for Held {
         let (outbox, departure) = (self.outbox.clone(), self.departure());
         runtime.spawn(async move {
             node.relays.leave(address, &connection).await;
-            let saved = match outbox.cursor_move(address, &connection) {
-                Some(moved) => node.store.save_cursors(std::slice::from_ref(&moved)).await.map(|_| ()),
-                None => Ok(()),
-            };
-            let detached = node.store.detach(address, &connection, departure).await;
-            if let Err(error) = saved.and(detached) {
-                tracing::warn!(%error, "a socket has gone and the store does not know");
-            }
-            node.sockets.remove(&connection);
+            let moved = outbox.cursor_move(address, &connection);
+            node.sockets.depart(&*node.store, Departed { address, connection, departure }, moved).await;
         });
     }
 }

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use super::{CONFLICTS_FOR, PublishError, Publisher, now_iso_8601, read_own, read_state};
 use crate::{
@@ -84,7 +84,9 @@ impl Publisher {
     /// Says the same thing once, however often and by however many it is asked.
     pub async fn look_for_losses(&self) -> Result<usize, PublishError> {
         let looked = stream::iter(self.witness.recent()).map(|accepted| self.look_for_loss(accepted));
-        let lost: Vec<bool> = looked.buffer_unordered(AT_ONCE).try_collect().await?;
+        let looked: Vec<Result<bool, _>> = looked.buffer_unordered(AT_ONCE).collect().await;
+        // All have been looked at; an error says that it has to be done again.
+        let lost = looked.into_iter().collect::<Result<Vec<bool>, PublishError>>()?;
         Ok(lost.into_iter().filter(|is_lost| *is_lost).count())
     }
 
@@ -100,27 +102,25 @@ impl Publisher {
     /// Tells everybody that the log of a topic has lost its end, up to this position or further, and
     /// sends everybody what is open. Whoever notices it as well, or knows of less, adds nothing; a
     /// primary that was cut off and went on taking events may be found to have lost more.
-    pub(super) async fn announce_loss(&self, topic: &Topic, lost: Position) -> Result<(), PublishError> {
+    ///
+    /// Returns the entry before that: from there on a subscriber reads who has seen what is lost.
+    pub async fn announce_loss(&self, topic: &Topic, lost: Position) -> Result<Position, PublishError> {
         let message = self.message_of_loss(topic, lost, None);
         let told = read_own(&message)?;
         let cause = format!("loss:{}", lost.history);
         let announced = self.announce(topic.key(), &cause, lost, |state| {
             iter::once(sync_error_for_all(&told)).chain(state.opens_for_all()).collect()
         });
-        if announced.await? == Announced::Now {
+        let (from, is_new) = announced.await?;
+        if is_new {
             METRICS.sync_errors.with(SyncErrorCause::Lost).inc();
             tracing::error!(topic = ?topic, position = %lost, "events that had been accepted are lost: Redis no longer has them");
         }
-        Ok(())
+        Ok(from)
     }
 
     /// The SyncError that tells of a loss: all, or one subscriber once more.
-    pub(super) fn message_of_loss(
-        &self,
-        topic: &Topic,
-        lost: Position,
-        once_more: Option<SubscriptionId>,
-    ) -> String {
+    fn message_of_loss(&self, topic: &Topic, lost: Position, once_more: Option<SubscriptionId>) -> String {
         let mark = match once_more {
             None => format!("lost up to {lost}"),
             Some(subscription) => format!("lost up to {lost}, and sent to {subscription}"),
@@ -140,20 +140,21 @@ impl Publisher {
         }
         let message = self.message_of_loss(&subscription.topic, sent, Some(subscription.id));
         let error = sync_error_for(subscription.id, &read_own(&message)?);
-        let cause = format!("amends:{}", subscription.id);
+        let cause = format!("amends:{}:{}", subscription.id, sent.history);
         let opens = |state: &SessionState| state.opens_for(subscription.id, &subscription.terms.events);
         let entries = |state: &SessionState| iter::once(error.clone()).chain(opens(state)).collect();
         self.announce(topic, &cause, sent, entries).await?;
         Ok(true)
     }
 
+    /// The entry before the announcement, and whether it was made now.
     async fn announce(
         &self,
         topic: TopicKey,
         cause: &str,
         up_to: Position,
         entries: impl Fn(&SessionState) -> Vec<Entry>,
-    ) -> Result<Announced, PublishError> {
+    ) -> Result<(Position, bool), PublishError> {
         let since = Instant::now();
         while since.elapsed() < CONFLICTS_FOR {
             let (snapshot, _) = self.store.session(topic, None).await?;
@@ -162,7 +163,8 @@ impl Publisher {
                 Announcement { cause: cause.to_owned(), up_to, revision: snapshot.revision, entries };
             match self.store.announce(topic, &announcement).await? {
                 Announced::Conflict => {}
-                announced => return Ok(announced),
+                Announced::Now { from } => return Ok((from, true)),
+                Announced::Before { from } => return Ok((from, false)),
             }
         }
         Err(PublishError::Contended)

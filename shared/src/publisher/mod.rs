@@ -25,7 +25,7 @@ use crate::{
     },
     session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
     store::{
-        Commit, Committed, Gap, LogEntry, Once, Position, Revision, Snapshot, Store, StoreError, Subscription,
+        Commit, Committed, LogEntry, Once, Position, Revision, Snapshot, Store, StoreError, Subscription,
     },
     telemetry::metrics::{METRICS, SyncErrorCause},
 };
@@ -90,6 +90,16 @@ pub enum PublishError {
     Contended,
 }
 
+impl PublishError {
+    /// As whoever works for the store sees it: something that is to be tried again.
+    pub fn into_store(self) -> StoreError {
+        match self {
+            Self::Store(error) => error,
+            other => StoreError::Unavailable(other.to_string()),
+        }
+    }
+}
+
 /// How long a state that was seen is trusted. A session that the store has forgotten begins to
 /// count its revisions anew, so nobody may remember the old ones by then: `limits.session_secs`
 /// is always longer.
@@ -152,27 +162,17 @@ impl Publisher {
         self.tell(&whole(subscription, mark, Reason::Gone)).await
     }
 
-    /// Tells that a subscriber has missed what came after a position, once: the others, if the log
-    /// no longer holds it; everybody, if it is lost for all. Returns the SyncError for the
-    /// subscriber itself: it is to be the first of what it is sent anew.
+    /// Tells the others that a subscriber has missed what came after a position, once. Returns the
+    /// SyncError for itself: it is to be the first of what it is sent anew.
     pub async fn report_missed(
         &self,
         subscription: &Subscription,
         after: Position,
-        gap: Gap,
     ) -> Result<Entry, PublishError> {
-        let message = match gap {
-            Gap::Trimmed => {
-                let mark = format!("missed after {after}");
-                let cause = whole(subscription, &mark, Reason::Missed);
-                self.tell(&cause).await?;
-                cause.message(self.severity, &now_iso_8601())
-            }
-            Gap::Lost => {
-                self.announce_loss(&subscription.topic, after).await?;
-                self.message_of_loss(&subscription.topic, after, None)
-            }
-        };
+        let mark = format!("missed after {after}");
+        let cause = whole(subscription, &mark, Reason::Missed);
+        self.tell(&cause).await?;
+        let message = cause.message(self.severity, &now_iso_8601());
         Ok(sync_error_for(subscription.id, &read_own(&message)?))
     }
 
@@ -245,6 +245,7 @@ impl Publisher {
                 Err(_) => {
                     let (snapshot, is_duplicate) = self.store.session(topic, Some(&once)).await?;
                     if is_duplicate {
+                        self.witness.accepted(topic, &event.topic, snapshot.head);
                         return Ok(Published::Again);
                     }
                     known = Some(self.learn(topic, &snapshot)?);

@@ -132,7 +132,7 @@ settings! {
         /// Who must have an event before it is accepted: "primary", or "replicas=N" for N of its replicas as well.
         durability: Durability = Durability::Primary;
         /// Milliseconds after which an event that too few replicas have is answered with 503; a resend of it is known
-        /// for 5 s.
+        /// for 5 s after that.
         durability_timeout_ms: u64 = 1000, between(1, 4000);
     }
 }
@@ -314,6 +314,13 @@ impl Redis {
     }
 }
 
+impl Redis {
+    /// The longest time after which a publish is answered that waits for replicas.
+    pub fn confirmed_within(&self) -> Duration {
+        3 * (Duration::from_millis(self.durability_timeout_ms) + CONFIRMATION_MARGIN)
+    }
+}
+
 impl Limits {
     /// `limits.log_secs` as a duration.
     pub fn log_age(&self) -> Duration {
@@ -337,6 +344,9 @@ impl Retry {
         Duration::from_secs(self.claim_secs)
     }
 }
+
+/// How much longer a confirmation may take than the replicas are given.
+pub const CONFIRMATION_MARGIN: Duration = Duration::from_millis(500);
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))

@@ -165,9 +165,15 @@ pub struct Announcement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Announced {
     /// It is in the log.
-    Now,
+    Now {
+        /// The entry before it: who reads on from there reads it.
+        from: Position,
+    },
     /// It had been told that far already.
-    Before,
+    Before {
+        /// The entry before it.
+        from: Position,
+    },
     /// The session has changed: make it anew.
     Conflict,
 }
@@ -264,7 +270,8 @@ pub trait Store: Send + Sync + 'static {
     /// Does it answer?
     async fn ping(&self) -> Result<()>;
 
-    /// The session as it is now, and whether `once` has been committed. A topic never seen has
+    /// The session as it is now, and whether `once` has been committed, and is as durable as the
+    /// settings ask for. A topic never seen has
     /// revision 0 and no fields.
     async fn session(&self, topic: TopicKey, once: Option<&Once>) -> Result<(Snapshot, bool)>;
 

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Result, Retention, Store, StoreError, memory::MemoryStore, redis::RedisStore};
-use crate::{settings::Settings, telemetry::Readiness};
+use crate::{
+    settings::{Durability, Settings},
+    telemetry::Readiness,
+};
 
 /// The part of the readiness that tells of the store.
 pub const READINESS: &str = "store";
@@ -14,7 +17,11 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Opens the store: Redis as soon as it answers, or the memory of this process if `redis.url` is
 /// not set. What no patience cures is an error.
 pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn Store>> {
-    let retention = Retention::from(&settings.limits);
+    let mut retention = Retention::from(&settings.limits);
+    if let Durability::Replicas(_) = settings.redis.durability {
+        // Who is told that it is not confirmed sends it again after that.
+        retention.resend += settings.redis.confirmed_within();
+    }
     if settings.redis.url.is_none() {
         readiness.set(READINESS, true, "in memory");
         return Ok(MemoryStore::new(settings.redis.partitions, retention));

@@ -10,7 +10,6 @@ mod conformance_page;
 mod content;
 mod context;
 mod counting;
-mod delivery_model;
 mod derived_opens;
 mod drain;
 mod durability;

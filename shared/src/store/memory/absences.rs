@@ -83,7 +83,7 @@ impl State {
             return self.end_websocket(address, reason, now);
         }
         socket.save(progress);
-        let has_more = socket.cursor.is_some_and(|cursor| head > cursor);
+        let has_more = socket.cursor.is_some_and(|cursor| head != cursor);
         let is_over = socket.lease.is_over(now);
         if !matches!(release, Release::Hold(_)) {
             socket.token = None;

@@ -70,7 +70,7 @@ impl State {
     pub fn announce(&mut self, topic: TopicKey, announcement: &Announcement, now: u64) -> Announced {
         let retention = self.retention;
         let announced = self.topic(topic, now).announce(announcement, now, &retention);
-        if announced == Announced::Now {
+        if matches!(announced, Announced::Now { .. }) {
             self.make_webhooks_due(topic, now);
         }
         announced

@@ -33,7 +33,7 @@ pub(super) struct TopicState {
     /// What has been committed, and until when it is remembered.
     committed: HashMap<String, u64>,
     /// How far which cause has been announced, and until when that is remembered.
-    announced: HashMap<String, (Position, u64)>,
+    announced: HashMap<String, Told>,
     bell: Option<broadcast::Sender<Rung>>,
     /// When it was last written to.
     touched: u64,
@@ -41,6 +41,13 @@ pub(super) struct TopicState {
     pub sockets: HashSet<SubscriptionId>,
     /// The webhook subscriptions that read it, or ask to.
     pub webhooks: HashSet<SubscriptionId>,
+}
+
+/// An announcement that has been made.
+struct Told {
+    up_to: Position,
+    from: Position,
+    until: u64,
 }
 
 impl TopicState {
@@ -101,19 +108,19 @@ impl TopicState {
 
     /// Appends what has not been told that far.
     pub fn announce(&mut self, announcement: &Announcement, now: u64, retention: &Retention) -> Announced {
-        let told = self.announced.get(&announcement.cause).filter(|(_, until)| *until > now);
-        if told.is_some_and(|(up_to, _)| announcement.up_to <= *up_to) {
-            return Announced::Before;
+        let told = self.announced.get(&announcement.cause).filter(|told| told.until > now);
+        if let Some(told) = told.filter(|told| announcement.up_to <= told.up_to) {
+            return Announced::Before { from: told.from };
         }
         if announcement.revision != self.revision {
             return Announced::Conflict;
         }
-        let until = end_of(retention.log, now);
-        self.announced.insert(announcement.cause.clone(), (announcement.up_to, until));
+        let (from, until) = (self.head, end_of(retention.log, now));
+        self.announced.insert(announcement.cause.clone(), Told { up_to: announcement.up_to, from, until });
         for entry in &announcement.entries {
             self.append(entry.clone(), now, retention);
         }
-        Announced::Now
+        Announced::Now { from }
     }
 
     /// The values of the content below a name; nothing when the revision is another.
@@ -177,7 +184,7 @@ impl TopicState {
     /// Throws away what nobody will ask for. `false` when that is all of it.
     pub fn is_kept(&mut self, now: u64, retention: &Retention) -> bool {
         self.committed.retain(|_, until| *until > now);
-        self.announced.retain(|_, (_, until)| *until > now);
+        self.announced.retain(|_, told| told.until > now);
         self.trim(now, retention);
         if self.bell.as_ref().is_some_and(|bell| bell.receiver_count() == 0) {
             self.bell = None;

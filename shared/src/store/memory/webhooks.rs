@@ -220,7 +220,7 @@ impl State {
             Release::Idle | Release::End(_) if !is_verified => {
                 self.end_webhook(address);
             }
-            Release::Idle if head > progress.cursor || is_over => self.make_due(address, now, now),
+            Release::Idle if head != progress.cursor || is_over => self.make_due(address, now, now),
             Release::Idle | Release::End(_) => self.due.remove(address),
         }
         true

@@ -16,15 +16,18 @@ use std::{
 use redis::{
     Client, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, aio::MultiplexedConnection,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use super::{
     dial::Dialer,
     keys,
-    topology::{Topology, is_elsewhere, within},
+    topology::{Topology, is_elsewhere, timed_out, within},
 };
 use crate::{
-    settings::{Durability, HostPort, Redis as Settings},
+    settings::{CONFIRMATION_MARGIN as MARGIN, Durability, HostPort, Redis as Settings},
     store::{History, Result, StoreError},
     telemetry::metrics::METRICS,
 };
@@ -33,8 +36,8 @@ use crate::{
 const MAX_WAITING: usize = 16_384;
 /// Partitions by which a server is asked, if the slots of the first ones are on the move.
 const MOST_TRIED: usize = 4;
-/// How much longer the answer of a WAIT may take than the WAIT itself.
-const MARGIN: Duration = Duration::from_millis(500);
+/// The pause before another try of one that waits.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 
 /// Waits for replicas, if the settings ask for it.
 pub struct Confirmations {
@@ -76,35 +79,38 @@ impl Confirmations {
         if self.replicas == 0 {
             return Ok(());
         }
-        let unconfirmed = |why: String| {
-            METRICS.redis_error("confirm");
-            StoreError::Unconfirmed(why)
-        };
         METRICS.redis_call("confirm");
+        let end = Instant::now() + self.patience + MARGIN;
+        loop {
+            let why = match self.try_once(topology, partition).await {
+                Ok((of, replicas)) if of == history && replicas >= self.replicas => return Ok(()),
+                Ok((of, replicas)) if of == history => {
+                    let (wanted, after) = (self.replicas, self.patience.as_millis());
+                    format!("{replicas} of {wanted} replicas had it after {after} ms")
+                }
+                Ok(_) => "another server has taken over".to_owned(),
+                Err(why) => why,
+            };
+            // Perhaps another has the slot, and this process does not know yet.
+            topology.doubt();
+            if Instant::now() + TRY_AGAIN >= end {
+                METRICS.redis_error("confirm");
+                return Err(StoreError::Unconfirmed(why));
+            }
+            tokio::time::sleep(TRY_AGAIN).await;
+        }
+    }
+
+    async fn try_once(&self, topology: &Topology, partition: u16) -> Outcome {
         let primaries = topology.primaries();
-        let server = primaries.of(keys::slot_of(partition));
-        let server = server.ok_or_else(|| unconfirmed("nobody knows the primary".into()))?;
+        let server = primaries.of(keys::slot_of(partition)).ok_or("nobody knows the primary")?;
         let (confirmed, is_confirmed) = oneshot::channel();
+        let asked = self.group(server, topology).map_err(|error| error.to_string())?;
         let waiting = Waiting { partition, confirmed };
-        let asked = self.group(server, topology).map_err(|error| unconfirmed(error.to_string()))?;
-        asked.try_send(waiting).map_err(|_| unconfirmed("too many wait for the replicas".into()))?;
+        asked.try_send(waiting).map_err(|_| "too many wait for the replicas")?;
         // The group before this one may have just begun.
         let outcome = tokio::time::timeout(2 * (self.patience + MARGIN), is_confirmed).await;
-        let outcome = outcome.map_err(|_| unconfirmed("no answer in time".into()))?;
-        let outcome = outcome.unwrap_or_else(|_| Err("the connection has ended".into()));
-        let (of, replicas) = outcome.map_err(&unconfirmed)?;
-        if of != history {
-            topology.doubt();
-            return Err(unconfirmed("another primary has taken over".into()));
-        }
-        if replicas < self.replicas {
-            return Err(unconfirmed(format!(
-                "{replicas} of {} replicas had it after {} ms",
-                self.replicas,
-                self.patience.as_millis()
-            )));
-        }
-        Ok(())
+        outcome.map_err(|_| "no answer in time")?.map_err(|_| "the connection has ended")?
     }
 
     /// The task that waits for the replicas of a server.
@@ -156,17 +162,18 @@ impl Group {
         }
     }
 
-    /// Asks by a key of whoever waits first; by another's, if that slot is on the move.
+    /// Asks by a key of one of those who wait; by another's, if that slot is on the move.
     async fn ask_for(&mut self, all: &[Waiting]) -> RedisResult<(History, u32)> {
         let mut partitions: Vec<u16> = all.iter().map(|each| each.partition).collect();
+        partitions.sort_unstable();
         partitions.dedup();
         partitions.truncate(MOST_TRIED);
-        let mut outcome = self.ask(all[0].partition).await;
-        for partition in &partitions[1..] {
+        let mut outcome = Err(timed_out());
+        for partition in partitions {
+            outcome = self.ask(partition).await;
             if !outcome.as_ref().is_err_and(is_elsewhere) {
                 break;
             }
-            outcome = self.ask(*partition).await;
         }
         outcome
     }

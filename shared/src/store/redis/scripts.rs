@@ -31,6 +31,7 @@ macro_rules! scripts {
 scripts! {
     commit: "prelude" "content_prelude";
     announce: "prelude";
+    session: "prelude";
     content: "prelude" "content_prelude";
     subscribe_websocket: "prelude";
     renew_websocket: "prelude";

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use redis::Value;
 
 use super::{
@@ -17,6 +18,9 @@ use crate::{
         Subscribed, Subscription,
     },
 };
+
+/// Partitions whose cursors are saved at once.
+const AT_ONCE: usize = 64;
 
 impl RedisStore {
     pub(super) async fn subscribe_socket(
@@ -122,7 +126,15 @@ impl RedisStore {
         }
         let mut reply = Reply::new(self.invoke("activate", keys.slot(), &script).await?)?;
         match reply.text()?.as_str() {
-            "from" => Ok(Activated::From(reply.parsed()?)),
+            "from" => {
+                let (from, history) = (reply.parsed()?, reply.parsed()?);
+                if request.is_some() {
+                    // Who has answered the challenge counts on it.
+                    let (topology, partition) = (self.connections.topology(), keys.partition());
+                    self.confirmations.wait(topology, partition, history).await?;
+                }
+                Ok(Activated::From(from))
+            }
             "conflict" => Ok(Activated::Conflict(reply.snapshot()?)),
             "lost" => Ok(Activated::Lost),
             other => Err(corrupt(format!("an unknown answer: {other}"))),
@@ -134,17 +146,20 @@ impl RedisStore {
         for (index, each) in moves.iter().enumerate() {
             by_partition.entry(each.address.id.partition()).or_default().push(index);
         }
-        let mut held = vec![false; moves.len()];
-        for (partition, indexes) in &by_partition {
+        let saved = stream::iter(by_partition).map(|(partition, indexes)| async move {
             let mut script = self.scripts.save_cursors.prepare_invoke();
             for each in indexes.iter().map(|index| &moves[*index]) {
                 script.key(keys::subscription(each.address.id));
                 script.arg(&each.connection.id).arg(each.cursor.to_string()).arg(u8::from(each.answers));
             }
-            let answers: Vec<bool> = self.invoke("save_cursors", keys::slot_of(*partition), &script).await?;
-            for (index, is_held) in indexes.iter().zip(answers) {
-                held[*index] = is_held;
-            }
+            let answers: Vec<bool> = self.invoke("save_cursors", keys::slot_of(partition), &script).await?;
+            Ok(indexes.into_iter().zip(answers))
+        });
+        // One partition does not wait for the other; all are tried before an error is told.
+        let saved: Vec<Result<_>> = saved.buffer_unordered(AT_ONCE).collect().await;
+        let mut held = vec![false; moves.len()];
+        for (index, is_held) in saved.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+            held[index] = is_held;
         }
         Ok(held)
     }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use redis::{Value, streams::StreamRangeReply};
+use redis::streams::StreamRangeReply;
 
 use super::{
     RedisStore,
-    connection::Target,
     reply::{Reply, corrupt, log_entries},
     some,
 };
@@ -26,17 +25,17 @@ impl RedisStore {
         once: Option<&Once>,
     ) -> Result<(Snapshot, bool)> {
         let keys = self.topic(topic);
-        let mut both = redis::pipe();
-        both.hgetall(keys.session());
+        let mut script = self.scripts.session.prepare_invoke();
+        script.key(keys.session());
         if let Some(once) = once {
-            both.exists(keys.once(once));
+            script.key(keys.once(once));
         }
-        let both = &both;
-        let ask = |mut wire| async move { both.query_async::<Value>(&mut wire).await };
-        let answer = self.connections.call("session", Target::Slot(keys.slot()), ask).await?;
-        let mut reply = Reply::new(answer)?;
-        let snapshot = reply.snapshot()?;
-        let is_known = if once.is_some() { reply.value()? } else { false };
+        let mut reply = Reply::new(self.invoke("session", keys.slot(), &script).await?)?;
+        let (snapshot, is_known) = (reply.snapshot()?, reply.value()?);
+        if let Some(once) = once.filter(|_| is_known) {
+            // The first time it may not have been confirmed.
+            self.confirm(once, keys.partition(), reply.parsed()?).await?;
+        }
         Ok((snapshot, is_known))
     }
 
@@ -75,13 +74,13 @@ impl RedisStore {
         match reply.text()?.as_str() {
             "committed" => {
                 let (position, revision): (Position, _) = (reply.parsed()?, reply.parsed()?);
-                self.confirm(commit, keys.partition(), position.history).await?;
+                self.confirm(&commit.once, keys.partition(), position.history).await?;
                 Ok(Committed::At { position, revision })
             }
             "conflict" => Ok(Committed::Conflict(reply.snapshot()?)),
             "duplicate" => {
                 // The first time it may not have been confirmed.
-                self.confirm(commit, keys.partition(), reply.parsed()?).await?;
+                self.confirm(&commit.once, keys.partition(), reply.parsed()?).await?;
                 Ok(Committed::Duplicate { head: reply.parsed()? })
             }
             "exists" => Ok(Committed::Refused(ContentRefusal::Exists)),
@@ -104,18 +103,19 @@ impl RedisStore {
         for entry in &announcement.entries {
             script.arg(entry.to_json());
         }
-        match self.invoke::<String>("announce", keys.slot(), &script).await?.as_str() {
-            "done" => Ok(Announced::Now),
-            "before" => Ok(Announced::Before),
+        let mut reply = Reply::new(self.invoke("announce", keys.slot(), &script).await?)?;
+        match reply.text()?.as_str() {
+            "done" => Ok(Announced::Now { from: reply.parsed()? }),
+            "before" => Ok(Announced::Before { from: reply.parsed()? }),
             "conflict" => Ok(Announced::Conflict),
             other => Err(corrupt(format!("an unknown answer: {other}"))),
         }
     }
 
     /// Waits until enough replicas have what a client is about to be promised, if that is asked for.
-    /// Nobody is promised a SyncError of the hub: should one be lost, the loss is told.
-    async fn confirm(&self, commit: &Commit, partition: u16, history: History) -> Result<()> {
-        match commit.once {
+    /// Nobody is promised a SyncError of the hub.
+    async fn confirm(&self, once: &Once, partition: u16, history: History) -> Result<()> {
+        match once {
             Once::Request(_) => {
                 self.confirmations.wait(self.connections.topology(), partition, history).await
             }

@@ -128,11 +128,17 @@ pub async fn an_announcement_is_made_once_for_as_far_as_it_goes(kind: Kind) {
         store.other.announce(topic.key(), &announcement).await.unwrap()
     };
     assert_eq!(announce("c", first, Revision::NONE, ["x", "y"]).await, Announced::Conflict);
-    assert_eq!(announce("c", first, present, ["a", "b"]).await, Announced::Now);
-    assert_eq!(announce("c", first, present, ["x", "y"]).await, Announced::Before);
-    assert_eq!(announce("c", second, present, ["c", "d"]).await, Announced::Now, "it goes further");
-    assert_eq!(announce("c", first, Revision::NONE, ["x", "y"]).await, Announced::Before);
-    assert_eq!(announce("other", first, present, ["e", "f"]).await, Announced::Now, "another cause");
+    assert_eq!(announce("c", first, present, ["a", "b"]).await, Announced::Now { from: second });
+    let further = log(&*store, topic.key()).await.last().unwrap().position;
+    assert_eq!(announce("c", first, present, ["x", "y"]).await, Announced::Before { from: second });
+    assert_eq!(
+        announce("c", second, present, ["c", "d"]).await,
+        Announced::Now { from: further },
+        "it goes further"
+    );
+    assert_eq!(announce("c", first, Revision::NONE, ["x", "y"]).await, Announced::Before { from: further });
+    let another = announce("other", first, present, ["e", "f"]).await;
+    assert!(matches!(another, Announced::Now { .. }), "another cause");
     assert_eq!(revision(&*store, topic.key(), 0).await, present, "it is no change of the session");
     let entries = log(&*store, topic.key()).await;
     assert_eq!(say(&entries), ["first", "second", "a", "b", "c", "d", "e", "f"]);

@@ -5,7 +5,7 @@
 -- ARGV 1 to 3 retention  4 id  5 topic  6 field of the holder ('connection', 'claim')  7 holder
 --      8 expected revision  9 '1' to start anew behind the head  10 record, or ''  11 lease ms
 --      12 nonce (10 to 12: of a webhook that has been verified)  13 … entries
--- Returns {'from', position}, {'conflict', session fields} or {'lost'}.
+-- Returns {'from', position, history}, {'conflict', session fields} or {'lost'}.
 
 if redis.call('HGET', KEYS[6], ARGV[6]) ~= ARGV[7] then
   return {'lost'}
@@ -40,4 +40,4 @@ if not cursor then
     append(topic, now, revision, ARGV[i])
   end
 end
-return {'from', cursor}
+return {'from', cursor, history_of(topic)}

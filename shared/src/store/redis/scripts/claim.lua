@@ -40,8 +40,13 @@ if known[4] and left > 0 then
   entries = entries_after(KEYS[3], known[4], tonumber(ARGV[5]), tonumber(ARGV[6]))
   gap = gap_after(KEYS[6], KEYS[3], known[4], entries)
 end
+local reported = known[7] or '0-0@' .. NO_HISTORY
+if is_later(reported, head_of(KEYS[6])) then
+  -- It was lost with what it told about.
+  reported = '0-0@' .. NO_HISTORY
+end
 return {
   integer(now), redis.call('HGET', KEYS[2], 'expires') or '0', known[2] or '', known[3] or '', known[4] or '', known[5] or '0', known[6] or '0',
-  known[7] or '0-0@' .. NO_HISTORY, known[8] or '', known[9] or '', known[10] or '',
+  reported, known[8] or '', known[9] or '', known[10] or '',
   gap, entries,
 }

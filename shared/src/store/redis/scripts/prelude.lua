@@ -68,6 +68,11 @@ local function head_of(session)
   return redis.call('HGET', session, '.head') or '0-0@' .. NO_HISTORY
 end
 
+-- The history of a position.
+local function history_in(position)
+  return string.match(position, '@(.*)$')
+end
+
 -- A position as the stream has it.
 local function id_of(position)
   return string.match(position, '^[^@]+')

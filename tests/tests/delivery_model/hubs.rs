@@ -34,15 +34,15 @@ impl Setup {
         if socket.must_read || self.cures.look_at_heads && is_behind && socket.bells.is_empty() {
             actions.push(Action::Read(number));
         }
-        if moves(store.subscriptions[number].cursor, socket.position) {
+        if moves(store.subscriptions[number].cursor, socket.position, store.history) {
             actions.push(Action::Save(number));
         }
     }
 }
 
-/// Does a cursor move to this position? Forward, or into another history.
-fn moves(cursor: Position, to: Position) -> bool {
-    !cursor.covers(to)
+/// Does a cursor move to this position? Forward, or into the history that the server writes.
+fn moves(cursor: Position, to: Position, own_history: u8) -> bool {
+    if cursor.history == to.history { cursor.number < to.number } else { to.history == own_history }
 }
 
 impl Step<'_> {
@@ -152,8 +152,10 @@ impl Step<'_> {
     fn move_cursor(&mut self, reader: usize, connection: u8, position: Position) -> bool {
         let process = Process::Hub(reader);
         let is_held = self.holds(process, reader, connection);
-        let subscription = &mut self.now.store_mut(process).subscriptions[reader];
-        if is_held && moves(subscription.cursor, position) {
+        let store = self.now.store_mut(process);
+        let own_history = store.history;
+        let subscription = &mut store.subscriptions[reader];
+        if is_held && moves(subscription.cursor, position, own_history) {
             subscription.cursor = position;
         }
         is_held

@@ -23,7 +23,6 @@ pub mod fault {
     /// Each of them.
     pub const ALL: u16 = (1 << 9) - 1;
     /// Those with which nobody dies who may be the only one to know of a lost event.
-    #[cfg(feature = "thorough")]
     pub const WITHOUT_CRASHES: u16 = ALL & !HUB_CRASH & !WORKER_CRASH;
 }
 

@@ -74,8 +74,8 @@ fn a_primary_that_lives_on_breaks_no_promise() {
 }
 
 /// These and the next take a minute in a release build; `make faults` runs them.
-#[cfg(feature = "thorough")]
 #[test]
+#[cfg_attr(not(feature = "thorough"), ignore = "it takes a minute in a release build: make faults")]
 fn no_two_faults_break_a_promise() {
     let setup = Setup { events: [1, 1], ..Setup::new(2, fault::WITHOUT_CRASHES & !fault::TRIM) };
     keeps(Setup { readers: SOCKETS, ..setup.clone() });
@@ -87,8 +87,8 @@ fn no_two_faults_break_a_promise() {
     keeps(Setup { events: [2, 0], ..lives_on });
 }
 
-#[cfg(feature = "thorough")]
 #[test]
+#[cfg_attr(not(feature = "thorough"), ignore = "it takes a minute in a release build: make faults")]
 fn the_reduction_hides_nothing() {
     keeps(Setup { is_thorough: true, readers: SOCKETS, ..Setup::new(1, fault::ALL) });
     keeps(Setup { is_thorough: true, ..failover() });
