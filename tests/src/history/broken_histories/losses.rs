@@ -117,7 +117,7 @@ fn of_two_histories_an_event_may_have_two_versions_for_who_is_told_and_two_annou
 fn what_was_refused_may_have_been_seen_in_a_history_that_was_lost_by_who_is_told() {
     let refused = || {
         let only_called = Run::sound().without("all", "e2").answered("p", "e2", Some(409));
-        only_called.with("all", "r2", &lost("l1"))
+        only_called.with("all", "r4", &lost("l1"))
     };
     let rewinding = |mut run: Run| {
         run.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
