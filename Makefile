@@ -7,9 +7,10 @@ BUILD_PACKAGES = pkg-config libssl-dev
 RUN_PACKAGES = $(BUILD_PACKAGES) curl python3-websockets
 TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl python3-websockets haproxy procps libfaketime
 FAULT_PACKAGES = $(BUILD_PACKAGES) redis-server libfaketime
-# Of `make faults`, for each shape of Redis.
+# Of `make faults`: how long everything is broken in turn (once takes half an hour), and how often a primary is killed
+# when a replica must have each event, in each shape that has one.
 MINUTES ?= 30
-DURABILITY ?= primary
+KILLS ?= 15
 CLUSTER_PACKAGES = $(BUILD_PACKAGES) redis-server haproxy curl
 
 .PHONY: help run cluster test lint load faults docs
@@ -19,8 +20,8 @@ help:
 	@echo "make test     all tests, against real processes"
 	@echo "make lint     formatting and clippy, as CI has them"
 	@echo "make docs     writes the pages that are made of the code"
-	@echo "make faults   breaks one thing after the other under load, for MINUTES=30 in each shape of Redis, and runs"
-	@echo "              the long checks of the delivery model"
+	@echo "make faults   breaks one thing after the other under load, for MINUTES=30, in each shape of Redis, kills"
+	@echo "              KILLS=15 primaries that have a replica to wait for, and runs the long checks of the model"
 	@echo "make load     builds the load tool: target/release/fhircast-load --help"
 
 run:
@@ -51,9 +52,10 @@ faults:
 	@deploy/local/ensure-packages $(FAULT_PACKAGES)
 	cargo test --locked --release -p fhircast-tests --features thorough --test delivery_model
 	cargo build --locked --release --workspace --bins
-	@set -e; for shape in single sentinel cluster; do \
-		target/release/fhircast-faults --shape $$shape --durability $(DURABILITY) --minutes $(MINUTES); \
-	done
+	@status=0; \
+	target/release/fhircast-faults --shape single --shape sentinel --shape cluster --minutes $(MINUTES) || status=$$?; \
+	target/release/fhircast-faults --shape sentinel --shape cluster --durability replicas=1 --fault primary-killed --runs $(KILLS) || status=$$?; \
+	exit $$status
 
 docs:
 	@deploy/local/ensure-packages $(BUILD_PACKAGES)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::faults::Fault;
 use super::options::{Options, name_of};
@@ -65,7 +66,7 @@ impl Measured {
     }
 }
 
-/// Runs one experiment with these faults, which begin one after the other and end in the same order.
+/// Runs one experiment with these faults, which begin one after the other and overlap.
 pub async fn run(options: &Options, faults: &[&Fault], seed: u64) -> Result<Experiment> {
     let names: Vec<&str> = faults.iter().map(|fault| fault.name).collect();
     let name = names.join("+");
@@ -130,10 +131,13 @@ async fn play(
         if fault.breaks_anything() {
             lab.write(What::FaultBegins { fault: fault.name.to_owned(), rewinds: fault.rewinds });
         }
-        broken.push(fault.begin(&mut site, &workload, &mut chance).await?);
+        let ends = Instant::now() + fault.lasts(options);
+        broken.push((fault, fault.begin(&mut site, &workload, &mut chance).await?, ends));
     }
-    for (fault, broken) in faults.iter().zip(broken) {
-        tokio::time::sleep(fault.lasts(options)).await;
+    // A process that is started again waits for its Redis.
+    broken.sort_by_key(|(fault, _, ends)| (!fault.concerns_redis(), *ends));
+    for (fault, broken, ends) in broken {
+        tokio::time::sleep_until(ends).await;
         fault.end(&mut site, &workload, broken).await?;
         lab.write(What::FaultEnds { fault: fault.name.to_owned() });
     }

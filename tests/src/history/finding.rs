@@ -20,7 +20,7 @@ pub enum Defect {
     Unknown,
     /// Two SyncErrors for one cause.
     DoubleSyncError,
-    /// A SyncError of the hub, though nothing was broken.
+    /// A SyncError of the hub, though nothing was broken, or of a loss, though nothing can have been lost.
     Unfounded,
     /// `context.versionId` is not unique, or `context.priorVersionId` is not the version before.
     Version,

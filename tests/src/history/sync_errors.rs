@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::Account;
 use super::finding::{Defect, RunFinding};
-use super::topic::{LOST, Topic};
+use super::topic::{LOST, SyncError, Topic};
 use super::verdict::new;
 
 /// SyncErrors about one loss: a primary that is cut off may lose more after the first one was told, and each hub or worker
@@ -29,16 +29,23 @@ pub(super) fn findings(topic: &Topic, accounts: &[Account]) -> Vec<RunFinding> {
             }
         }
         found.extend(own_ones_twice(topic, account));
-        if topic.faults.is_empty() {
-            let all = account.life.connections.iter().flatten();
-            let unfounded = all.filter_map(|sighting| Some((&sighting.id, sighting.sync_error.as_ref()?)));
-            found.extend(unfounded.map(|(id, sync)| {
-                let detail = format!("nothing was broken, and yet: {}", sync.diagnostics);
-                new(topic, Defect::Unfounded, &account.name(), id, detail)
-            }));
-        }
+        found.extend(unfounded(topic, account));
     }
     found
+}
+
+/// SyncErrors where nothing was broken, and losses where nothing can have been lost.
+fn unfounded(topic: &Topic, account: &Account) -> Vec<RunFinding> {
+    let all = account.life.connections.iter().flatten();
+    let all = all.filter_map(|sighting| Some((&sighting.id, sighting.sync_error.as_ref()?)));
+    let unfounded = all.filter(|(_, sync)| {
+        topic.faults.is_empty() || (topic.rewinds.is_empty() && sync.announces_loss(&account.reader.name))
+    });
+    let finding = |(id, sync): (&String, &SyncError)| {
+        let detail = format!("what was broken is no cause of it: {}", sync.diagnostics);
+        new(topic, Defect::Unfounded, &account.name(), id, detail)
+    };
+    unfounded.map(finding).collect()
 }
 
 /// How many SyncErrors of one kind there may be about a subscriber and an event, or about the subscriber as a whole.

@@ -167,6 +167,16 @@ impl Fault {
         !matches!(self.breaks, Break::Nothing)
     }
 
+    /// Is it Redis that is broken, or the way to it?
+    pub fn concerns_redis(&self) -> bool {
+        matches!(
+            self.breaks,
+            Break::Redis(_)
+                | Break::Process(Victim::Redis, _)
+                | Break::Link(Link::HubRedis | Link::WorkerRedis, _)
+        )
+    }
+
     /// What is to be so for a while before it begins.
     pub fn prepare(&self, workload: &Workload) {
         // A worker that has nothing in flight is not missed.

@@ -221,11 +221,11 @@ impl Sender {
                 Some(_) => self.refusals += 1,
                 None => self.refusals = REFUSALS,
             }
-            if self.refusals >= REFUSALS {
+            let gives_up = first.elapsed() + TRY_AGAIN > resend_for;
+            if gives_up || self.refusals >= REFUSALS {
                 (self.at, self.refusals) = ((self.at + 1) % self.apps.len(), 0);
             }
-            if first.elapsed() + TRY_AGAIN > resend_for {
-                (self.at, self.refusals) = ((self.at + 1) % self.apps.len(), 0);
+            if gives_up {
                 return false;
             }
             tokio::time::sleep(TRY_AGAIN).await;

@@ -133,6 +133,12 @@ impl Run {
         ])
     }
 
+    /// By what was broken Redis may lose what it acknowledged.
+    pub fn rewinding(mut self) -> Run {
+        self.lines("lab")[0].what = What::FaultBegins { fault: "f".to_owned(), rewinds: true };
+        self
+    }
+
     pub fn lines(&mut self, who: &str) -> &mut Vec<Line> {
         &mut self.0.iter_mut().find(|journal| journal.name == who).unwrap().lines
     }

@@ -29,7 +29,7 @@ fn a_sync_error_that_comes_twice_is_a_duplicate() {
     let run = Run::sound().with_everywhere("r2", &about).with("reports", "r4", &about);
     run.shows(&[(Duplicated, "reports", "s1")]);
     let own = sync_error("s2", "reports", "", "reports has missed events that are no longer kept");
-    let run = Run::sound().with("reports", "r4", &own).with("reports", "r4", &own);
+    let run = Run::sound().rewinding().with("reports", "r4", &own).with("reports", "r4", &own);
     run.shows(&[(DoubleSyncError, "reports", "s2")]);
 }
 
