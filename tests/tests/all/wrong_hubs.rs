@@ -29,8 +29,13 @@ const ORIGIN: &str = "https://viewer.example";
 /// What no check can see from outside: only a hub that is stopped shows it.
 const UNSEEN: &[Distortion] = &[Distortion::GoingAwayWith1000];
 
+/// How long what must come is waited for: of a hub that does nothing wrong it may be late on a busy machine; of one that
+/// is wrong it need not be waited for long.
+const PATIENT: Duration = Duration::from_secs(15);
+const BRISK: Duration = Duration::from_secs(2);
+
 /// Checks the rules of these ids.
-async fn check(hub_url: &str, rules: &[&str]) -> Run {
+async fn check(hub_url: &str, rules: &[&str], timeout: Duration) -> Run {
     let rules: Vec<String> = rules.iter().map(|rule| (*rule).to_owned()).collect();
     let options = Options {
         hub_url: hub_url.to_owned(),
@@ -39,11 +44,7 @@ async fn check(hub_url: &str, rules: &[&str]) -> Run {
         callback_listen: ([127, 0, 0, 1], 0).into(),
         selection: Selection::of(&rules).unwrap(),
         spec: None,
-        timing: Timing {
-            timeout: Duration::from_secs(2),
-            ack_timeout: Duration::from_secs(1),
-            grace: Duration::from_secs(2),
-        },
+        timing: Timing { timeout, ack_timeout: Duration::from_secs(1), grace: Duration::from_secs(2) },
         ca: None,
         origin: Some(ORIGIN.into()),
         parallel_checks: 8,
@@ -83,13 +84,13 @@ async fn a_small_hub_that_conforms_passes_and_fails_each_rule_that_it_breaks() {
     let rules: Vec<&str> = rules.into_iter().collect();
     assert!(rules.len() >= 20, "rules that are shown to fail: {rules:?}");
     let right = WrongHub::start(Wrong::Nothing).unwrap();
-    let run = check(right.url(), &rules).await;
+    let run = check(right.url(), &rules, PATIENT).await;
     assert_eq!(complaints(&run), [""; 0], "a hub that does nothing wrong");
 
     let describe = |wrong: Wrong| (format!("{wrong:?}: {}", wrong.what()), wrong.rule());
     let run = async |wrong: Wrong, rule: &'static str| {
         let hub = WrongHub::start(wrong).unwrap();
-        check(hub.url(), &[rule]).await
+        check(hub.url(), &[rule], BRISK).await
     };
     let unnoticed = unnoticed(Wrong::ALL, describe, run).await;
     assert_eq!(unnoticed, [""; 0], "what the suite did not notice");
@@ -112,14 +113,14 @@ async fn this_hub_passes_through_a_proxy_and_fails_each_rule_that_the_proxy_brea
     let rules: BTreeSet<&str> = seen.iter().map(|distortion| distortion.rule()).collect();
     let rules: Vec<&str> = rules.into_iter().collect();
     let truthful = DistortingProxy::start(hub.url(), Distortion::None).unwrap();
-    let run = check(truthful.url(), &rules).await;
+    let run = check(truthful.url(), &rules, PATIENT).await;
     assert_eq!(complaints(&run), [""; 0], "a proxy that changes nothing");
 
     let describe =
         |distortion: Distortion| (format!("{distortion:?}: {}", distortion.what()), distortion.rule());
     let run = async |distortion: Distortion, rule: &'static str| {
         let proxy = DistortingProxy::start(hub.url(), distortion).unwrap();
-        check(proxy.url(), &[rule]).await
+        check(proxy.url(), &[rule], BRISK).await
     };
     let unnoticed = unnoticed(&seen, describe, run).await;
     assert_eq!(unnoticed, [""; 0], "what the suite did not notice");
