@@ -88,6 +88,8 @@ impl Authority {
         System::with(|settings| {
             settings.callbacks.allow_http = false;
             settings.callbacks.ca_file = Some(file);
+            // A handshake may take its time on a busy machine.
+            settings.ack_timeout_secs = 10;
         })
     }
 }
