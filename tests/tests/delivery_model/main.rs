@@ -10,9 +10,10 @@
 //!
 //! | here | in the code |
 //! |---|---|
-//! | `Step::append`, `Step::publish`, `Step::tell_of_loss` | `commit.lua`; the publisher, its `once`, its witness |
+//! | `Step::append`, `Step::publish` | `commit.lua`; the publisher, its `once`, its witness |
+//! | `Step::tell_of_loss` | `announce.lua`, which appends the SyncError and what is open in one step |
 //! | `Store::gap_after` | the function of that name in `prelude.lua` |
-//! | `Step::begin_anew` | `activate.lua` with a restart |
+//! | `Step::begin_anew` | `activate.lua` with a restart; after a loss, reading on from the announcement |
 //! | `Step::ring`, `Step::read` | the relay: the bell, the catching up, the periodic look at the head |
 //! | `Step::save`, `Step::attach` | `save_cursors.lua`, `attach.lua` |
 //! | `Step::claim`, `Step::post`, `Step::settle` | `claim.lua`, the worker's delivery, `settle.lua` |

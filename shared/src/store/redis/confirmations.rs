@@ -80,13 +80,27 @@ impl Confirmations {
             return Ok(());
         }
         METRICS.redis_call("confirm");
+        let confirmed = self.try_until_answered(topology, partition, history).await;
+        confirmed.map_err(|why| {
+            METRICS.redis_error("confirm");
+            StoreError::Unconfirmed(why)
+        })
+    }
+
+    async fn try_until_answered(
+        &self,
+        topology: &Topology,
+        partition: u16,
+        history: History,
+    ) -> std::result::Result<(), String> {
         let end = Instant::now() + self.patience + MARGIN;
         loop {
             let why = match self.try_once(topology, partition).await {
-                Ok((of, replicas)) if of == history && replicas >= self.replicas => return Ok(()),
                 Ok((of, replicas)) if of == history => {
+                    // The server that has written it has been asked, and the replicas had their time.
                     let (wanted, after) = (self.replicas, self.patience.as_millis());
-                    format!("{replicas} of {wanted} replicas had it after {after} ms")
+                    let too_few = || format!("{replicas} of {wanted} replicas had it after {after} ms");
+                    return if replicas >= wanted { Ok(()) } else { Err(too_few()) };
                 }
                 Ok(_) => "another server has taken over".to_owned(),
                 Err(why) => why,
@@ -94,8 +108,7 @@ impl Confirmations {
             // Perhaps another has the slot, and this process does not know yet.
             topology.doubt();
             if Instant::now() + TRY_AGAIN >= end {
-                METRICS.redis_error("confirm");
-                return Err(StoreError::Unconfirmed(why));
+                return Err(why);
             }
             tokio::time::sleep(TRY_AGAIN).await;
         }
