@@ -3,6 +3,7 @@
 //! - [`server`]: builds and runs the whole; what `main` and tests start.
 //! - `route`: which path is what, at every base path.
 //! - `api`: subscribe, publish, Get Current Context, the well-known document, and their errors.
+//! - `auth`, `client_address`: who is asking, from where, and what they may do.
 //! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
 //! - `liveness`: that this node lives. `doubts`: what it looks at again when it may have lost something.
@@ -12,6 +13,8 @@
 //! Any node serves any request: sessions, logs and subscriptions are in the store.
 
 mod api;
+mod auth;
+mod client_address;
 mod clock;
 mod doubts;
 mod drain;

@@ -19,6 +19,12 @@ pub enum ApiError {
     /// 400: the request is not valid FHIRcast.
     #[error("{0}")]
     BadRequest(String),
+    /// 401: no token, or a bad one, and why.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// 403: the token does not allow it, and what is missing.
+    #[error("{0}")]
+    Forbidden(String),
     /// 404
     #[error("{0}")]
     NotFound(&'static str),
@@ -49,6 +55,8 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,

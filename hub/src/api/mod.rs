@@ -19,6 +19,7 @@ pub use error::ApiError;
 
 use self::body::MediaType;
 use crate::{
+    auth::{Caller, authenticate},
     node::Node,
     route::{Route, route},
     socket,
@@ -36,10 +37,19 @@ async fn answer(
 ) -> Result<HttpResponse, ApiError> {
     let method = request.method();
     match route(request.uri().path(), &node.settings.base_paths) {
-        Route::Hub if method == Method::POST => post(request, payload, &node, None).await,
+        Route::Hub if method == Method::POST => {
+            let caller = authenticate(request, &node).await?;
+            post(request, payload, &node, &caller, None).await
+        }
         Route::Hub => Err(ApiError::MethodNotAllowed("POST")),
-        Route::Topic(topic) if method == Method::POST => post(request, payload, &node, Some(topic)).await,
-        Route::Topic(topic) if is_read(method) => current_context(&node, &topic).await,
+        Route::Topic(topic) if method == Method::POST => {
+            let caller = authenticate(request, &node).await?;
+            post(request, payload, &node, &caller, Some(topic)).await
+        }
+        Route::Topic(topic) if is_read(method) => {
+            let caller = authenticate(request, &node).await?;
+            current_context(&node, &caller, &topic).await
+        }
         Route::Topic(_) => Err(ApiError::MethodNotAllowed("GET, POST")),
         Route::WellKnown if is_read(method) => {
             Ok(json(HttpResponse::Ok().body(configuration::document().to_json())))
@@ -63,6 +73,7 @@ async fn post(
     request: &HttpRequest,
     payload: web::Payload,
     node: &Node,
+    caller: &Caller,
     topic: Option<shared::protocol::Topic>,
 ) -> Result<HttpResponse, ApiError> {
     let media_type = MediaType::of(request)?;
@@ -76,13 +87,18 @@ async fn post(
     }
     let body = body::read(request, payload, node.settings.limits.body_bytes).await?;
     match media_type {
-        MediaType::Form => subscribe::subscribe(request, &body, node).await,
-        MediaType::Json => publish::publish(&body, topic.as_ref(), node).await,
+        MediaType::Form => subscribe::subscribe(request, &body, node, caller).await,
+        MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller).await,
     }
 }
 
 /// Get Current Context (FC-CTX-01…04).
-async fn current_context(node: &Node, topic: &shared::protocol::Topic) -> Result<HttpResponse, ApiError> {
+async fn current_context(
+    node: &Node,
+    caller: &Caller,
+    topic: &shared::protocol::Topic,
+) -> Result<HttpResponse, ApiError> {
+    caller.may_use(topic)?;
     let context = node.publisher.current_context(topic.key()).await?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }

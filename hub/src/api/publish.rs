@@ -8,11 +8,16 @@ use shared::{
 };
 
 use super::ApiError;
-use crate::node::Node;
+use crate::{auth::Caller, node::Node};
 
 /// Publishes an event. 202 means that it is in the topic's log.
-pub async fn publish(body: &[u8], in_path: Option<&Topic>, node: &Node) -> Result<HttpResponse, ApiError> {
-    let outcome = try_publish(body, in_path, node).await;
+pub async fn publish(
+    body: &[u8],
+    in_path: Option<&Topic>,
+    node: &Node,
+    caller: &Caller,
+) -> Result<HttpResponse, ApiError> {
+    let outcome = try_publish(body, in_path, node, caller).await;
     METRICS
         .publishes
         .with(match &outcome {
@@ -25,12 +30,19 @@ pub async fn publish(body: &[u8], in_path: Option<&Topic>, node: &Node) -> Resul
     outcome.map(|_| HttpResponse::Accepted().finish())
 }
 
-async fn try_publish(body: &[u8], in_path: Option<&Topic>, node: &Node) -> Result<Published, ApiError> {
+async fn try_publish(
+    body: &[u8],
+    in_path: Option<&Topic>,
+    node: &Node,
+    caller: &Caller,
+) -> Result<Published, ApiError> {
     let text = json::text(body, node.settings.limits.json_depth)?;
     let event = Event::read(text)?;
     if in_path.is_some_and(|topic| *topic != event.topic) {
         return Err(ApiError::BadRequest("event.hub.topic must be the topic in the path".into()));
     }
+    caller.may_use(&event.topic)?;
+    caller.may_send(&event.name)?;
     if !event.has_iso_timestamp() {
         METRICS.odd_timestamps.inc();
     }

@@ -14,13 +14,18 @@ use shared::{
 use uuid::Uuid;
 
 use super::{ApiError, json as as_json};
-use crate::node::Node;
+use crate::{auth::Caller, node::Node};
 
 const UNKNOWN_ENDPOINT: &str = "hub.channel.endpoint is not one of this topic's subscriptions";
 const UNKNOWN_CALLBACK: &str = "hub.callback has no subscription to this topic";
 
 /// Answers a form that was posted to `hub.url`.
-pub async fn subscribe(request: &HttpRequest, body: &[u8], node: &Node) -> Result<HttpResponse, ApiError> {
+pub async fn subscribe(
+    request: &HttpRequest,
+    body: &[u8],
+    node: &Node,
+    caller: &Caller,
+) -> Result<HttpResponse, ApiError> {
     let settings = &node.settings;
     let limits = RequestLimits {
         max_events: settings.limits.events_per_subscription,
@@ -28,7 +33,9 @@ pub async fn subscribe(request: &HttpRequest, body: &[u8], node: &Node) -> Resul
         default_lease_secs: settings.lease.default_secs,
         max_lease_secs: settings.lease.max_secs,
     };
-    match SubscriptionRequest::read(&Form::read(body)?, &limits)? {
+    let asked = SubscriptionRequest::read(&Form::read(body)?, &limits)?;
+    caller.may_use(asked.topic())?;
+    match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {
             let id = subscribe_websocket(node, topic, terms, endpoint).await?;
             Ok(endpoint_answer(node, request, id))

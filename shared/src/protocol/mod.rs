@@ -19,6 +19,7 @@ pub mod filter;
 pub mod form;
 pub mod heartbeat;
 pub mod json;
+pub mod scope;
 pub mod subscription_id;
 pub mod subscription_request;
 pub mod sync_error;
@@ -29,6 +30,7 @@ pub use context::{Anchor, ContextElement};
 pub use event::Event;
 pub use event_name::{Action, EventName};
 pub use filter::EventFilter;
+pub use scope::Scopes;
 pub use subscription_id::SubscriptionId;
 pub use topic::{Topic, TopicKey};
 

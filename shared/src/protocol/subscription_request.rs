@@ -144,6 +144,16 @@ impl std::fmt::Debug for Secret {
 }
 
 impl SubscriptionRequest {
+    /// The session that it is about.
+    pub fn topic(&self) -> &Topic {
+        match self {
+            Self::SubscribeWebsocket { topic, .. }
+            | Self::SubscribeWebhook { topic, .. }
+            | Self::UnsubscribeWebsocket { topic, .. }
+            | Self::UnsubscribeWebhook { topic, .. } => topic,
+        }
+    }
+
     /// Reads a form.
     pub fn read(form: &Form<'_>, limits: &RequestLimits) -> Result<Self, Invalid> {
         let channel =

@@ -1,0 +1,72 @@
+//! Who is asking, and what they may do.
+//!
+//! A request is authenticated once, before its body is read: [`authenticate`] makes a [`Caller`] of
+//! it. Every room of the API asks the caller whether it may do what it asks for.
+//!
+//! Rules: FC-SEC-01, FC-SES-02, FC-SCO-01…03.
+
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use shared::{
+    protocol::{EventName, Scopes, Topic},
+    settings::AuthMode,
+};
+
+use crate::{api::ApiError, client_address::client_address, node::Node};
+
+/// Whoever sent a request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Where the request came from.
+    pub address: IpAddr,
+    /// Who it is; absent while authentication is off: then everyone may do everything.
+    pub identity: Option<Identity>,
+}
+
+/// What a token says of its bearer.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// `iss`: who gave the token out.
+    pub issuer: String,
+    /// `sub`: the user, or the client that acts for itself.
+    pub subject: Option<String>,
+    /// `client_id` or `azp`: the app.
+    pub client: Option<String>,
+    /// What may be read and written.
+    pub scopes: Scopes,
+    /// The topic that the token is for, if it says so (FC-SES-02).
+    pub topic: Option<Topic>,
+    /// When the token ends, in seconds since 1970.
+    pub expires: Option<u64>,
+}
+
+impl Caller {
+    /// May it use this topic at all?
+    pub fn may_use(&self, topic: &Topic) -> Result<(), ApiError> {
+        match self.identity.as_ref().and_then(|identity| identity.topic.as_ref()) {
+            Some(own) if own != topic => {
+                Err(ApiError::Forbidden("the token is for another hub.topic".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// May it send such an event?
+    pub fn may_send(&self, name: &EventName) -> Result<(), ApiError> {
+        match &self.identity {
+            Some(identity) if !identity.scopes.may_write(name) => {
+                Err(ApiError::Forbidden(format!("the token has no scope fhircast/{}.write", name.as_str())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Finds out who is asking.
+pub async fn authenticate(request: &HttpRequest, node: &Node) -> Result<Caller, ApiError> {
+    let address = client_address(request, &node.settings);
+    match node.settings.auth.mode {
+        AuthMode::Off => Ok(Caller { address, identity: None }),
+    }
+}

@@ -1,0 +1,30 @@
+//! SMART scopes of FHIRcast (2.2): which events a token may read and which it may write.
+//!
+//! Rules: FC-SCO-01, FC-SCO-02.
+
+use super::{EventFilter, EventName};
+
+/// The FHIRcast scopes of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scopes {
+    read: Option<EventFilter>,
+    write: Option<EventFilter>,
+}
+
+impl Scopes {
+    /// Those of a caller from whom no token is asked.
+    pub fn everything() -> Self {
+        let everything = || EventFilter::parse("*,heartbeat", 2).ok();
+        Self { read: everything(), write: everything() }
+    }
+
+    /// May events of this name be received?
+    pub fn may_read(&self, name: &EventName) -> bool {
+        self.read.as_ref().is_some_and(|read| read.matches(name))
+    }
+
+    /// May events of this name be sent?
+    pub fn may_write(&self, name: &EventName) -> bool {
+        self.write.as_ref().is_some_and(|write| write.matches(name))
+    }
+}
