@@ -18,6 +18,20 @@ impl Scopes {
         Self { read: everything(), write: everything() }
     }
 
+    /// Those among scopes with spaces between them.
+    pub fn parse(scopes: &str) -> Self {
+        let of = |action: &str| {
+            let named: Vec<&str> = scopes
+                .split(' ')
+                .filter_map(|scope| scope.strip_prefix("fhircast/")?.rsplit_once('.'))
+                .filter(|(_, allowed)| *allowed == action || *allowed == "*")
+                .map(|(name, _)| name)
+                .collect();
+            EventFilter::parse(&named.join(","), named.len()).ok()
+        };
+        Self { read: of("read"), write: of("write") }
+    }
+
     /// May events of this name be received?
     pub fn may_read(&self, name: &EventName) -> bool {
         self.read.as_ref().is_some_and(|read| read.matches(name))
