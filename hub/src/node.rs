@@ -6,7 +6,9 @@ use std::sync::{
 };
 
 use actix_web::{HttpRequest, http::header};
-use shared::{protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store};
+use shared::{
+    callbacks::Gate, protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store,
+};
 use tokio::sync::Semaphore;
 
 use crate::{auth::Authenticator, clock::StoreClock, liveness::Liveness, relay::Relays, socket::Sockets};
@@ -31,6 +33,8 @@ pub struct Node {
     pub clock: StoreClock,
     /// Whether the others know that this node lives.
     pub liveness: Liveness,
+    /// Where callbacks may lead.
+    pub callbacks: Gate,
     /// One permit for each publish that may be in flight.
     pub publishes: Semaphore,
     /// Set when the process has been asked to stop.

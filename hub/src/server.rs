@@ -15,7 +15,10 @@ use actix_web::{
     web,
 };
 use anyhow::Context;
-use shared::{publisher::Publisher, session::Rules, settings::Settings, store::Store, telemetry::Readiness};
+use shared::{
+    callbacks::Gate, publisher::Publisher, session::Rules, settings::Settings, store::Store,
+    telemetry::Readiness,
+};
 use socket2::SockRef;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -65,6 +68,7 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) ->
         sockets: Sockets::default(),
         clock: StoreClock::new(),
         liveness: Liveness::default(),
+        callbacks: Gate::new(&settings.callbacks)?,
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
         is_draining: AtomicBool::new(false),
         settings,

@@ -157,7 +157,9 @@ impl<'w> Delivery<'w> {
         let requested = self.claim.request.as_ref().map(|request| &request.subscription);
         let subscription = requested.or(self.claim.subscription.as_ref())?;
         match &subscription.channel {
-            Channel::Webhook { callback, .. } => callback.url().host_str().map(str::to_owned),
+            Channel::Webhook { callback, .. } => {
+                callback.url().host_str().map(|host| host.trim_end_matches('.').to_owned())
+            }
             Channel::Websocket => None,
         }
     }
@@ -274,7 +276,7 @@ impl<'w> Delivery<'w> {
     }
 
     /// Gives the claim back until the next try or report, and for so many milliseconds at most.
-    async fn wait(&mut self, at_most: u64) -> Result<Served, Interruption> {
+    pub(crate) async fn wait(&mut self, at_most: u64) -> Result<Served, Interruption> {
         let until_next = self.plan().wake_at.saturating_sub(self.now());
         let pause = Duration::from_millis(until_next.clamp(1, at_most));
         self.settle(None, Release::After(pause)).await?;

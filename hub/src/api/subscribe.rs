@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use shared::{
     protocol::{
-        SubscriptionId, Topic,
+        SubscriptionId, Topic, TopicKey,
         form::Form,
         subscription_request::{Callback, Endpoint, RequestLimits, SubscriptionRequest, Terms},
         webhook::Mode,
@@ -49,6 +49,7 @@ pub async fn subscribe(
             Ok(endpoint_answer(node, request, id))
         }
         SubscriptionRequest::SubscribeWebhook { topic, terms, callback, secret } => {
+            admitted(node, &callback, topic.key()).await?;
             let id = callback_id(node, &topic, &callback);
             let subscription =
                 Subscription { id, topic, channel: Channel::Webhook { callback, secret }, terms };
@@ -101,6 +102,23 @@ async fn request_webhook(
     let limit = node.settings.limits.subscriptions_per_topic;
     accepted(node.store.request_webhook(&request, limit).await?, UNKNOWN_CALLBACK)?;
     Ok(HttpResponse::Accepted().finish())
+}
+
+/// A callback that no worker would ever reach is refused at once (FC-SEC-02). What can't be said now
+/// (its name is not resolved in time, or here) is for the worker to find out, which looks again before
+/// each connection anyway.
+async fn admitted(node: &Node, callback: &Callback, topic: TopicKey) -> Result<(), ApiError> {
+    let Err(refusal) = node.callbacks.admit(callback.url()).await else { return Ok(()) };
+    match refusal.told(callback.url()) {
+        Some(told) => {
+            tracing::warn!(?callback, ?topic, reason = %refusal, "a callback is refused");
+            Err(ApiError::BadRequest(told))
+        }
+        None => {
+            tracing::info!(?callback, ?topic, reason = %refusal, "a callback cannot be checked yet");
+            Ok(())
+        }
+    }
 }
 
 fn callback_id(node: &Node, topic: &Topic, callback: &Callback) -> SubscriptionId {

@@ -85,6 +85,8 @@ impl Contradictions {
 
     fn in_tls(&mut self, settings: &Settings) {
         self.paired(&["tls.cert", "tls.key"], settings.tls.cert.is_some(), settings.tls.key.is_some());
+        let callbacks = &settings.callbacks;
+        self.paired(&["callbacks.cert", "callbacks.key"], callbacks.cert.is_some(), callbacks.key.is_some());
     }
 
     fn in_redis(&mut self, redis: &Redis) {

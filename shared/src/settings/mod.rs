@@ -5,14 +5,15 @@
 //! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
-//! - `tree`: how settings are declared and visited · `values`, `redis_url`, `durability`: types and checks of single values
-//! - `auth`: the settings of tokens
+//! - `tree`: how settings are declared and visited · `auth`, `callbacks`: groups with types of their own
+//! - `values`, `redis_url`, `durability`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `checks`: what settings say about each other · `print`: the result as TOML
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
 
 mod auth;
+mod callbacks;
 mod checks;
 mod durability;
 mod environment;
@@ -33,6 +34,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
 pub use auth::{Auth, KeySource};
+pub use callbacks::{Callbacks, PortRange};
 pub use durability::Durability;
 pub use flags::Flags;
 pub use mistakes::{Mistake, Mistakes};
@@ -141,18 +143,6 @@ settings! {
 }
 
 settings! {
-    /// Where callbacks may go.
-    pub struct Callbacks {
-        /// Whether a callback may be http instead of https.
-        allow_http: bool = false;
-        /// Networks that callbacks may go to although they are private or loopback.
-        allowed_networks: Vec<IpNet> = Vec::new();
-        /// PEM file of certificate authorities that are trusted for callbacks besides the system's.
-        ca_file: Option<PathBuf> = None;
-    }
-}
-
-settings! {
     /// The hub's own certificate.
     pub struct Tls {
         /// PEM file of the hub's certificate chain; with tls.key: the hub speaks HTTPS and WSS.
@@ -197,6 +187,10 @@ settings! {
         deliveries: usize = 256, at_least(1);
         /// Callback requests in flight at once from one worker to one host.
         deliveries_per_host: usize = 32, at_least(1);
+        /// Requests to verify an intent or to tell of a denial that one worker makes in a minute to one address.
+        verifications_per_address_per_minute: u32 = 600, between(1, 1_000_000);
+        /// Bytes of the head of a callback's answer that are read.
+        callback_head_bytes: usize = 16_384, at_least(64);
         /// Bytes of a callback's answer that are read.
         callback_body_bytes: usize = 65_536, at_least(1);
         /// Seconds for which a topic's log keeps an event.

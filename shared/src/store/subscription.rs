@@ -246,6 +246,9 @@ pub struct Progress {
     pub retry_at: u64,
     /// The last entry that a SyncError has been sent for.
     pub reported: Position,
+    /// How often the subscriber has been asked to confirm the request that is to be verified. A new
+    /// request begins at nought.
+    pub asked: u32,
 }
 
 /// What a worker does with its claim.
@@ -253,7 +256,8 @@ pub struct Progress {
 pub enum Release {
     /// Keep it for this long from now.
     Hold(Duration),
-    /// Give it back; it is due again after this time, or at once if a request has come in.
+    /// Give it back; it is due again after this time, or at once if a request has come in since the
+    /// claim.
     After(Duration),
     /// Give it back; it is due again when there is something to do, or when its lease ends.
     Idle,

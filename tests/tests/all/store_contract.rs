@@ -104,6 +104,7 @@ contract! {
         a_claim_holds_until_its_time_is_over_and_the_next_makes_it_void,
         progress_is_kept_for_the_next_claim,
         the_tries_of_a_verification_are_kept_as_well,
+        a_request_waits_for_its_pause_and_a_newer_one_does_not,
         who_goes_idle_with_entries_left_is_due_at_once,
         who_gives_back_for_later_is_due_then,
         who_holds_on_stays_the_holder,

@@ -62,6 +62,7 @@ impl State {
         });
         webhook.request = Some(request.clone());
         webhook.requested_at = now;
+        webhook.progress.asked = 0;
         let is_held = webhook.token.is_some() && self.due.time_of(address).is_some_and(|time| time > now);
         if !is_held {
             self.make_due(address, now, now);
@@ -203,6 +204,8 @@ impl State {
             (webhook.verified, webhook.progress) = (None, Progress::default());
         }
         let has_request = webhook.request.is_some();
+        let nonce = |request: &Option<WebhookRequest>| request.as_ref().map(|request| request.nonce.clone());
+        let has_new_request = has_request && nonce(&webhook.request) != nonce(&claim.request);
         let is_verified = webhook.verified.is_some();
         let is_over = is_verified && !webhook.is_in_force(now);
         if !matches!(release, Release::Hold(_)) {
@@ -213,9 +216,8 @@ impl State {
         }
         match release {
             Release::Hold(hold) => self.make_due(address, end_of(hold, now), now),
-            Release::After(_) | Release::Idle | Release::End(_) if has_request => {
-                self.make_due(address, now, now)
-            }
+            Release::After(_) if has_new_request => self.make_due(address, now, now),
+            Release::Idle | Release::End(_) if has_request => self.make_due(address, now, now),
             Release::After(pause) => self.make_due(address, end_of(pause, now), now),
             Release::Idle | Release::End(_) if !is_verified => {
                 self.end_webhook(address);

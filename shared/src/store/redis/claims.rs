@@ -88,6 +88,7 @@ impl RedisStore {
             attempts: reply.parsed()?,
             retry_at: reply.parsed()?,
             reported: reply.parsed()?,
+            asked: reply.parsed()?,
         };
         let (since, until, why) = (reply.text()?, reply.text()?, reply.text()?);
         let absence = if since.is_empty() {
@@ -135,7 +136,8 @@ impl RedisStore {
         };
         let reason = if let Release::End(reason) = release { reason } else { "" };
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
-        script.arg(Entry::subscription(ended).to_json());
+        script.arg(Entry::subscription(ended).to_json()).arg(progress.asked);
+        script.arg(claim.request.as_ref().map_or("", |request| request.nonce.as_str()));
         self.invoke("settle", keys.slot(), &script).await
     }
 }

@@ -119,9 +119,11 @@ impl Side {
     }
 
     fn tell_progress(&self, topic: usize, progress: &Progress) -> String {
-        let Progress { cursor, attempts, retry_at, reported } = progress;
+        let Progress { cursor, attempts, retry_at, reported, asked } = progress;
         let (cursor, reported) = (self.place(topic, *cursor), self.place(topic, *reported));
-        format!("cursor {cursor}, attempts {attempts}, retry at {retry_at}, reported {reported}")
+        format!(
+            "cursor {cursor}, attempts {attempts}, retry at {retry_at}, reported {reported}, asked {asked}"
+        )
     }
 
     fn tell_claim(&self, topic: usize, claim: &Claim) -> String {
@@ -285,7 +287,13 @@ impl Side {
                 let Some(Held { claim, is_verified }) = &self.claims[worker][subscription] else {
                     return "no claim".into();
                 };
-                let moved = Progress { cursor, attempts, retry_at: attempts.into(), reported: cursor };
+                let moved = Progress {
+                    cursor,
+                    attempts,
+                    retry_at: attempts.into(),
+                    reported: cursor,
+                    asked: attempts,
+                };
                 let progress = if *is_verified { moved } else { claim.progress.clone() };
                 let answered =
                     claim.request.as_ref().filter(|_| is_answered).map(|request| request.nonce.as_str());

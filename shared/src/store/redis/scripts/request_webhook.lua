@@ -18,6 +18,7 @@ elseif redis.call('EXISTS', KEYS[1]) == 0 then
   keep(KEYS[2], AFTERLIFE)
 end
 redis.call('HSET', KEYS[1], 'channel', 'webhook', 'topic', ARGV[2], 'request', ARGV[5], 'nonce', ARGV[6])
+redis.call('HDEL', KEYS[1], 'asked')
 keep(KEYS[1], AFTERLIFE)
 
 -- Not while a worker holds it: it sees the request when it gives the claim back.
