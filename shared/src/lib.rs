@@ -6,6 +6,7 @@
 //! - [`publisher`]: decides and commits an event, on whichever store.
 //! - [`settings`]: one typed tree of settings for both programs.
 //! - [`signals`]: those that ask a program to stop.
+//! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
 
 pub mod protocol;
@@ -15,3 +16,4 @@ pub mod settings;
 pub mod signals;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -75,6 +75,7 @@ leaf! {
     Vec<ipnet::IpNet>: List, "a list of networks, such as 10.0.0.0/8";
     super::durability::Durability: Text, "primary or replicas=N";
     super::values::AuthMode: Text, "a mode";
+    super::values::ClientAuth: Text, "a choice";
     super::values::LogFormat: Text, "a format";
     crate::protocol::sync_error::Severity: Text, "a severity";
 }
