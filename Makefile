@@ -5,18 +5,20 @@ BUILT = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 BUILD_PACKAGES = pkg-config libssl-dev
 RUN_PACKAGES = $(BUILD_PACKAGES) curl python3-websockets
-TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl python3-websockets haproxy procps libfaketime
+TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl openssl python3-websockets haproxy procps libfaketime
 FAULT_PACKAGES = $(BUILD_PACKAGES) redis-server libfaketime
 # Of `make faults`: how long everything is broken in turn (once takes half an hour), and how often a primary is killed
 # when a replica must have each event, in each shape that has one.
 MINUTES ?= 30
 KILLS ?= 15
-CLUSTER_PACKAGES = $(BUILD_PACKAGES) redis-server haproxy curl
+CLUSTER_PACKAGES = $(BUILD_PACKAGES) redis-server haproxy curl openssl
 
-.PHONY: help run cluster test lint load faults docs
+.PHONY: help run cluster dev-certs test lint load faults docs
 help:
 	@echo "make run      the embedded hub on http://127.0.0.1:8080/api/hub, nothing else needed"
 	@echo "make cluster  Redis, two hubs, two workers and a load balancer, as local processes"
+	@echo "make cluster SECURE=1   the same with TLS everywhere and with tokens"
+	@echo "make dev-certs  an authority and certificates for this machine alone, in deploy/local/certs"
 	@echo "make test     all tests, against real processes"
 	@echo "make lint     formatting and clippy, as CI has them"
 	@echo "make docs     writes the pages that are made of the code"
@@ -31,8 +33,12 @@ run:
 
 cluster:
 	@deploy/local/ensure-packages $(CLUSTER_PACKAGES)
-	cargo build --locked --profile $(PROFILE) -p fhircast-hub -p fhircast-worker
-	@exec deploy/local/cluster $(BUILT)
+	cargo build --locked --profile $(PROFILE) -p fhircast-hub -p fhircast-worker $(if $(SECURE),-p fhircast-tests --bin fhircast-hub --bin fhircast-worker --bin fhircast-token)
+	@exec deploy/local/$(if $(SECURE),secure-)cluster $(BUILT)
+
+dev-certs:
+	@deploy/local/ensure-packages openssl
+	@deploy/local/dev-certs
 
 test:
 	@deploy/local/ensure-packages $(TEST_PACKAGES)

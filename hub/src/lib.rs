@@ -4,6 +4,7 @@
 //! - `route`: which path is what, at every base path.
 //! - `api`: subscribe, publish, Get Current Context, the well-known document, and their errors.
 //! - `auth`, `client_address`: who is asking, from where, and what they may do.
+//! - `own_url`: what the URLs in answers begin with.
 //! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
 //! - `liveness`: that this node lives. `doubts`: what it looks at again when it may have lost something.
@@ -21,10 +22,10 @@ mod drain;
 pub mod embedded;
 mod liveness;
 mod node;
+mod own_url;
 mod relay;
 mod route;
 pub mod server;
 mod socket;
-mod tls;
 
 pub use server::{Hub, start};

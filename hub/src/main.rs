@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Parser;
 use hub::{embedded, server};
 use shared::{
-    settings::{Defaults, Flags, Settings},
+    settings::{AuthMode, Defaults, Exposure, Flags, Settings},
     signals::Signals,
     store::open::{READINESS, open, watch},
     telemetry::{Readiness, admin, logging, metrics::METRICS},
@@ -55,7 +55,7 @@ async fn main() -> ExitCode {
 
 async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
     logging::init(&settings.log)?;
-    METRICS.insecure.set(settings.is_exposed().into());
+    warn_of_exposure(&settings);
     if !is_embedded && settings.redis.url.is_none() {
         anyhow::bail!(
             "redis.url is not set: set it, or start with --embedded to keep everything in this process's memory"
@@ -64,7 +64,7 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("signals cannot be heard")?;
     let readiness = Readiness::new([READINESS, "draining"]);
     readiness.set("draining", true, "no");
-    let (admin, admin_server) = admin::start(settings.admin_listen, readiness.clone())?;
+    let (admin, admin_server) = admin::start(&settings, readiness.clone())?;
     let admin_handle = admin_server.handle();
     actix_web::rt::spawn(admin_server);
 
@@ -85,7 +85,7 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
         None
     };
 
-    tracing::info!(url = hub.url, admin = format!("http://{admin}"), "listening");
+    tracing::info!(url = hub.url, admin, "listening");
     if is_embedded {
         embedded::print_commands(&mut std::io::stdout(), &hub.url)?;
     }
@@ -97,4 +97,27 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
     admin_handle.stop(true).await;
     tracing::info!("stopped");
     served
+}
+
+/// Says, at every start, what leaves the hub open (FC-SEC-01).
+fn warn_of_exposure(settings: &Settings) {
+    let exposures = settings.exposures();
+    METRICS.insecure.set((!exposures.is_empty()).into());
+    for exposure in &exposures {
+        match exposure {
+            Exposure::NoAuthentication => tracing::warn!(
+                listen = %settings.listen,
+                "insecure: authentication is off, and other machines reach the hub: whoever does may read and change every session"
+            ),
+            Exposure::NoTls => tracing::warn!(
+                listen = %settings.listen,
+                "insecure: other machines reach the hub without TLS: whoever is on the way may read and change what is said"
+            ),
+        }
+    }
+    if settings.auth.mode == AuthMode::Off && exposures.is_empty() {
+        tracing::warn!(
+            "authentication is off: every program on this machine may read and change every session"
+        );
+    }
 }

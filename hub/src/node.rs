@@ -5,13 +5,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::HttpRequest;
 use shared::{
     callbacks::Gate, protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store,
 };
 use tokio::sync::Semaphore;
 
-use crate::{auth::Authenticator, clock::StoreClock, liveness::Liveness, relay::Relays, socket::Sockets};
+use crate::{
+    auth::Authenticator, clock::StoreClock, liveness::Liveness, own_url, relay::Relays, socket::Sockets,
+};
 
 /// One hub process.
 pub struct Node {
@@ -47,22 +49,9 @@ impl Node {
         self.is_draining.load(Ordering::Relaxed)
     }
 
-    /// `hub.url` as the client that asked can reach it: `public_url`, or else the first base path
-    /// below the host that the request named.
+    /// `hub.url` as the client that asked can reach it.
     pub fn hub_url(&self, request: &HttpRequest) -> String {
-        let base = self.settings.base_paths.first().map_or("", String::as_str);
-        match &self.settings.public_url {
-            Some(url) => {
-                let path = url.path().trim_end_matches('/');
-                format!("{}{}", url.origin().ascii_serialization(), if path.is_empty() { base } else { path })
-            }
-            None => {
-                let scheme = if self.settings.tls.cert.is_some() { "https" } else { "http" };
-                let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-                let host = named.map_or_else(|| self.settings.listen.to_string(), str::to_owned);
-                format!("{scheme}://{host}{base}")
-            }
-        }
+        own_url::hub_url(request, &self.settings)
     }
 
     /// The WebSocket URL of a subscription, as the client that asked can reach it (FC-SUB-02).

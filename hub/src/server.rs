@@ -16,8 +16,13 @@ use actix_web::{
 };
 use anyhow::Context;
 use shared::{
-    callbacks::Gate, publisher::Publisher, session::Rules, settings::Settings, store::Store,
-    telemetry::Readiness,
+    callbacks::Gate,
+    publisher::Publisher,
+    session::Rules,
+    settings::Settings,
+    store::Store,
+    telemetry::{Readiness, metrics::Listener},
+    tls,
 };
 use socket2::SockRef;
 use tokio::sync::Semaphore;
@@ -33,7 +38,6 @@ use crate::{
     node::Node,
     relay::{Relays, watch_heads},
     socket::{Sockets, save_cursors, watch_unanswered},
-    tls,
 };
 
 /// A peer that takes nothing of what it is sent for this long is cut off by the kernel.
@@ -85,12 +89,9 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) ->
     .shutdown_timeout(LAST_REQUESTS_SECS)
     .disable_signals();
     let named = || format!("listen: {}", settings.listen);
-    let (server, scheme) = match (&settings.tls.cert, &settings.tls.key) {
-        (Some(cert), Some(key)) => {
-            let acceptor = tls::acceptor(cert, key)?;
-            (server.bind_openssl(settings.listen, acceptor).with_context(named)?, "https")
-        }
-        _ => (server.bind(settings.listen).with_context(named)?, "http"),
+    let (server, scheme) = match tls::acceptor(Listener::Hub, &settings.tls)? {
+        Some(acceptor) => (server.bind_openssl(settings.listen, acceptor).with_context(named)?, "https"),
+        None => (server.bind(settings.listen).with_context(named)?, "http"),
     };
     let address = server.addrs().first().copied().unwrap_or(settings.listen);
     let base = settings.base_paths.first().map_or("", String::as_str);

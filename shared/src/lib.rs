@@ -7,6 +7,7 @@
 //! - [`publisher`]: decides and commits an event, on whichever store.
 //! - [`settings`]: one typed tree of settings for both programs.
 //! - [`signals`]: those that ask a program to stop.
+//! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
 
 pub mod callbacks;
@@ -17,3 +18,4 @@ pub mod settings;
 pub mod signals;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

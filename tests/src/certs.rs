@@ -4,13 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// PEM files in a directory that goes with this value.
 #[derive(Debug)]
 pub struct Certificates {
     directory: TempDir,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Certificates {
@@ -22,22 +23,35 @@ impl Certificates {
         let ca_key = KeyPair::generate()?;
         let ca_certificate = ca.self_signed(&ca_key)?;
 
-        let issuer = Issuer::new(ca, ca_key);
-        let (key, client_key) = (KeyPair::generate()?, KeyPair::generate()?);
-        let mut server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-        server.distinguished_name.push(DnType::CommonName, "localhost");
-        let certificate = server.signed_by(&key, &issuer)?;
+        let certificates = Certificates { directory: tempfile::tempdir()?, issuer: Issuer::new(ca, ca_key) };
+        std::fs::write(certificates.ca(), ca_certificate.pem())?;
+        certificates.renew()?;
+        let client_key = KeyPair::generate()?;
         let mut client = CertificateParams::new(Vec::new())?;
         client.distinguished_name.push(DnType::CommonName, "FHIRcast tests client");
-        let client_certificate = client.signed_by(&client_key, &issuer)?;
-
-        let certificates = Certificates { directory: tempfile::tempdir()? };
-        std::fs::write(certificates.ca(), ca_certificate.pem())?;
-        std::fs::write(certificates.cert(), certificate.pem())?;
-        std::fs::write(certificates.key(), key.serialize_pem())?;
+        let client_certificate = client.signed_by(&client_key, &certificates.issuer)?;
         std::fs::write(certificates.client_cert(), client_certificate.pem())?;
         std::fs::write(certificates.client_key(), client_key.serialize_pem())?;
         Ok(certificates)
+    }
+
+    /// Puts another certificate and key into the server's files.
+    pub fn renew(&self) -> Result<()> {
+        self.put_server(server()?)
+    }
+
+    /// Puts a certificate that has expired, and its key, into the server's files.
+    pub fn renew_expired(&self) -> Result<()> {
+        let mut server = server()?;
+        server.not_after = date_time_ymd(2020, 1, 1);
+        self.put_server(server)
+    }
+
+    fn put_server(&self, server: CertificateParams) -> Result<()> {
+        let key = KeyPair::generate()?;
+        std::fs::write(self.cert(), server.signed_by(&key, &self.issuer)?.pem())?;
+        std::fs::write(self.key(), key.serialize_pem())?;
+        Ok(())
     }
 
     /// The authority's certificate: what clients trust, and the settings `callbacks.ca_file` and `redis.ca_file`.
@@ -68,4 +82,10 @@ impl Certificates {
     fn path(&self, file: &str) -> PathBuf {
         Path::join(self.directory.path(), file)
     }
+}
+
+fn server() -> Result<CertificateParams> {
+    let mut server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    server.distinguished_name.push(DnType::CommonName, "localhost");
+    Ok(server)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use redis::aio::MultiplexedConnection;
 
+use crate::certs::Certificates;
 use crate::process::Signal;
 use crate::redis_server::{Durability, RedisServer, ServerOptions, field_of};
 use crate::tcp_proxy::TcpProxy;
@@ -32,12 +33,14 @@ pub struct ClusterOptions {
     /// Proxies by which the servers are to be reached, in their order, the masters first. A server that has none here is
     /// reached without. The nodes talk to each other about the cluster without them.
     pub proxies: Vec<Arc<TcpProxy>>,
+    /// All of them speak TLS to each other and to their clients with these, and ask clients for a certificate.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 impl From<Durability> for ClusterOptions {
     fn from(durability: Durability) -> Self {
         let node_timeout = Duration::from_millis(1500);
-        Self { durability, masters: 3, replicas: 1, node_timeout, proxies: Vec::new() }
+        Self { durability, masters: 3, replicas: 1, node_timeout, proxies: Vec::new(), certificates: None }
     }
 }
 
@@ -66,6 +69,7 @@ impl ClusterRedis {
         for number in 0..options.masters * (1 + options.replicas) {
             let mut server = ServerOptions::from(options.durability);
             server.proxy = options.proxies.get(number).cloned();
+            server.certificates = options.certificates.clone();
             server.node_timeout = Some(options.node_timeout);
             let server = RedisServer::start(server).await?;
             ids.push(server.ask(&["CLUSTER", "MYID"]).await?);
@@ -91,7 +95,7 @@ impl ClusterRedis {
         // Each is introduced to each: gossip would take its time.
         for (number, server) in self.servers.iter().enumerate() {
             for other in &self.servers[number + 1..] {
-                let (port, bus) = (other.port().to_string(), other.bus_port().to_string());
+                let (port, bus) = (other.peer_port().to_string(), other.bus_port().to_string());
                 server.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
             }
         }
@@ -109,7 +113,8 @@ impl ClusterRedis {
     /// Where it is, as the setting `redis.url` wants it: three of its nodes.
     pub fn url(&self) -> String {
         let hosts = self.servers.iter().take(3).map(|server| format!("127.0.0.1:{}", server.public_port()));
-        format!("redis+cluster://{}", hosts.collect::<Vec<_>>().join(","))
+        let scheme = if self.options.certificates.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}+cluster://{}", hosts.collect::<Vec<_>>().join(","))
     }
 
     /// After how long without an answer a node is taken for dead.
@@ -125,6 +130,14 @@ impl ClusterRedis {
     /// One of the servers.
     pub fn server(&mut self, number: usize) -> &mut RedisServer {
         &mut self.servers[number]
+    }
+
+    /// Asks every server the same, such as to know a user.
+    pub async fn ask_all(&self, command: &[&str]) -> Result<()> {
+        for server in &self.servers {
+            server.ask::<()>(command).await?;
+        }
+        Ok(())
     }
 
     /// The slot of a key, or of what stands in its braces.
@@ -236,7 +249,7 @@ impl ClusterRedis {
 
     async fn move_keys(&self, slot: u16, from: usize, to: usize) -> Result<()> {
         let (slot, at_once) = (slot.to_string(), KEYS_AT_ONCE.to_string());
-        let (source, port) = (&self.servers[from], self.servers[to].port().to_string());
+        let (source, port) = (&self.servers[from], self.servers[to].peer_port().to_string());
         loop {
             let keys: Vec<String> = source.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, &at_once]).await?;
             if keys.is_empty() {

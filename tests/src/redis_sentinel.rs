@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use uuid::Uuid;
 
+use crate::certs::Certificates;
 use crate::orphans::Directory;
 use crate::process::{Process, Signal};
 use crate::redis_server::{
@@ -41,6 +42,8 @@ pub struct SentinelOptions {
     /// Proxies by which the servers are to be reached, in their order, the first primary first. A server that has none
     /// here is reached without.
     pub proxies: Vec<Arc<TcpProxy>>,
+    /// All of them speak TLS to each other and to their clients with these, and ask clients for a certificate.
+    pub certificates: Option<Arc<Certificates>>,
 }
 
 impl From<Durability> for SentinelOptions {
@@ -51,13 +54,17 @@ impl From<Durability> for SentinelOptions {
             down_after: Duration::from_secs(1),
             failover_timeout: Duration::from_secs(3),
             proxies: Vec::new(),
+            certificates: None,
         }
     }
 }
 
 /// One Sentinel.
 struct Sentinel {
+    /// For looking on.
     port: u16,
+    /// Where clients and the other Sentinels reach it: the same, or where it takes TLS.
+    peer_port: u16,
     id: String,
     directory: Directory,
     process: Option<Process>,
@@ -78,6 +85,7 @@ impl SentinelRedis {
         for number in 0..=options.replicas {
             let mut server = ServerOptions::from(options.durability);
             server.proxy = options.proxies.get(number).cloned();
+            server.certificates = options.certificates.clone();
             servers.push(RedisServer::start(server).await?);
         }
         let primary = servers[0].public_port().to_string();
@@ -85,11 +93,13 @@ impl SentinelRedis {
             replica.ask::<()>(&["REPLICAOF", "127.0.0.1", &primary]).await?;
         }
         let sentinels = with_free_ports(async || {
-            let ports = free_ports::<SENTINELS>()?;
+            let ports = free_ports::<{ 2 * SENTINELS }>()?;
             let mut sentinels = Vec::new();
-            for port in ports {
+            for pair in ports.chunks_exact(2) {
+                let (port, tls_port) = (pair[0], pair[1]);
                 let id = format!("{:0>40}", Uuid::new_v4().simple().to_string());
-                sentinels.push(Sentinel { port, id, directory: Directory::new()?, process: None });
+                let peer_port = if options.certificates.is_some() { tls_port } else { port };
+                sentinels.push(Sentinel { port, peer_port, id, directory: Directory::new()?, process: None });
             }
             for sentinel in &sentinels {
                 let configuration = sentinel.configuration(&options, &sentinels, &servers);
@@ -109,8 +119,9 @@ impl SentinelRedis {
     /// Where it is, as the setting `redis.url` wants it.
     pub fn url(&self) -> String {
         let hosts: Vec<String> =
-            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
-        format!("redis+sentinel://{}/{SERVICE}", hosts.join(","))
+            self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.peer_port)).collect();
+        let scheme = if self.options.certificates.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}+sentinel://{}/{SERVICE}", hosts.join(","))
     }
 
     /// After how long without an answer a Sentinel takes a server for dead.
@@ -126,6 +137,17 @@ impl SentinelRedis {
     /// One of the servers.
     pub fn server(&mut self, number: usize) -> &mut RedisServer {
         &mut self.servers[number]
+    }
+
+    /// Asks every server and every Sentinel the same, such as to know a user.
+    pub async fn ask_all(&self, command: &[&str]) -> Result<()> {
+        for server in &self.servers {
+            server.ask::<()>(command).await?;
+        }
+        for sentinel in &self.sentinels {
+            sentinel.ask_anything::<()>(command).await?;
+        }
+        Ok(())
     }
 
     /// The number of the server that most Sentinels take for the primary.
@@ -269,7 +291,18 @@ impl Sentinel {
             lines.push(format!("sentinel known-replica {SERVICE} 127.0.0.1 {}", replica.public_port()));
         }
         for other in all.iter().filter(|other| other.id != self.id) {
-            lines.push(format!("sentinel known-sentinel {SERVICE} 127.0.0.1 {} {}", other.port, other.id));
+            lines.push(format!(
+                "sentinel known-sentinel {SERVICE} 127.0.0.1 {} {}",
+                other.peer_port, other.id
+            ));
+        }
+        if let Some(certificates) = &options.certificates {
+            lines.push(format!("tls-port {}", self.peer_port));
+            lines.push("tls-auth-clients yes".to_owned());
+            lines.push("tls-replication yes".to_owned());
+            lines.push(format!("tls-ca-cert-file {}", certificates.ca().display()));
+            lines.push(format!("tls-cert-file {}", certificates.cert().display()));
+            lines.push(format!("tls-key-file {}", certificates.key().display()));
         }
         lines.join("\n") + "\n"
     }
@@ -286,9 +319,14 @@ impl Sentinel {
     }
 
     async fn ask<T: redis::FromRedisValue>(&self, arguments: &[&str]) -> Result<T> {
+        self.ask_anything(&[&["SENTINEL"], arguments].concat()).await
+    }
+
+    async fn ask_anything<T: redis::FromRedisValue>(&self, command: &[&str]) -> Result<T> {
+        let (name, arguments) = command.split_first().context("no command")?;
         let client = redis::Client::open(format!("redis://127.0.0.1:{}/", self.port))?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        Ok(redis::cmd("SENTINEL").arg(arguments).query_async(&mut connection).await?)
+        Ok(redis::cmd(name).arg(arguments).query_async(&mut connection).await?)
     }
 }
 

@@ -35,7 +35,8 @@ pub struct ServerOptions {
     pub durability: Durability,
     /// The proxy by which it tells others to reach it, and which is led to it.
     pub proxy: Option<Arc<TcpProxy>>,
-    /// It takes TLS as well, on a port of its own, with these and from clients that have a certificate.
+    /// It takes TLS as well, on a port of its own, with these and from clients that have a certificate; other servers
+    /// reach it there alone. The plain port is for looking on.
     pub certificates: Option<Arc<Certificates>>,
     /// It is a node of a cluster, with this `cluster-node-timeout`.
     pub node_timeout: Option<Duration>,
@@ -79,7 +80,7 @@ impl RedisServer {
             bail!("redis-server runs already");
         }
         if let Some(proxy) = &self.options.proxy {
-            proxy.lead_to((Ipv4Addr::LOCALHOST, self.port).into());
+            proxy.lead_to((Ipv4Addr::LOCALHOST, self.peer_port()).into());
         }
         // Or the signal would end it when its disk is full: [`RedisServer::fill_disk`].
         let mut command = Command::new("env");
@@ -90,7 +91,7 @@ impl RedisServer {
         command.arg("--dir").arg(self.directory.path());
         // Replicas that come and go are to be in sync soon.
         command.args(["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"]);
-        let announced = self.public_port().to_string();
+        let (announced, own) = (self.public_port().to_string(), self.port.to_string());
         match self.options.node_timeout {
             None => {
                 command.args(["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", &announced]);
@@ -99,7 +100,8 @@ impl RedisServer {
                 let (timeout, bus) = (timeout.as_millis().to_string(), self.bus_port.to_string());
                 command.args(["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
                 command.args(["--cluster-node-timeout", &timeout, "--cluster-port", &bus]);
-                command.args(["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", &announced]);
+                let plain = if self.options.certificates.is_some() { &own } else { &announced };
+                command.args(["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", plain]);
                 command.args(["--cluster-announce-bus-port", &bus]);
             }
         }
@@ -108,6 +110,10 @@ impl RedisServer {
             command.arg("--tls-ca-cert-file").arg(certificates.ca());
             command.arg("--tls-cert-file").arg(certificates.cert());
             command.arg("--tls-key-file").arg(certificates.key());
+            command.args(["--tls-replication", "yes"]);
+            if self.options.node_timeout.is_some() {
+                command.args(["--tls-cluster", "yes", "--cluster-announce-tls-port", &announced]);
+            }
         }
         command.args(&self.options.arguments);
         let process = Process::start("redis-server", command).context("is redis-server installed?")?;
@@ -177,7 +183,12 @@ impl RedisServer {
 
     /// The port at which others are told to reach it.
     pub fn public_port(&self) -> u16 {
-        self.options.proxy.as_ref().map_or(self.port, |proxy| proxy.address().port())
+        self.options.proxy.as_ref().map_or(self.peer_port(), |proxy| proxy.address().port())
+    }
+
+    /// The port on which it takes others.
+    pub fn peer_port(&self) -> u16 {
+        if self.options.certificates.is_some() { self.tls_port } else { self.port }
     }
 
     /// The port on which it takes TLS.

@@ -360,6 +360,12 @@ fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
 /// One scrape of a program's metrics, in Prometheus's text format.
 pub struct Metrics(String);
 
+impl From<String> for Metrics {
+    fn from(page: String) -> Metrics {
+        Metrics(page)
+    }
+}
+
 impl Metrics {
     /// The sum of the series of `selector`: `name`, or `name{label="x"}`, whose labels a series must have among its own.
     /// `None` when there is no such series (yet).

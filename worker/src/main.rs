@@ -55,7 +55,7 @@ async fn run(settings: Settings) -> Result<()> {
     let mut signals = Signals::new().context("signals cannot be heard")?;
     let readiness = Readiness::new([READINESS]);
     readiness.set("draining", true, "no");
-    let (address, admin) = admin::start(settings.admin_listen, readiness.clone())?;
+    let (url, admin) = admin::start(&settings, readiness.clone())?;
     let admin_handle = admin.handle();
     actix_rt::spawn(admin);
 
@@ -67,7 +67,7 @@ async fn run(settings: Settings) -> Result<()> {
     let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
     let worker = Worker::new(store.clone(), publisher, &settings)?;
     let watch = actix_rt::spawn(watch(store, readiness.clone()));
-    info!(admin = %format!("http://{address}"), "working");
+    info!(admin = url, "working");
 
     let stop = async {
         signals.first().await;

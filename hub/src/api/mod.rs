@@ -21,6 +21,7 @@ use self::body::MediaType;
 use crate::{
     auth::{Caller, authenticate},
     node::Node,
+    own_url::has_bad_host,
     route::{Route, route},
     socket,
 };
@@ -35,6 +36,9 @@ async fn answer(
     payload: web::Payload,
     node: web::Data<Node>,
 ) -> Result<HttpResponse, ApiError> {
+    if has_bad_host(request.headers()) {
+        return Err(ApiError::BadRequest("the Host header is not a host and perhaps a port".to_owned()));
+    }
     let method = request.method();
     match route(request.uri().path(), &node.settings.base_paths) {
         Route::Hub if method == Method::POST => {

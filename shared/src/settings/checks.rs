@@ -3,14 +3,31 @@
 use std::fmt::Display;
 
 use super::mistakes::Mistake;
-use super::{AuthMode, Redis, Settings, Shape};
+use super::{AuthMode, ClientAuth, Redis, Settings, Shape, Tls};
+
+/// What leaves the hub open to other machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exposure {
+    /// Whoever reaches it may do everything.
+    NoAuthentication,
+    /// Whoever is on the way reads and changes what is said.
+    NoTls,
+}
 
 impl Settings {
-    /// Whether other machines can reach the hub without authentication or without TLS. It starts like that only when
-    /// `insecure` is set.
-    pub fn is_exposed(&self) -> bool {
-        let is_local = self.listen.ip().to_canonical().is_loopback();
-        !is_local && (self.auth.mode == AuthMode::Off || self.tls.cert.is_none())
+    /// What leaves the hub open to other machines; nothing while it listens on loopback alone. It starts with any of
+    /// these only when `insecure` is set (FC-SEC-01).
+    ///
+    /// The listener for health and metrics does not count: probes and scrapes come from other machines, and it says
+    /// nothing that must be kept.
+    pub fn exposures(&self) -> Vec<Exposure> {
+        if self.listen.ip().to_canonical().is_loopback() {
+            return Vec::new();
+        }
+        let has_no_authentication = self.auth.mode == AuthMode::Off;
+        let has_no_tls = self.tls.cert.is_none();
+        let found = [(has_no_authentication, Exposure::NoAuthentication), (has_no_tls, Exposure::NoTls)];
+        found.into_iter().filter(|(is_so, _)| *is_so).map(|(_, exposure)| exposure).collect()
     }
 }
 
@@ -65,28 +82,48 @@ impl Contradictions {
         if listen == admin_listen && listen.port() != 0 {
             self.add(&["listen", "admin_listen"], format!("both are {listen}, and only one can have it"));
         }
-        if !settings.is_exposed() || settings.insecure {
+        if settings.insecure {
             return;
         }
         let advice = "bind to a loopback address, or set insecure = true if it is protected otherwise";
-        if settings.auth.mode == AuthMode::Off {
-            self.add(
-                &["listen", "auth.mode"],
-                format!("{listen} is open to other machines while authentication is \"off\": {advice}"),
-            );
-        }
-        if settings.tls.cert.is_none() {
-            self.add(
-                &["listen", "tls.cert"],
-                format!("{listen} is open to other machines without TLS: {advice}"),
-            );
+        for exposure in settings.exposures() {
+            match exposure {
+                Exposure::NoAuthentication => self.add(
+                    &["listen", "auth.mode"],
+                    format!("{listen} is open to other machines while authentication is \"off\": {advice}"),
+                ),
+                Exposure::NoTls => self.add(
+                    &["listen", "tls.cert"],
+                    format!("{listen} is open to other machines without TLS: {advice}"),
+                ),
+            }
         }
     }
 
     fn in_tls(&mut self, settings: &Settings) {
-        self.paired(&["tls.cert", "tls.key"], settings.tls.cert.is_some(), settings.tls.key.is_some());
+        let Settings { tls, admin_tls, .. } = settings;
+        self.paired(&["tls.cert", "tls.key"], tls.cert.is_some(), tls.key.is_some());
+        self.paired(&["admin_tls.cert", "admin_tls.key"], admin_tls.cert.is_some(), admin_tls.key.is_some());
         let callbacks = &settings.callbacks;
         self.paired(&["callbacks.cert", "callbacks.key"], callbacks.cert.is_some(), callbacks.key.is_some());
+        self.in_client_auth(&["tls.client_auth", "tls.client_ca_file", "tls.cert"], tls);
+        self.in_client_auth(
+            &["admin_tls.client_auth", "admin_tls.client_ca_file", "admin_tls.cert"],
+            admin_tls,
+        );
+    }
+
+    fn in_client_auth(&mut self, settings: &'static [&'static str], tls: &Tls) {
+        let reason = match (tls.client_auth, &tls.client_ca_file) {
+            (ClientAuth::Off, None) => return,
+            (ClientAuth::Off, Some(_)) => {
+                "there is an authority for the certificates of clients, and none is asked for"
+            }
+            (_, None) => "no authority is named that the certificates of clients would be checked by",
+            (_, Some(_)) if tls.cert.is_none() => "certificates of clients need TLS",
+            (_, Some(_)) => return,
+        };
+        self.add(settings, reason.to_owned());
     }
 
     fn in_redis(&mut self, redis: &Redis) {

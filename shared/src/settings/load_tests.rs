@@ -274,11 +274,46 @@ fn the_hub_opens_itself_to_other_machines_only_when_told_twice() {
     assert!(open[1].starts_with("listen and tls.cert: "), "{open:#?}");
     assert!(open.iter().all(|line| line.contains("insecure = true")));
     let told = from_flags(&["--listen", "0.0.0.0:8080", "--set", "insecure=true"]).unwrap();
-    assert!(told.is_exposed());
+    assert_eq!(told.exposures(), [Exposure::NoAuthentication, Exposure::NoTls], "FC-SEC-01");
+    let by_tls = from_flags(&[
+        "--listen",
+        "0.0.0.0:8080",
+        "--set",
+        "insecure=true",
+        "--set",
+        "tls.cert=c",
+        "--set",
+        "tls.key=k",
+    ]);
+    assert_eq!(by_tls.unwrap().exposures(), [Exposure::NoAuthentication], "FC-SEC-01");
     for listen in ["[::1]:8080", "127.0.0.2:8080", "[::ffff:127.0.0.1]:8080"] {
-        let closed = from_flags(&["--listen", listen]).unwrap();
-        assert!(!closed.is_exposed());
+        assert_eq!(from_flags(&["--listen", listen]).unwrap().exposures(), [], "FC-SEC-01: {listen}");
     }
+    for listen in
+        ["0.0.0.0:8080", "[::]:8080", "[::ffff:0.0.0.0]:8080", "[::ffff:10.0.0.1]:8080", "10.0.0.1:8080"]
+    {
+        assert_eq!(lines(from_flags(&["--listen", listen])).len(), 2, "FC-SEC-01: {listen}");
+    }
+    from_flags(&["--set", "admin_listen=0.0.0.0:9100"]).expect("health and metrics say nothing to be kept");
+}
+
+#[test]
+fn certificates_of_clients_need_an_authority_and_tls() {
+    let tls = "tls.cert = \"c\"\ntls.key = \"k\"\n";
+    from_file(&format!("{tls}tls.client_auth = \"required\"\ntls.client_ca_file = \"ca\"")).unwrap();
+    assert_one_mistake(
+        from_file(&format!("{tls}tls.client_auth = \"optional\"")),
+        &["tls.client_auth and tls.client_ca_file", "no authority"],
+    );
+    assert_one_mistake(
+        from_file(&format!("{tls}tls.client_ca_file = \"ca\"")),
+        &["tls.client_auth and tls.client_ca_file", "none is asked for"],
+    );
+    assert_one_mistake(
+        from_file("admin_tls.client_auth = \"required\"\nadmin_tls.client_ca_file = \"ca\""),
+        &["admin_tls.client_auth and admin_tls.client_ca_file", "need TLS"],
+    );
+    assert_one_mistake(from_file("admin_tls.cert = \"c\""), &["admin_tls.cert and admin_tls.key"]);
 }
 
 #[test]

@@ -30,16 +30,18 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 use url::Url;
 
 pub use auth::{Auth, KeySource};
 pub use callbacks::{Callbacks, PortRange};
+pub use checks::Exposure;
 pub use durability::Durability;
 pub use flags::Flags;
+pub use ipnet::IpNet;
 pub use mistakes::{Mistake, Mistakes};
 pub use redis_url::{HostPort, RedisUrl, Shape};
-pub use values::{AuthMode, LogFormat, Password};
+pub use values::{AuthMode, ClientAuth, LogFormat, Password};
 
 use crate::protocol::sync_error::Severity;
 use tree::settings;
@@ -64,8 +66,11 @@ settings! {
         public_url: Option<Url> = None, public_url;
         /// Paths at which the hub is served.
         base_paths: Vec<String> = texts(["/api/hub", "/fhircast/STU3", "/fhircast/STU2"]), base_paths;
-        /// Address and port that serve health and metrics.
+        /// Address and port that serve health and metrics, which say nothing of topics or patients.
         admin_listen: SocketAddr = loopback(9100);
+        /// Networks of the proxies in front of the hub, whose X-Forwarded-For, -Proto and -Host are believed; nobody
+        /// else's are.
+        trusted_proxies: Vec<IpNet> = Vec::new();
         /// Whether the hub may be reached from other machines without authentication or TLS.
         insecure: bool = false;
         /// Threads that serve requests and sockets; default: one for each core.
@@ -90,6 +95,8 @@ settings! {
             callbacks: Callbacks;
             /// The hub's own certificate.
             tls: Tls;
+            /// The certificate of the listener for health and metrics.
+            admin_tls: Tls;
             /// How long subscriptions live.
             lease: Lease;
             /// A bound on everything that could grow.
@@ -143,12 +150,18 @@ settings! {
 }
 
 settings! {
-    /// The hub's own certificate.
+    /// How a listener speaks TLS.
     pub struct Tls {
-        /// PEM file of the hub's certificate chain; with tls.key: the hub speaks HTTPS and WSS.
+        /// PEM file of the listener's certificate chain; with its key: it speaks TLS alone.
         cert: Option<PathBuf> = None;
         /// PEM file of the certificate's private key.
         key: Option<PathBuf> = None;
+        /// Whether clients show a certificate: "off", "optional" (one that is shown must be good) or "required".
+        client_auth: ClientAuth = ClientAuth::Off;
+        /// PEM file of certificate authorities that are trusted for clients.
+        client_ca_file: Option<PathBuf> = None;
+        /// Seconds between two looks at these files; what has changed is taken when two looks in a row find the same.
+        reload_secs: u64 = 5, between(1, 86_400);
     }
 }
 
@@ -307,6 +320,13 @@ impl Redis {
     /// The longest time after which a publish is answered that waits for replicas.
     pub fn confirmed_within(&self) -> Duration {
         3 * (Duration::from_millis(self.durability_timeout_ms) + CONFIRMATION_MARGIN)
+    }
+}
+
+impl Tls {
+    /// `reload_secs` as a duration.
+    pub fn reload_every(&self) -> Duration {
+        Duration::from_secs(self.reload_secs)
     }
 }
 

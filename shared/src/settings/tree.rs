@@ -78,6 +78,7 @@ leaf! {
     super::durability::Durability: Text, "primary or replicas=N";
     super::auth::KeySource: Text, "the https URL of a JWKS, or the path of a file";
     super::values::AuthMode: Text, "a mode";
+    super::values::ClientAuth: Text, "a choice";
     super::values::LogFormat: Text, "a format";
     crate::protocol::sync_error::Severity: Text, "a severity";
 }

@@ -30,6 +30,18 @@ impl AuthMode {
     }
 }
 
+/// Whether the clients of a listener show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// None is asked for.
+    Off,
+    /// One is asked for; one that is shown must be good.
+    Optional,
+    /// Who shows none is sent away.
+    Required,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,5 +1,8 @@
 //! The listener for health and metrics, the same in both programs: `GET /healthz` (the process lives), `/readyz`
 //! (200 or 503, with a line for each part) and `/metrics` (Prometheus's text format).
+//!
+//! Nothing here is of a topic, a subscriber or a patient, so other machines may be let in without TLS: Kubernetes's
+//! probes and Prometheus come from there. With `admin_tls` it speaks TLS alone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,15 +13,29 @@ use actix_web::http::header::{CacheControl, CacheDirective};
 use actix_web::web::{Data, get};
 use actix_web::{App, HttpResponse, HttpResponseBuilder, HttpServer};
 
+use super::metrics::Listener;
 use super::{Readiness, metrics};
+use crate::settings::Settings;
+use crate::tls::{self, TlsError};
+
+/// Why health and metrics cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The address cannot be had.
+    #[error("admin_listen: {0}: {1}")]
+    Bind(SocketAddr, #[source] io::Error),
+    /// The certificate is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
 
 /// Seconds for which a stop waits for a scrape that is under way.
 const STOP_SECS: u64 = 1;
 
-/// Starts to listen at `address` (`admin_listen`); the address that it became is answered, for port 0. The server
-/// runs while it is polled (spawn it), leaves signals alone, and stops by its handle.
-pub fn start(address: SocketAddr, readiness: Readiness) -> io::Result<(SocketAddr, Server)> {
-    let named = |error: io::Error| io::Error::new(error.kind(), format!("admin_listen: {address}: {error}"));
+/// Starts to listen at `admin_listen`; the URL that it became is answered, for port 0. The server runs while it is
+/// polled (spawn it), leaves signals alone, and stops by its handle.
+pub fn start(settings: &Settings, readiness: Readiness) -> Result<(String, Server), AdminError> {
+    let address = settings.admin_listen;
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::new(readiness.clone()))
@@ -27,13 +44,17 @@ pub fn start(address: SocketAddr, readiness: Readiness) -> io::Result<(SocketAdd
             .route("/metrics", get().to(serve_metrics))
     })
     .workers(1)
+    .tcp_nodelay(true)
     .disable_signals()
     .shutdown_timeout(STOP_SECS)
-    .client_request_timeout(Duration::from_secs(5))
-    .bind(address)
-    .map_err(named)?;
+    .client_request_timeout(Duration::from_secs(5));
+    let (bound, scheme) = match tls::acceptor(Listener::Admin, &settings.admin_tls)? {
+        Some(acceptor) => (server.bind_openssl(address, acceptor), "https"),
+        None => (server.bind(address), "http"),
+    };
+    let server = bound.map_err(|error| AdminError::Bind(address, error))?;
     let bound = server.addrs().first().copied().unwrap_or(address);
-    Ok((bound, server.run()))
+    Ok((format!("{scheme}://{bound}"), server.run()))
 }
 
 async fn healthz() -> HttpResponse {
@@ -69,8 +90,8 @@ mod tests {
 
     use super::*;
 
-    async fn fetch(address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+    async fn fetch(url: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await.unwrap();
         let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -78,35 +99,35 @@ mod tests {
         answer
     }
 
-    fn any_port() -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], 0))
+    fn at(port: u16) -> Settings {
+        Settings { admin_listen: SocketAddr::from(([127, 0, 0, 1], port)), ..Settings::default() }
     }
 
     #[actix_rt::test]
     async fn health_and_readiness_and_metrics_are_served() {
         let readiness = Readiness::new(["redis"]);
-        let (address, server) = start(any_port(), readiness.clone()).unwrap();
+        let (url, server) = start(&at(0), readiness.clone()).unwrap();
         let handle = server.handle();
         let running = actix_rt::spawn(server);
 
-        let answer = fetch(address, "/healthz").await;
+        let answer = fetch(&url, "/healthz").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 
-        let answer = fetch(address, "/readyz").await;
+        let answer = fetch(&url, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
         assert!(answer.ends_with("\r\n\r\nredis: starting\n"), "{answer}");
 
         readiness.set("redis", true, "ok");
-        let answer = fetch(address, "/readyz").await;
+        let answer = fetch(&url, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with("\r\n\r\nredis: ok\n"), "{answer}");
 
-        let answer = fetch(address, "/metrics").await;
+        let answer = fetch(&url, "/metrics").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.contains("text/plain; version=0.0.4"), "{answer}");
         assert!(answer.contains("fhircast_build_info{"), "{answer}");
 
-        let answer = fetch(address, "/api/hub").await;
+        let answer = fetch(&url, "/api/hub").await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
 
         handle.stop(true).await;
@@ -115,9 +136,10 @@ mod tests {
 
     #[actix_rt::test]
     async fn an_address_that_is_taken_is_an_error_that_names_the_setting() {
-        let (address, _server) = start(any_port(), Readiness::new([])).unwrap();
-        let error = start(address, Readiness::new([])).err().unwrap();
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let (url, _server) = start(&at(0), Readiness::new([])).unwrap();
+        let port = url.rsplit(':').next().unwrap().parse().unwrap();
+        let error = start(&at(port), Readiness::new([])).err().unwrap();
+        assert!(matches!(&error, AdminError::Bind(_, error) if error.kind() == io::ErrorKind::AddrInUse));
         assert!(error.to_string().starts_with("admin_listen: 127."), "{error}");
     }
 }

@@ -148,6 +148,14 @@ labels! {
         Failed = "failed",
     }
 
+    /// Who listens.
+    Listener in "listener" {
+        /// The hub's API and its WebSockets.
+        Hub = "hub",
+        /// Health and metrics.
+        Admin = "admin",
+    }
+
     /// What became of one request to a callback.
     CallbackAttempt in "outcome" {
         /// Answered with a 2xx.
@@ -220,6 +228,8 @@ pub struct Metrics {
     pub introspections: IntCounter,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
     pub insecure: IntGauge,
+    certificate_expiry: IntGaugeVec,
+    certificate_reload_failures: Counters<Listener>,
 }
 
 impl Metrics {
@@ -247,6 +257,16 @@ impl Metrics {
     /// Counts a call to Redis that failed.
     pub fn redis_error(&self, operation: &'static str) {
         self.redis_errors.with_label_values(&[operation]).inc();
+    }
+
+    /// Notes when the certificate of `listener` ends, in seconds since 1970. One without a certificate has no series.
+    pub fn certificate_expires(&self, listener: Listener, at: i64) {
+        self.certificate_expiry.with_label_values(&[listener.as_str()]).set(at);
+    }
+
+    /// Looks at the files of a certificate that found what cannot be used.
+    pub fn certificate_reload_failures(&self, listener: Listener) -> &IntCounter {
+        self.certificate_reload_failures.with(listener)
     }
 
     fn register() -> Self {
@@ -329,6 +349,15 @@ impl Metrics {
                 "insecure",
                 "1 while other machines may reach the hub without authentication or TLS",
             ),
+            certificate_expiry: gauges(
+                "certificate_expiry_timestamp_seconds",
+                "When the certificate of a listener ends, in seconds since 1970",
+                Listener::NAME,
+            ),
+            certificate_reload_failures: counters(
+                "certificate_reload_failures_total",
+                "Looks at the files of a certificate that found what cannot be used, by listener",
+            ),
         }
     }
 }
@@ -410,6 +439,7 @@ mod tests {
         METRICS.websocket_closed(Some(1001));
         METRICS.redis_call("commit");
         METRICS.redis_error("commit");
+        METRICS.certificate_expires(Listener::Hub, 1);
         let page = render().unwrap();
         for line in [
             "fhircast_connections ",
@@ -439,6 +469,8 @@ mod tests {
             "fhircast_keys_read_timestamp_seconds ",
             "fhircast_introspections_total ",
             "fhircast_insecure ",
+            "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"} ",
+            "fhircast_certificate_reload_failures_total{listener=\"admin\"} ",
             "process_resident_memory_bytes ",
         ] {
             assert!(page.lines().any(|there| there.starts_with(line)), "{line} is not in:\n{page}");

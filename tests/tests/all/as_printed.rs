@@ -2,12 +2,14 @@
 
 use std::{
     net::TcpListener,
-    path::PathBuf,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Command, Output},
     time::Duration,
 };
 
 use harness::process::{Process, Signal, program};
+use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -27,8 +29,12 @@ async fn the_three_commands_that_the_embedded_hub_prints_work_as_printed() {
     hub.arg("--embedded").env("FHIRCAST_LISTEN", "127.0.0.1:0").env("FHIRCAST_ADMIN_LISTEN", "127.0.0.1:0");
     let hub = Process::start("embedded", hub).unwrap();
     printed(&hub, "Content-Type: application/json").await;
+    subscribe_listen_and_publish_as_printed(&hub.log_lines()).await;
+}
+
+/// Pastes the three commands that stand in `lines`.
+async fn subscribe_listen_and_publish_as_printed(lines: &[String]) {
     // The commands are the lines that are indented by three spaces.
-    let lines = hub.log_lines();
     let commands: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("   ")).collect();
     let [subscribe, listen, publish] = commands.as_slice() else {
         panic!("not three commands: {commands:?}")
@@ -52,50 +58,107 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// A cluster of local processes that a script has started, on ports of its own.
+struct Cluster {
+    folder: TempDir,
+    script: Process,
+}
+
+impl Cluster {
+    fn start(script: &str, environment: &[(&str, &Path)]) -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        let programs = program("fhircast-hub").unwrap().parent().unwrap().to_owned();
+        let mut command = Command::new(local(script));
+        command.arg(programs).env("TMPDIR", folder.path()).envs(environment.iter().copied());
+        let admin = ["HUB1_ADMIN", "HUB2_ADMIN", "WORKER1_ADMIN", "WORKER2_ADMIN"];
+        for name in ["LB", "REDIS", "HUB1", "HUB2"].iter().chain(&admin) {
+            command.env(format!("{name}_PORT"), free_port().to_string());
+        }
+        Cluster { folder, script: Process::start(script, command).unwrap() }
+    }
+
+    /// Its URL, once all of it is there.
+    async fn url(&self) -> String {
+        let line = printed(&self.script, "The cluster is at").await;
+        printed(&self.script, "Ctrl-C stops everything").await;
+        line.split_whitespace().last().unwrap().to_owned()
+    }
+
+    async fn stops_all_that_it_started(mut self, url: &str) {
+        self.script.signal(Signal::TERM).unwrap();
+        self.script.wait_exit(PATIENCE).await.unwrap();
+        let left = shell(&format!("pgrep -af {}", self.folder.path().display()));
+        assert_eq!(left.status.code(), Some(1), "none is found: {}", String::from_utf8_lossy(&left.stdout));
+        let refused = shell(&format!("curl -sk {url}"));
+        assert!(!refused.status.success(), "the load balancer still answers");
+    }
+}
+
+fn local(script: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/local").join(script)
+}
+
 #[actix_web::test]
 async fn the_cluster_serves_at_the_url_that_it_prints_and_stops_all_that_it_started() {
-    let folder = tempfile::tempdir().unwrap();
-    let programs = program("fhircast-hub").unwrap().parent().unwrap().to_owned();
-    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deploy/local/cluster");
-    let mut cluster = Command::new(script);
-    cluster.arg(programs).env("TMPDIR", folder.path());
-    for name in ["LB", "REDIS", "HUB1", "HUB2", "HUB1_ADMIN", "HUB2_ADMIN", "WORKER1_ADMIN", "WORKER2_ADMIN"]
-    {
-        cluster.env(format!("{name}_PORT"), free_port().to_string());
-    }
-    let mut cluster = Process::start("cluster", cluster).unwrap();
-    let line = printed(&cluster, "The cluster is at").await;
-    let url = line.split_whitespace().last().unwrap();
-    printed(&cluster, "Ctrl-C stops everything").await;
-
-    let load = Command::new(program("fhircast-load").unwrap())
-        .args([
-            "--hub",
-            url,
-            "--sockets",
-            "4",
-            "--topics",
-            "2",
-            "--callbacks",
-            "2",
-            "--rate",
-            "20",
-            "--seconds",
-            "1",
-        ])
-        .output()
-        .unwrap();
+    let cluster = Cluster::start("cluster", &[]);
+    let url = cluster.url().await;
+    let mut load = Command::new(program("fhircast-load").unwrap());
+    load.args([
+        "--hub",
+        &url,
+        "--sockets",
+        "4",
+        "--topics",
+        "2",
+        "--callbacks",
+        "2",
+        "--rate",
+        "20",
+        "--seconds",
+        "1",
+    ]);
+    let load = load.output().unwrap();
     assert!(
         load.status.success(),
         "{}{}",
         String::from_utf8_lossy(&load.stdout),
         String::from_utf8_lossy(&load.stderr)
     );
+    cluster.stops_all_that_it_started(&url).await;
+}
 
-    cluster.signal(Signal::TERM).unwrap();
-    cluster.wait_exit(PATIENCE).await.unwrap();
-    let left = shell(&format!("pgrep -af {}", folder.path().display()));
-    assert_eq!(left.status.code(), Some(1), "none is found: {}", String::from_utf8_lossy(&left.stdout));
-    let refused = shell(&format!("curl -s {url}"));
-    assert!(!refused.status.success(), "the load balancer still answers");
+#[actix_web::test]
+async fn the_commands_that_the_secure_cluster_prints_work_as_printed_and_nothing_is_served_without_tls() {
+    let certs = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start("secure-cluster", &[("CERTS", certs.path())]);
+    let url = cluster.url().await;
+    assert!(url.starts_with("https://localhost:"), "{url}");
+    subscribe_listen_and_publish_as_printed(&cluster.script.log_lines()).await;
+
+    let plain = shell(&format!("curl -sS {}", url.replacen("https", "http", 1)));
+    assert!(!String::from_utf8_lossy(&plain.stdout).contains("HTTP/1.1 200"), "FC-TRN-01");
+    let untrusted = shell(&format!("curl -sS {url}"));
+    assert!(!untrusted.status.success(), "FC-TRN-01: nobody trusts the authority without being told");
+    for key in ["ca-key.pem", "server-key.pem", "client-key.pem"] {
+        let mode = certs.path().join(key).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{key}");
+    }
+    cluster.stops_all_that_it_started(&url).await;
+}
+
+#[test]
+fn dev_certs_makes_an_authority_once_and_certificates_every_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |new: &str| {
+        let made = Command::new(local("dev-certs")).arg(folder.path()).env("NEW_CA", new).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        ["ca.pem", "server.pem", "client.pem"].map(|name| std::fs::read(folder.path().join(name)).unwrap())
+    };
+    let ([ca, server, client], [same_ca, other_server, other_client]) = (make(""), make(""));
+    assert_eq!(ca, same_ca);
+    assert!(server != other_server && client != other_client);
+    assert_ne!(make("1")[0], ca);
+    std::fs::remove_file(folder.path().join("ca-key.pem")).unwrap();
+    let half = Command::new(local("dev-certs")).arg(folder.path()).output().unwrap();
+    assert!(!half.status.success(), "half an authority is not made a whole one unasked");
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::stores::{ALL_PARTITIONS, PARTITIONS, RETENTION, log, publish, say, topic};
 
 /// What a user of Redis must be allowed, so that the hub can be that user.
-const RIGHTS: &[&str] = &["~fhircast:*", "&fhircast:*", "+@all", "-@dangerous", "-@admin", "+info"];
+pub const RIGHTS: &[&str] = &["~fhircast:*", "&fhircast:*", "+@all", "-@dangerous", "-@admin", "+info"];
 
 /// How long a bell may take that may also be lost.
 const A_MOMENT: Duration = Duration::from_millis(500);

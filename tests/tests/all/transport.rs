@@ -20,6 +20,9 @@ on_both_setups![
     fhir_json_passes_untouched_wherever_it_comes_out,
     the_hub_answers_at_every_base_path_with_any_slashes,
     a_preflight_from_an_allowed_origin_is_answered_and_from_another_is_not,
+    errors_can_be_read_by_allowed_origins_and_by_no_other,
+    a_host_that_is_none_is_refused,
+    what_is_forwarded_is_believed_from_trusted_proxies_alone,
 ];
 
 async fn both_json_types_are_events_with_and_without_a_charset(kind: Kind) {
@@ -157,7 +160,10 @@ async fn a_preflight_from_an_allowed_origin_is_answered_and_from_another_is_not(
     for header in ["authorization", "content-type", "x-own"] {
         assert!(allowed.contains(header), "FC-TRN-07: {header} in {allowed:?}");
     }
-    for origin in ["https://evil.example", "https://viewer.example.evil.example", "http://viewer.example"] {
+    assert_eq!(answer.header("access-control-allow-credentials"), "", "FC-TRN-07: a token is no cookie");
+    for origin in
+        ["https://evil.example", "https://viewer.example.evil.example", "http://viewer.example", "null", "*"]
+    {
         let answer = preflight(origin).await.unwrap();
         assert_eq!(answer.header("access-control-allow-origin"), "", "FC-TRN-07: {origin}");
     }
@@ -169,4 +175,64 @@ async fn a_preflight_from_an_allowed_origin_is_answered_and_from_another_is_not(
     assert_eq!(answer.status, 202, "FC-TRN-07: {answer:?}");
     assert_eq!(answer.header("access-control-allow-origin"), ORIGIN, "FC-TRN-07: never *");
     assert_eq!(ids_until(&listener, "e").await, ["e"], "FC-TRN-07");
+}
+
+async fn errors_can_be_read_by_allowed_origins_and_by_no_other(kind: Kind) {
+    let setup = kind.shared().await;
+    let app = setup.subscriber();
+    for (origin, readable) in [(ORIGIN, ORIGIN), ("https://evil.example", ""), ("null", "")] {
+        let requests = [
+            (400, app.request(Method::POST, "").header("Content-Type", "application/json").body("{")),
+            (415, app.request(Method::POST, "").header("Content-Type", "text/xml").body("<a/>")),
+            (405, app.request(Method::DELETE, "")),
+            (404, app.request(Method::GET, "/a/b")),
+        ];
+        for (status, request) in requests {
+            let answer = app.send(request.header("Origin", origin)).await.unwrap();
+            assert_eq!(answer.status, status, "FC-TRN-07: {answer:?}");
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                readable,
+                "FC-TRN-07: {origin}: {status}"
+            );
+            assert!(answer.header("vary").to_lowercase().contains("origin"), "FC-TRN-07: {answer:?}");
+            let exposed = answer.header("access-control-expose-headers").to_lowercase();
+            for header in ["www-authenticate", "retry-after"] {
+                assert!(exposed.contains(header), "FC-TRN-07: {header} in {exposed:?}");
+            }
+        }
+    }
+}
+
+async fn a_host_that_is_none_is_refused(kind: Kind) {
+    let setup = kind.shared().await;
+    let app = setup.subscriber();
+    for host in ["evil.example/path?", "user@evil.example", "a b", "h:99999", "<script>"] {
+        let answer = app.send(app.request(Method::GET, "/metadata").header("Host", host)).await.unwrap();
+        assert_eq!(answer.status, 400, "FC-CNF-02: {host}: {answer:?}");
+        assert!(!answer.body.contains(host), "FC-TRN-03: {answer:?}");
+    }
+}
+
+async fn what_is_forwarded_is_believed_from_trusted_proxies_alone(kind: Kind) {
+    let subscribed = async |setup: &crate::setups::Setup, topic: &str| {
+        let app = setup.subscriber();
+        let form = format!(
+            "hub.channel.type=websocket&hub.mode=subscribe&hub.topic={topic}&hub.events=Patient-open"
+        );
+        let request = app
+            .request(Method::POST, "")
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .header("X-Forwarded-Proto", "https")
+            .header("X-Forwarded-Host", "hub.example.org:8443");
+        let answer = app.send(request.body(form)).await.unwrap().expect_status(202).unwrap();
+        answer.json().unwrap()["hub.channel.endpoint"].as_str().unwrap().to_owned()
+    };
+    let behind_a_proxy = kind.own(&[("trusted_proxies", "10.0.0.0/8,127.0.0.0/8")]).await;
+    let endpoint = subscribed(&behind_a_proxy, &fresh_topic()).await;
+    assert!(endpoint.starts_with("wss://hub.example.org:8443/api/hub/ws/"), "FC-SUB-02: {endpoint}");
+    let straight = kind.shared().await;
+    let endpoint = subscribed(&straight, &fresh_topic()).await;
+    let own = straight.a().url().replacen("http", "ws", 1);
+    assert!(endpoint.starts_with(&format!("{own}/ws/")), "FC-SUB-02: {endpoint}");
 }
