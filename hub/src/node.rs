@@ -6,7 +6,9 @@ use std::sync::{
 };
 
 use actix_web::{HttpRequest, http::header};
-use shared::{protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store};
+use shared::{
+    audit::Audit, protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store,
+};
 use tokio::sync::Semaphore;
 
 use crate::{clock::StoreClock, liveness::Liveness, relay::Relays, socket::Sockets};
@@ -15,6 +17,8 @@ use crate::{clock::StoreClock, liveness::Liveness, relay::Relays, socket::Socket
 pub struct Node {
     /// Unique among all hub processes ever.
     pub id: String,
+    /// Who did what.
+    pub audit: Audit,
     /// As they were at the start.
     pub settings: Settings,
     /// Where the state is.

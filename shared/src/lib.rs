@@ -1,5 +1,6 @@
 //! What both programs of the FHIRcast hub share.
 //!
+//! - [`audit`]: the record of who did what, and its writer.
 //! - [`protocol`]: what travels on the wire, parsed and rendered; pure.
 //! - [`session`]: the rules of a session (topic) as a state machine; pure.
 //! - [`store`]: the seam to Redis and to the embedded memory store.
@@ -8,6 +9,7 @@
 //! - [`signals`]: those that ask a program to stop.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
 
+pub mod audit;
 pub mod protocol;
 pub mod publisher;
 pub mod session;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::mistakes::Mistake;
-use super::{AuthMode, Redis, Settings, Shape};
+use super::{Audit, AuditTarget, AuthMode, Redis, Settings, Shape};
 
 impl Settings {
     /// Whether other machines can reach the hub without authentication or without TLS. It starts like that only when
@@ -29,6 +29,7 @@ pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<M
     found.in_listeners(settings);
     found.in_tls(settings);
     found.in_redis(&settings.redis);
+    found.in_audit(&settings.audit);
     found.0.retain(|contradiction| match contradiction {
         Mistake::Contradiction { settings, .. } => !settings.iter().any(is_mistaken),
         _ => true,
@@ -114,6 +115,13 @@ impl Contradictions {
         if (redis.ca_file.is_some() || redis.cert.is_some()) && !url.is_tls() {
             let reason = "the URL asks for no TLS: its scheme would be rediss";
             self.add(&["redis.url", "redis.ca_file", "redis.cert"], reason.to_owned());
+        }
+    }
+
+    fn in_audit(&mut self, audit: &Audit) {
+        if audit.required && audit.to == AuditTarget::Off {
+            let reason = "an audit trail that is required has to go somewhere";
+            self.add(&["audit.to", "audit.required"], reason.to_owned());
         }
     }
 

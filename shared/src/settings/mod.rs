@@ -5,12 +5,13 @@
 //! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
-//! - `tree`: how settings are declared and visited · `values`, `redis_url`, `durability`: types and checks of single values
+//! - `tree`: how settings are declared and visited · `values`, `redis_url`, `durability`, `audit`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `checks`: what settings say about each other · `print`: the result as TOML
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
 
+mod audit;
 mod checks;
 mod durability;
 mod environment;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
+pub use audit::{Audit, AuditFormat, AuditTarget};
 pub use durability::Durability;
 pub use flags::Flags;
 pub use mistakes::{Mistake, Mistakes};
@@ -97,6 +99,8 @@ settings! {
             cors: Cors;
             /// What the programs write about themselves.
             log: Log;
+            /// The record of who did what.
+            audit: Audit;
         }
     }
 }
@@ -260,7 +264,8 @@ settings! {
     pub struct Log {
         /// Form of log lines: "pretty" or "json".
         format: LogFormat = LogFormat::Pretty;
-        /// Least important level that is logged, or a list of target=level.
+        /// Least important level that is logged, or a list of target=level; libraries that the hub is made of are
+        /// never asked for more than "info", since what they say beyond it holds what they carry.
         level: String = "info,actix_server=warn".to_owned(), log_level;
     }
 }

@@ -73,6 +73,8 @@ leaf! {
     url::Url: Text, "a URL, such as https://hub.example.org";
     Vec<String>: List, "a list of texts";
     Vec<ipnet::IpNet>: List, "a list of networks, such as 10.0.0.0/8";
+    super::audit::AuditFormat: Text, "a format";
+    super::audit::AuditTarget: Text, "off, stdout or a path";
     super::durability::Durability: Text, "primary or replicas=N";
     super::values::AuthMode: Text, "a mode";
     super::values::LogFormat: Text, "a format";

@@ -174,6 +174,10 @@ pub struct Metrics {
     pub lost_leases: IntCounter,
     redis_calls: IntCounterVec,
     redis_errors: IntCounterVec,
+    /// Records that the audit trail has.
+    pub audit_records: IntCounter,
+    /// Records that it should have and has not.
+    pub audit_lost: IntCounter,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
     pub insecure: IntGauge,
 }
@@ -268,6 +272,8 @@ impl Metrics {
                 "Calls to Redis that failed, by operation",
                 &["operation"],
             ),
+            audit_records: counter("audit_records_total", "Records written to the audit trail"),
+            audit_lost: counter("audit_lost_total", "Records that the audit trail could not take"),
             insecure: gauge(
                 "insecure",
                 "1 while other machines may reach the hub without authentication or TLS",
@@ -377,6 +383,8 @@ mod tests {
             "fhircast_redis_calls_total{operation=\"commit\"} ",
             "fhircast_redis_errors_total{operation=\"commit\"} ",
             "fhircast_build_info{version=",
+            "fhircast_audit_records_total ",
+            "fhircast_audit_lost_total ",
             "fhircast_insecure ",
             "process_resident_memory_bytes ",
         ] {
