@@ -48,25 +48,8 @@ impl Audited {
 
     /// It is answered.
     pub fn end(mut self, answered: &Result<HttpResponse, ApiError>) {
-        let record = &mut self.record;
-        let status = match answered {
-            Ok(response) => response.status(),
-            Err(error) => error.status(),
-        };
-        record.status = Some(status.as_u16());
-        record.outcome = Outcome::of_status(status.as_u16());
-        if let Err(error) = answered {
-            record.reason = record.clone().because(error.to_string()).reason;
-            // What was refused to somebody is a record of its own kind.
-            let refusal = match error {
-                ApiError::Unauthorized(_) => Some(Kind::Authentication),
-                ApiError::Forbidden(_) => Some(Kind::Denial),
-                _ => None,
-            };
-            if let Some(refusal) = refusal {
-                record.asked = Some(std::mem::replace(&mut record.kind, refusal));
-            }
-        }
+        let answered = answered.as_ref().map(|response| response.status().as_u16());
+        conclude(&mut self.record, answered);
         self.leave();
     }
 
@@ -85,6 +68,22 @@ impl Drop for Audited {
             self.leave();
         }
     }
+}
+
+/// What the answer, or its status, says of the request.
+fn conclude(record: &mut Record, answered: Result<u16, &ApiError>) {
+    let status = answered.unwrap_or_else(|error| error.status().as_u16());
+    record.status = Some(status);
+    record.outcome = Outcome::of_status(status);
+    let Err(error) = answered else { return };
+    record.set_reason(error.to_string());
+    // What was refused to somebody is a record of its own kind.
+    let refusal = match error {
+        ApiError::Unauthorized(_) => Kind::Authentication,
+        ApiError::Forbidden(_) => Kind::Denial,
+        _ => return,
+    };
+    record.asked = Some(std::mem::replace(&mut record.kind, refusal));
 }
 
 /// What a request asks for, as far as its head tells: whether a form is to unsubscribe is seen when it is read.
@@ -109,4 +108,30 @@ pub async fn identify(request: &HttpRequest, node: &Node, record: &mut Record) -
         client: identity.client.clone(),
     });
     Ok(caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_to_somebody_is_told_from_what_is_merely_wrong() {
+        let concluded = |answered: Result<u16, &ApiError>| {
+            let mut record = Record::new(Kind::Publish);
+            conclude(&mut record, answered);
+            (record.kind, record.asked, record.outcome, record.status, record.reason)
+        };
+        let publish = Some(Kind::Publish);
+        for (error, kind, asked, outcome, status) in [
+            (ApiError::Unauthorized("no token"), Kind::Authentication, publish, Outcome::Refused, 401),
+            (ApiError::Forbidden("no scope".into()), Kind::Denial, publish, Outcome::Refused, 403),
+            (ApiError::BadRequest("id is missing".into()), Kind::Publish, None, Outcome::Refused, 400),
+            (ApiError::Unavailable("try again"), Kind::Publish, None, Outcome::Failed, 503),
+            (ApiError::Internal, Kind::Publish, None, Outcome::Broken, 500),
+        ] {
+            let reason = Some(error.to_string().into());
+            assert_eq!(concluded(Err(&error)), (kind, asked, outcome, Some(status), reason));
+        }
+        assert_eq!(concluded(Ok(202)), (Kind::Publish, None, Outcome::Success, Some(202), None));
+    }
 }

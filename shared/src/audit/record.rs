@@ -217,8 +217,13 @@ impl Record {
 
     /// The same with a reason.
     pub fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
-        self.reason = Some(shortened(reason.into()));
+        self.set_reason(reason);
         self
+    }
+
+    /// Why it went so.
+    pub fn set_reason(&mut self, reason: impl Into<Cow<'static, str>>) {
+        self.reason = Some(shortened(reason.into()));
     }
 
     /// It is about this subscription.
