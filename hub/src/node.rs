@@ -7,7 +7,8 @@ use std::sync::{
 
 use actix_web::HttpRequest;
 use shared::{
-    callbacks::Gate, protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store,
+    audit::Audit, callbacks::Gate, protocol::SubscriptionId, publisher::Publisher, settings::Settings,
+    store::Store,
 };
 use tokio::sync::Semaphore;
 
@@ -19,6 +20,8 @@ use crate::{
 pub struct Node {
     /// Unique among all hub processes ever.
     pub id: String,
+    /// Who did what.
+    pub audit: Audit,
     /// As they were at the start.
     pub settings: Settings,
     /// Finds out who is asking.

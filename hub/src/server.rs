@@ -16,6 +16,7 @@ use actix_web::{
 };
 use anyhow::Context;
 use shared::{
+    audit::Audit,
     callbacks::Gate,
     publisher::Publisher,
     session::Rules,
@@ -26,7 +27,6 @@ use shared::{
 };
 use socket2::SockRef;
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use crate::{
     api::{cors, dispatch},
@@ -60,11 +60,18 @@ pub struct Hub {
 
 /// Starts a hub on a store. It serves once [`Hub::run`] is awaited, and says in `readiness` when
 /// it drains.
-pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) -> anyhow::Result<Hub> {
+pub fn start(
+    settings: Settings,
+    store: Arc<dyn Store>,
+    audit: Audit,
+    readiness: Readiness,
+) -> anyhow::Result<Hub> {
     let rules = Rules::from(&settings.limits);
-    let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
+    let severity = settings.syncerror.severity;
+    let publisher = Arc::new(Publisher::new(store.clone(), rules, severity, audit.clone()));
     let node = web::Data::new(Node {
-        id: Uuid::new_v4().to_string(),
+        id: audit.node().to_owned(),
+        audit,
         authenticator: Authenticator::new(&settings)?,
         store,
         publisher: publisher.clone(),
@@ -116,7 +123,7 @@ impl Hub {
         actix_web::rt::spawn(look_again(self.node.clone()));
         let living = actix_web::rt::spawn(live(self.node.clone()));
         tokio::select! {
-            served = &mut serving => return served.context("the server has ended")?.context("the server has failed"),
+            served = &mut serving => return served.map_err(|_| broken_down())?.context("the server has failed"),
             () = stop => {}
         }
         self.readiness.set("draining", false, "yes");
@@ -124,8 +131,13 @@ impl Hub {
         living.abort();
         resign(&self.node).await;
         handle.stop(true).await;
-        serving.await.context("the server has ended")?.context("the server has failed")
+        serving.await.map_err(|_| broken_down())?.context("the server has failed")
     }
+}
+
+/// The error of the task itself would repeat what a panic says.
+fn broken_down() -> anyhow::Error {
+    anyhow::anyhow!("the server has broken down")
 }
 
 /// A socket whose peer reads nothing is not even asked for its next bytes, so no timer of ours

@@ -1,5 +1,6 @@
 //! What both programs of the FHIRcast hub share.
 //!
+//! - [`audit`]: the record of who did what, and its writer.
 //! - [`callbacks`]: where callbacks may lead, decided in one place for both programs.
 //! - [`protocol`]: what travels on the wire, parsed and rendered; pure.
 //! - [`session`]: the rules of a session (topic) as a state machine; pure.
@@ -10,6 +11,7 @@
 //! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
 
+pub mod audit;
 pub mod callbacks;
 pub mod protocol;
 pub mod publisher;

@@ -26,6 +26,7 @@ use std::{
 };
 
 use shared::{
+    audit::Record,
     protocol::{sync_error::Reason, webhook},
     session::{render, view},
     store::{Channel, Claim, LogEntry, Position, Progress, Release, StoreError, Subscription},
@@ -236,6 +237,7 @@ impl<'w> Delivery<'w> {
                 info!(?callback, topic = ?self.claim.address.topic, "a subscriber is gone: its subscription ends");
                 self.report(subscription, entry, Reason::Refused(410)).await?;
                 self.settle(None, Release::End(GONE)).await?;
+                self.deliverer.audit.note(Record::denial(subscription, GONE));
                 Ok(Some(Served::Ended))
             }
             Outcome::Retry { after } => self.failed(subscription, entry, &result, after).await,

@@ -44,6 +44,7 @@ mod verification;
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use shared::{
+    audit::Audit,
     protocol::webhook::Mode,
     publisher::Publisher,
     settings::Settings,
@@ -60,6 +61,7 @@ use self::{
 pub struct Worker {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
+    audit: Audit,
     setup: Arc<Setup>,
     rules: Rules,
     deliveries: usize,
@@ -107,11 +109,13 @@ impl Worker {
     pub fn new(
         store: Arc<dyn Store>,
         publisher: Arc<Publisher>,
+        audit: Audit,
         settings: &Settings,
     ) -> Result<Self, SetupError> {
         Ok(Self {
             store,
             publisher,
+            audit,
             setup: Arc::new(Setup::new(settings)?),
             rules: Rules::new(settings),
             deliveries: settings.limits.deliveries,
@@ -142,6 +146,6 @@ impl Worker {
 
     fn deliverer(&self) -> Deliverer {
         let (store, publisher, setup) = (self.store.clone(), self.publisher.clone(), self.setup.clone());
-        Deliverer::new(store, publisher, setup, self.deliveries_per_host, self.rules)
+        Deliverer::new(store, publisher, self.audit.clone(), setup, self.deliveries_per_host, self.rules)
     }
 }

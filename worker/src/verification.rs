@@ -16,6 +16,7 @@
 use std::time::Duration;
 
 use shared::{
+    audit::{Kind, Record},
     protocol::webhook::{Mode, denial_url, verification_url},
     store::{Channel, Progress, Release, Subscription, WebhookRequest},
     telemetry::metrics::METRICS,
@@ -72,8 +73,15 @@ impl Delivery<'_> {
                 }
                 // What waits now was not part of this claim: the next one brings it.
                 self.settle(Some(&request.nonce), Release::Idle).await?;
+                let subscription = &request.subscription;
+                let lease = Duration::from_secs(subscription.terms.lease_secs);
+                self.deliverer.audit.note(Record::grant(subscription, lease));
             }
-            Mode::Unsubscribe => self.settle(Some(&request.nonce), Release::End(UNSUBSCRIBED)).await?,
+            Mode::Unsubscribe => {
+                self.settle(Some(&request.nonce), Release::End(UNSUBSCRIBED)).await?;
+                let ended = Record::about(Kind::Unsubscribe, &request.subscription);
+                self.deliverer.audit.note(ended.because("confirmed: the subscription has ended"));
+            }
         }
         Ok(Served::Verified(mode))
     }
@@ -113,6 +121,8 @@ impl Delivery<'_> {
             Err(error) => error.to_string(),
         };
         warn!(?callback, topic = ?self.claim.address.topic, mode = ?request.mode, reason, "a webhook is not verified");
+        let denied = Record::denial(&request.subscription, format!("not verified: {reason}"));
+        self.deliverer.audit.note(denied);
         Ok(Asked::NotConfirmed)
     }
 
@@ -138,6 +148,7 @@ impl Delivery<'_> {
             info!(?callback, topic = ?self.claim.address.topic, told = result.is_ok(), "a webhook's lease is over");
         }
         self.settle(None, Release::End(LEASE_EXPIRED)).await?;
+        self.deliverer.audit.note(Record::denial(subscription, LEASE_EXPIRED));
         Ok(Served::Ended)
     }
 }

@@ -1,5 +1,6 @@
 //! The HTTP API: one room for each thing that can be asked, one for how errors are answered.
 
+mod audited;
 mod body;
 mod configuration;
 mod cors;
@@ -14,12 +15,17 @@ use actix_web::{
     web,
 };
 
+use shared::audit::{Kind, Record};
+
 pub use cors::cors;
 pub use error::ApiError;
 
-use self::body::MediaType;
+use self::{
+    audited::{Audited, identify},
+    body::MediaType,
+};
 use crate::{
-    auth::{Caller, authenticate},
+    auth::Caller,
     node::Node,
     own_url::has_bad_host,
     route::{Route, route},
@@ -28,30 +34,42 @@ use crate::{
 
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
-    answer(&request, payload, node).await.unwrap_or_else(ApiError::into_response)
+    let route = route(request.uri().path(), &node.settings.base_paths);
+    let answered = match Audited::begin(&request, &route, &node) {
+        Ok(Some(mut audited)) => {
+            let answered = answer(&request, payload, node, route, audited.record()).await;
+            audited.end(&answered);
+            answered
+        }
+        Ok(None) => answer(&request, payload, node, route, &mut Record::new(Kind::Read)).await,
+        Err(refused) => Err(refused),
+    };
+    answered.unwrap_or_else(ApiError::into_response)
 }
 
 async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
     node: web::Data<Node>,
+    route: Route,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     if has_bad_host(request.headers()) {
         return Err(ApiError::BadRequest("the Host header is not a host and perhaps a port".to_owned()));
     }
     let method = request.method();
-    match route(request.uri().path(), &node.settings.base_paths) {
+    match route {
         Route::Hub if method == Method::POST => {
-            let caller = authenticate(request, &node).await?;
-            post(request, payload, &node, &caller, None).await
+            let caller = identify(request, &node, record).await?;
+            post(request, payload, &node, &caller, None, record).await
         }
         Route::Hub => Err(ApiError::MethodNotAllowed("POST")),
         Route::Topic(topic) if method == Method::POST => {
-            let caller = authenticate(request, &node).await?;
-            post(request, payload, &node, &caller, Some(topic)).await
+            let caller = identify(request, &node, record).await?;
+            post(request, payload, &node, &caller, Some(topic), record).await
         }
         Route::Topic(topic) if is_read(method) => {
-            let caller = authenticate(request, &node).await?;
+            let caller = identify(request, &node, record).await?;
             current_context(&node, &caller, &topic).await
         }
         Route::Topic(_) => Err(ApiError::MethodNotAllowed("GET, POST")),
@@ -60,7 +78,7 @@ async fn answer(
         }
         Route::Metadata if is_read(method) => Ok(metadata::metadata(request, &node)),
         Route::Socket(endpoint) if method == Method::GET => {
-            socket::upgrade(request, payload, node, &endpoint).await
+            socket::upgrade(request, payload, node, &endpoint, record).await
         }
         Route::WellKnown | Route::Metadata | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
         Route::BadTopic(problem) => Err(ApiError::BadRequest(problem)),
@@ -79,6 +97,7 @@ async fn post(
     node: &Node,
     caller: &Caller,
     topic: Option<shared::protocol::Topic>,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     let media_type = MediaType::of(request)?;
     match (media_type, &topic) {
@@ -91,8 +110,8 @@ async fn post(
     }
     let body = body::read(request, payload, node.settings.limits.body_bytes).await?;
     match media_type {
-        MediaType::Form => subscribe::subscribe(request, &body, node, caller).await,
-        MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller).await,
+        MediaType::Form => subscribe::subscribe(request, &body, node, caller, record).await,
+        MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller, record).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use shared::{
+    audit::Record,
     protocol::{Event, Topic, json},
     publisher::{PublishError, Published},
     telemetry::metrics::{METRICS, Publish},
@@ -16,8 +17,14 @@ pub async fn publish(
     in_path: Option<&Topic>,
     node: &Node,
     caller: &Caller,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
-    let outcome = try_publish(body, in_path, node, caller).await;
+    let outcome = try_publish(body, in_path, node, caller, record).await;
+    match &outcome {
+        Ok(Published::At(position)) => record.entry = Some(*position),
+        Ok(Published::Again) => record.reason = Some("sent again: it had been accepted before".into()),
+        Err(_) => {}
+    }
     METRICS
         .publishes
         .with(match &outcome {
@@ -35,9 +42,12 @@ async fn try_publish(
     in_path: Option<&Topic>,
     node: &Node,
     caller: &Caller,
+    record: &mut Record,
 ) -> Result<Published, ApiError> {
     let text = json::text(body, node.settings.limits.json_depth)?;
     let event = Event::read(text)?;
+    record.topic = Some(event.topic.key());
+    record.set_event(&event.id, &event.name);
     if in_path.is_some_and(|topic| *topic != event.topic) {
         return Err(ApiError::BadRequest("event.hub.topic must be the topic in the path".into()));
     }

@@ -1,8 +1,11 @@
 //! Subscribing and unsubscribing (FC-SUB-01…06, FC-SUB-09, FC-WHK-01).
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use shared::{
+    audit::{Kind, Record},
     protocol::{
         SubscriptionId, Topic, TopicKey,
         form::Form,
@@ -25,6 +28,7 @@ pub async fn subscribe(
     body: &[u8],
     node: &Node,
     caller: &Caller,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     let settings = &node.settings;
     let limits = RequestLimits {
@@ -34,10 +38,12 @@ pub async fn subscribe(
         max_lease_secs: settings.lease.max_secs,
     };
     let asked = SubscriptionRequest::read(&Form::read(body)?, &limits)?;
+    note(&asked, node, record);
     caller.may_use(asked.topic())?;
     match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {
             let id = subscribe_websocket(node, topic, terms, endpoint).await?;
+            record.subscription = Some(id);
             Ok(endpoint_answer(node, request, id))
         }
         SubscriptionRequest::UnsubscribeWebsocket { topic, endpoint } => {
@@ -62,6 +68,33 @@ pub async fn subscribe(
                 None => Err(ApiError::NotFound(UNKNOWN_CALLBACK)),
             }
         }
+    }
+}
+
+/// What is asked for, for the audit trail.
+fn note(asked: &SubscriptionRequest, node: &Node, record: &mut Record) {
+    record.topic = Some(asked.topic().key());
+    if let SubscriptionRequest::UnsubscribeWebsocket { .. } | SubscriptionRequest::UnsubscribeWebhook { .. } =
+        asked
+    {
+        record.kind = Kind::Unsubscribe;
+    }
+    if let SubscriptionRequest::SubscribeWebsocket { terms, .. }
+    | SubscriptionRequest::SubscribeWebhook { terms, .. } = asked
+    {
+        record.events = Some(terms.events.to_string());
+        record.lease = Some(Duration::from_secs(terms.lease_secs));
+    }
+    if let SubscriptionRequest::SubscribeWebhook { topic, callback, .. }
+    | SubscriptionRequest::UnsubscribeWebhook { topic, callback } = asked
+    {
+        record.subscription = Some(callback_id(node, topic, callback));
+        record.callback = Some(format!("{callback:?}"));
+    }
+    if let SubscriptionRequest::SubscribeWebsocket { endpoint: Some(Endpoint::Known(id)), .. }
+    | SubscriptionRequest::UnsubscribeWebsocket { endpoint: Endpoint::Known(id), .. } = asked
+    {
+        record.subscription = Some(*id);
     }
 }
 

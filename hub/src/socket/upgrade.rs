@@ -6,6 +6,7 @@ use actix_http::ws::Codec;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, WebsocketContext};
 use shared::{
+    audit::Record,
     protocol::SubscriptionId,
     publisher::read_state,
     session::Entry,
@@ -32,12 +33,14 @@ pub async fn upgrade(
     payload: web::Payload,
     node: web::Data<Node>,
     endpoint: &str,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     if node.is_draining() {
         return Err(ApiError::Unavailable("the hub is shutting down: connect to another node"));
     }
     let id: SubscriptionId = endpoint.parse().map_err(|_| UNKNOWN)?;
     let (subscription, _) = node.store.subscription(id).await?.ok_or(UNKNOWN)?;
+    record.set_subscription(&subscription);
     let mut response = ws::handshake(request)
         .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
 
@@ -55,6 +58,7 @@ pub async fn upgrade(
         }
     };
     outbox.saved(cursor);
+    record.set_granted(&subscription, lease);
     let session = SocketSession::new(held, subscription, lease, head, cursor);
     let codec = Codec::new().max_size(node.settings.limits.frame_bytes);
     let body = WebsocketContext::with_codec(session, payload, codec);

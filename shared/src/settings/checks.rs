@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::mistakes::Mistake;
-use super::{AuthMode, ClientAuth, Redis, Settings, Shape, Tls};
+use super::{Audit, AuditTarget, AuthMode, ClientAuth, Redis, Settings, Shape, Tls};
 
 /// What leaves the hub open to other machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,7 @@ pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<M
     for (settings, reason) in settings.auth.contradictions() {
         found.add(settings, reason);
     }
+    found.in_audit(&settings.audit);
     found.0.retain(|contradiction| match contradiction {
         Mistake::Contradiction { settings, .. } => !settings.iter().any(is_mistaken),
         _ => true,
@@ -156,6 +157,13 @@ impl Contradictions {
         if (redis.ca_file.is_some() || redis.cert.is_some()) && !url.is_tls() {
             let reason = "the URL asks for no TLS: its scheme would be rediss";
             self.add(&["redis.url", "redis.ca_file", "redis.cert"], reason.to_owned());
+        }
+    }
+
+    fn in_audit(&mut self, audit: &Audit) {
+        if audit.required && audit.to == AuditTarget::Off {
+            let reason = "an audit trail that is required has to go somewhere";
+            self.add(&["audit.to", "audit.required"], reason.to_owned());
         }
     }
 

@@ -5,13 +5,14 @@
 //! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
-//! - `tree`: how settings are declared and visited · `auth`, `callbacks`: groups with types of their own
+//! - `tree`: how settings are declared and visited · `audit`, `auth`, `callbacks`: groups with types of their own
 //! - `values`, `redis_url`, `durability`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `checks`: what settings say about each other · `print`: the result as TOML
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
 
+mod audit;
 mod auth;
 mod callbacks;
 mod checks;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use url::Url;
 
+pub use audit::{Audit, AuditFormat, AuditTarget};
 pub use auth::{Auth, KeySource};
 pub use callbacks::{Callbacks, PortRange};
 pub use checks::Exposure;
@@ -109,6 +111,8 @@ settings! {
             cors: Cors;
             /// What the programs write about themselves.
             log: Log;
+            /// The record of who did what.
+            audit: Audit;
         }
     }
 }
@@ -262,7 +266,8 @@ settings! {
     pub struct Log {
         /// Form of log lines: "pretty" or "json".
         format: LogFormat = LogFormat::Pretty;
-        /// Least important level that is logged, or a list of target=level.
+        /// Least important level that is logged, or a list of target=level; libraries that the hub is made of are
+        /// never asked for more than "info", since what they say beyond it holds what they carry.
         level: String = "info,actix_server=warn".to_owned(), log_level;
     }
 }

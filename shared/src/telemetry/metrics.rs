@@ -226,6 +226,10 @@ pub struct Metrics {
     pub keys_read: IntGauge,
     /// Questions to the authorization server about a token.
     pub introspections: IntCounter,
+    /// Records that the audit trail has.
+    pub audit_records: IntCounter,
+    /// Records that it should have and has not.
+    pub audit_lost: IntCounter,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
     pub insecure: IntGauge,
     certificate_expiry: IntGaugeVec,
@@ -345,6 +349,8 @@ impl Metrics {
                 "introspections_total",
                 "Questions to the authorization server about a token",
             ),
+            audit_records: counter("audit_records_total", "Records written to the audit trail"),
+            audit_lost: counter("audit_lost_total", "Records that the audit trail could not take"),
             insecure: gauge(
                 "insecure",
                 "1 while other machines may reach the hub without authentication or TLS",
@@ -468,6 +474,8 @@ mod tests {
             "fhircast_keys_readings_total{outcome=\"refused\"} ",
             "fhircast_keys_read_timestamp_seconds ",
             "fhircast_introspections_total ",
+            "fhircast_audit_records_total ",
+            "fhircast_audit_lost_total ",
             "fhircast_insecure ",
             "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"} ",
             "fhircast_certificate_reload_failures_total{listener=\"admin\"} ",

@@ -18,7 +18,12 @@ use crate::stores::{Kind, Opened, PARTITIONS, RETENTION, connection, open, socke
 const AT_ONCE: usize = 64;
 
 fn publisher(store: Arc<dyn Store>) -> Publisher {
-    Publisher::new(store, Rules { max_open: 64, max_content_bytes: 1 << 20 }, Severity::Warning)
+    Publisher::new(
+        store,
+        Rules { max_open: 64, max_content_bytes: 1 << 20 },
+        Severity::Warning,
+        shared::audit::Audit::off(),
+    )
 }
 
 /// One of the specification's messages, sent to a topic.
