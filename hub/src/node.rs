@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, http::header};
 use shared::{protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store};
 use tokio::sync::Semaphore;
 
-use crate::{clock::StoreClock, liveness::Liveness, relay::Relays, socket::Sockets};
+use crate::{clock::StoreClock, limits::Limits, liveness::Liveness, relay::Relays, socket::Sockets};
 
 /// One hub process.
 pub struct Node {
@@ -31,6 +31,8 @@ pub struct Node {
     pub liveness: Liveness,
     /// One permit for each publish that may be in flight.
     pub publishes: Semaphore,
+    /// What callers and topics may ask of this process.
+    pub limits: Limits,
     /// Set when the process has been asked to stop.
     pub is_draining: AtomicBool,
 }

@@ -1,22 +1,13 @@
 //! Builds the hub out of its parts, and runs it until it is told to stop.
 
 use std::{
-    any::Any,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
-use actix_tls::accept::openssl::TlsStream;
-use actix_web::{
-    App, HttpServer,
-    dev::{Extensions, Server},
-    rt::net::TcpStream,
-    web,
-};
+use actix_web::{App, dev::Server, web};
 use anyhow::Context;
 use shared::{publisher::Publisher, session::Rules, settings::Settings, store::Store, telemetry::Readiness};
-use socket2::SockRef;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -25,6 +16,8 @@ use crate::{
     clock::StoreClock,
     doubts::look_again,
     drain::drain,
+    limits::Limits,
+    listener,
     liveness::{Liveness, live, resign},
     node::Node,
     relay::{Relays, watch_heads},
@@ -32,8 +25,6 @@ use crate::{
     tls,
 };
 
-/// A peer that takes nothing of what it is sent for this long is cut off by the kernel.
-const STUCK_PEER: Duration = Duration::from_secs(40);
 /// How long requests that are in flight may take at the end of a drain.
 const LAST_REQUESTS_SECS: u64 = 5;
 
@@ -64,38 +55,22 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) ->
         clock: StoreClock::new(),
         liveness: Liveness::default(),
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
+        limits: Limits::new(&settings.limits),
         is_draining: AtomicBool::new(false),
         settings,
     });
     let settings = &node.settings;
 
     let (data, origins) = (node.clone(), settings.cors.allowed_origins.clone());
-    let server = HttpServer::new(move || {
-        App::new().app_data(data.clone()).wrap(cors(&origins)).default_service(web::to(dispatch))
-    })
-    .workers(settings.threads)
-    .tcp_nodelay(true)
-    .on_connect(cut_stuck_peers)
-    .shutdown_timeout(LAST_REQUESTS_SECS)
-    .disable_signals();
-    let named = || format!("listen: {}", settings.listen);
-    let (server, scheme) = match (&settings.tls.cert, &settings.tls.key) {
-        (Some(cert), Some(key)) => {
-            let acceptor = tls::acceptor(cert, key)?;
-            (server.bind_openssl(settings.listen, acceptor).with_context(named)?, "https")
-        }
-        _ => (server.bind(settings.listen).with_context(named)?, "http"),
+    let app =
+        move || App::new().app_data(data.clone()).wrap(cors(&origins)).default_service(web::to(dispatch));
+    let (acceptor, scheme) = match (&settings.tls.cert, &settings.tls.key) {
+        (Some(cert), Some(key)) => (Some(tls::acceptor(cert, key)?), "https"),
+        _ => (None, "http"),
     };
-    let address = server.addrs().first().copied().unwrap_or(settings.listen);
+    let (server, address) = listener::serve(settings, acceptor, LAST_REQUESTS_SECS, app)?;
     let base = settings.base_paths.first().map_or("", String::as_str);
-    Ok(Hub {
-        url: format!("{scheme}://{address}{base}"),
-        address,
-        publisher,
-        server: server.run(),
-        readiness,
-        node,
-    })
+    Ok(Hub { url: format!("{scheme}://{address}{base}"), address, publisher, server, readiness, node })
 }
 
 impl Hub {
@@ -118,17 +93,5 @@ impl Hub {
         resign(&self.node).await;
         handle.stop(true).await;
         serving.await.context("the server has ended")?.context("the server has failed")
-    }
-}
-
-/// A socket whose peer reads nothing is not even asked for its next bytes, so no timer of ours
-/// would notice; the kernel does.
-fn cut_stuck_peers(connection: &dyn Any, _: &mut Extensions) {
-    let plain = connection.downcast_ref::<TcpStream>();
-    let stream = plain.or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref()));
-    if let Some(stream) = stream
-        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(STUCK_PEER))
-    {
-        tracing::warn!(%error, "TCP_USER_TIMEOUT cannot be set");
     }
 }

@@ -1,5 +1,6 @@
 //! The HTTP API: one room for each thing that can be asked, one for how errors are answered.
 
+mod admit;
 mod body;
 mod configuration;
 mod cors;
@@ -8,18 +9,25 @@ mod metadata;
 mod publish;
 mod subscribe;
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, header},
+    http::{Method, StatusCode, header},
     web,
 };
 
 pub use cors::cors;
 pub use error::ApiError;
 
-use self::body::MediaType;
+use self::{
+    admit::{admit, admit_to_socket, check_head},
+    body::MediaType,
+};
 use crate::{
-    auth::{Caller, authenticate},
+    auth::Caller,
+    limits::Kind,
+    listener::Activity,
     node::Node,
     route::{Route, route},
     socket,
@@ -27,7 +35,20 @@ use crate::{
 
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
-    answer(&request, payload, node).await.unwrap_or_else(ApiError::into_response)
+    let under_way = request.conn_data::<Arc<Activity>>().map(Activity::begin);
+    let pause = node.settings.limits.refusal_pause();
+    let answered = answer(&request, payload, node).await;
+    if let Err(ApiError::Limited(_)) = &answered {
+        // Who asks again at once is slowed; who waits loses nothing.
+        tokio::time::sleep(pause).await;
+    }
+    let response = answered.unwrap_or_else(ApiError::into_response);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(under_way) = under_way
+    {
+        under_way.for_good();
+    }
+    response
 }
 
 async fn answer(
@@ -35,19 +56,20 @@ async fn answer(
     payload: web::Payload,
     node: web::Data<Node>,
 ) -> Result<HttpResponse, ApiError> {
+    check_head(request, &node.settings.limits)?;
     let method = request.method();
     match route(request.uri().path(), &node.settings.base_paths) {
         Route::Hub if method == Method::POST => {
-            let caller = authenticate(request, &node).await?;
+            let caller = admit(request, &node).await?;
             post(request, payload, &node, &caller, None).await
         }
         Route::Hub => Err(ApiError::MethodNotAllowed("POST")),
         Route::Topic(topic) if method == Method::POST => {
-            let caller = authenticate(request, &node).await?;
+            let caller = admit(request, &node).await?;
             post(request, payload, &node, &caller, Some(topic)).await
         }
         Route::Topic(topic) if is_read(method) => {
-            let caller = authenticate(request, &node).await?;
+            let caller = admit(request, &node).await?;
             current_context(&node, &caller, &topic).await
         }
         Route::Topic(_) => Err(ApiError::MethodNotAllowed("GET, POST")),
@@ -56,7 +78,8 @@ async fn answer(
         }
         Route::Metadata if is_read(method) => Ok(metadata::metadata(request, &node)),
         Route::Socket(endpoint) if method == Method::GET => {
-            socket::upgrade(request, payload, node, &endpoint).await
+            let caller = admit_to_socket(request, &node)?;
+            socket::upgrade(request, payload, node, &caller, &endpoint).await
         }
         Route::WellKnown | Route::Metadata | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
         Route::BadTopic(problem) => Err(ApiError::BadRequest(problem)),
@@ -85,7 +108,9 @@ async fn post(
         }
         (MediaType::Form, None) | (MediaType::Json, _) => {}
     }
-    let body = body::read(request, payload, node.settings.limits.body_bytes).await?;
+    let kind = if media_type == MediaType::Form { Kind::Subscribe } else { Kind::Publish };
+    node.limits.caller(caller, kind)?;
+    let body = body::read(request, payload, node, caller).await?;
     match media_type {
         MediaType::Form => subscribe::subscribe(request, &body, node, caller).await,
         MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller).await,
@@ -98,7 +123,9 @@ async fn current_context(
     caller: &Caller,
     topic: &shared::protocol::Topic,
 ) -> Result<HttpResponse, ApiError> {
+    node.limits.caller(caller, Kind::Read)?;
     caller.may_use(topic)?;
+    node.limits.topic(topic.key(), Kind::Read)?;
     let context = node.publisher.current_context(topic.key()).await?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }

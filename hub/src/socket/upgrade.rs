@@ -19,7 +19,7 @@ use super::{
     outbox::{CountedBody, Outbox},
     session::{Held, SocketSession},
 };
-use crate::{api::ApiError, node::Node};
+use crate::{api::ApiError, auth::Caller, node::Node};
 
 /// How often the first reading is tried anew when the session changes under it.
 const MAX_CONFLICTS: u32 = 20;
@@ -31,6 +31,7 @@ pub async fn upgrade(
     request: &HttpRequest,
     payload: web::Payload,
     node: web::Data<Node>,
+    caller: &Caller,
     endpoint: &str,
 ) -> Result<HttpResponse, ApiError> {
     if node.is_draining() {
@@ -40,6 +41,8 @@ pub async fn upgrade(
     let (subscription, _) = node.store.subscription(id).await?.ok_or(UNKNOWN)?;
     let mut response = ws::handshake(request)
         .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
+    // Whoever is at the address has it, where the subscription has no owner.
+    let place = node.limits.socket(caller)?;
 
     node.liveness.announce(&node).await?;
     let address = subscription.address();
@@ -47,7 +50,7 @@ pub async fn upgrade(
     let Attached { subscription, lease, head, answers, cursor } =
         node.store.attach(address, &connection).await?.ok_or(UNKNOWN)?;
     let outbox = Arc::new(Outbox::new(answers));
-    let held = Held::new(node.clone(), address, connection.clone(), outbox.clone());
+    let held = Held::new(node.clone(), address, connection.clone(), outbox.clone(), place);
     let cursor = match cursor {
         Ok(cursor) => cursor,
         Err(snapshot) => {
