@@ -56,7 +56,7 @@ impl<'a> Form<'a> {
 }
 
 /// A parameter's name is the caller's own text: no more of it comes back than is needed to find it.
-fn shortened(name: &str) -> String {
+pub(super) fn shortened(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
