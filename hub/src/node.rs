@@ -13,7 +13,8 @@ use shared::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    auth::Authenticator, clock::StoreClock, liveness::Liveness, own_url, relay::Relays, socket::Sockets,
+    auth::Authenticator, clock::StoreClock, limits::Limits, liveness::Liveness, own_url, relay::Relays,
+    socket::Sockets,
 };
 
 /// One hub process.
@@ -42,6 +43,8 @@ pub struct Node {
     pub callbacks: Gate,
     /// One permit for each publish that may be in flight.
     pub publishes: Semaphore,
+    /// What callers and topics may ask of this process.
+    pub limits: Limits,
     /// Set when the process has been asked to stop.
     pub is_draining: AtomicBool,
 }

@@ -1,19 +1,11 @@
 //! Builds the hub out of its parts, and runs it until it is told to stop.
 
 use std::{
-    any::Any,
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
-use actix_tls::accept::openssl::TlsStream;
-use actix_web::{
-    App, HttpServer,
-    dev::{Extensions, Server},
-    rt::net::TcpStream,
-    web,
-};
+use actix_web::{App, dev::Server, web};
 use anyhow::Context;
 use shared::{
     audit::Audit,
@@ -25,7 +17,6 @@ use shared::{
     telemetry::{Readiness, metrics::Listener},
     tls,
 };
-use socket2::SockRef;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -34,14 +25,14 @@ use crate::{
     clock::StoreClock,
     doubts::look_again,
     drain::drain,
+    limits::Limits,
+    listener,
     liveness::{Liveness, live, resign},
     node::Node,
     relay::{Relays, watch_heads},
     socket::{Sockets, save_cursors, watch_unanswered},
 };
 
-/// A peer that takes nothing of what it is sent for this long is cut off by the kernel.
-const STUCK_PEER: Duration = Duration::from_secs(40);
 /// How long requests that are in flight may take at the end of a drain.
 const LAST_REQUESTS_SECS: u64 = 5;
 
@@ -81,35 +72,20 @@ pub fn start(
         liveness: Liveness::default(),
         callbacks: Gate::new(&settings.callbacks)?,
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
+        limits: Limits::new(&settings.limits),
         is_draining: AtomicBool::new(false),
         settings,
     });
     let settings = &node.settings;
 
     let (data, origins) = (node.clone(), settings.cors.allowed_origins.clone());
-    let server = HttpServer::new(move || {
-        App::new().app_data(data.clone()).wrap(cors(&origins)).default_service(web::to(dispatch))
-    })
-    .workers(settings.threads)
-    .tcp_nodelay(true)
-    .on_connect(cut_stuck_peers)
-    .shutdown_timeout(LAST_REQUESTS_SECS)
-    .disable_signals();
-    let named = || format!("listen: {}", settings.listen);
-    let (server, scheme) = match tls::acceptor(Listener::Hub, &settings.tls)? {
-        Some(acceptor) => (server.bind_openssl(settings.listen, acceptor).with_context(named)?, "https"),
-        None => (server.bind(settings.listen).with_context(named)?, "http"),
-    };
-    let address = server.addrs().first().copied().unwrap_or(settings.listen);
+    let app =
+        move || App::new().app_data(data.clone()).wrap(cors(&origins)).default_service(web::to(dispatch));
+    let acceptor = tls::acceptor(Listener::Hub, &settings.tls)?;
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    let (server, address) = listener::serve(settings, acceptor, LAST_REQUESTS_SECS, app)?;
     let base = settings.base_paths.first().map_or("", String::as_str);
-    Ok(Hub {
-        url: format!("{scheme}://{address}{base}"),
-        address,
-        publisher,
-        server: server.run(),
-        readiness,
-        node,
-    })
+    Ok(Hub { url: format!("{scheme}://{address}{base}"), address, publisher, server, readiness, node })
 }
 
 impl Hub {
@@ -138,16 +114,4 @@ impl Hub {
 /// The error of the task itself would repeat what a panic says.
 fn broken_down() -> anyhow::Error {
     anyhow::anyhow!("the server has broken down")
-}
-
-/// A socket whose peer reads nothing is not even asked for its next bytes, so no timer of ours
-/// would notice; the kernel does.
-fn cut_stuck_peers(connection: &dyn Any, _: &mut Extensions) {
-    let plain = connection.downcast_ref::<TcpStream>();
-    let stream = plain.or_else(|| connection.downcast_ref::<TlsStream<TcpStream>>().map(|tls| tls.get_ref()));
-    if let Some(stream) = stream
-        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(STUCK_PEER))
-    {
-        tracing::warn!(%error, "TCP_USER_TIMEOUT cannot be set");
-    }
 }

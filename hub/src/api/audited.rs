@@ -80,7 +80,7 @@ fn conclude(record: &mut Record, answered: Result<u16, &ApiError>) {
     // What was refused to somebody is a record of its own kind.
     let refusal = match error {
         ApiError::Unauthorized(_) => Kind::Authentication,
-        ApiError::Forbidden(_) => Kind::Denial,
+        ApiError::Forbidden(_) | ApiError::InsufficientScope(_) => Kind::Denial,
         _ => return,
     };
     record.asked = Some(std::mem::replace(&mut record.kind, refusal));
@@ -113,6 +113,7 @@ pub async fn identify(request: &HttpRequest, node: &Node, record: &mut Record) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::Refusal;
 
     #[test]
     fn what_is_refused_to_somebody_is_told_from_what_is_merely_wrong() {
@@ -123,7 +124,7 @@ mod tests {
         };
         let publish = Some(Kind::Publish);
         for (error, kind, asked, outcome, status) in [
-            (ApiError::Unauthorized("no token"), Kind::Authentication, publish, Outcome::Refused, 401),
+            (ApiError::Unauthorized(Refusal::Missing), Kind::Authentication, publish, Outcome::Refused, 401),
             (ApiError::Forbidden("no scope".into()), Kind::Denial, publish, Outcome::Refused, 403),
             (ApiError::BadRequest("id is missing".into()), Kind::Publish, None, Outcome::Refused, 400),
             (ApiError::Unavailable("try again"), Kind::Publish, None, Outcome::Failed, 503),

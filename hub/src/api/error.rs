@@ -11,9 +11,13 @@ use shared::{
     publisher::{PublishError, RETRY_AFTER},
     session::Rejection,
     store::StoreError,
+    telemetry::metrics::{Label, Limit, METRICS},
 };
 
-use crate::auth::Refusal;
+use crate::{
+    auth::Refusal,
+    limits::{Refused, Whose},
+};
 
 /// Who asks for tokens, to people.
 const REALM: &str = "fhircast";
@@ -39,18 +43,27 @@ pub enum ApiError {
     /// 405, with what is allowed.
     #[error("this method is not allowed here; allowed: {0}")]
     MethodNotAllowed(&'static str),
+    /// 408: the body does not come; with what it was too slow for.
+    #[error("limits.{}: the body came too slowly", .0.as_str())]
+    TooSlow(Limit),
     /// 409: the session does not allow it.
     #[error("{0}")]
     Conflict(String),
     /// 413
     #[error("{0}")]
     TooLarge(String),
+    /// 414 and 431: the head is too large; with what it was too large for.
+    #[error("limits.{}: the request's head is larger", .0.as_str())]
+    HeadTooLarge(Limit),
     /// 415
     #[error("{0}")]
     UnsupportedMediaType(&'static str),
-    /// 429: a limit that the topic has reached.
+    /// 429: the topic has as many subscriptions as it may.
     #[error("{0}")]
     TooMany(&'static str),
+    /// 429: who sends more than it may, or a topic that is asked for more than it may.
+    #[error(transparent)]
+    Limited(#[from] Refused),
     /// 503: not now; the same request may succeed in a moment.
     #[error("{0}")]
     Unavailable(&'static str),
@@ -71,9 +84,23 @@ impl ApiError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Limited(Refused { whose: Whose::Hub, .. }) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooMany(_) | Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTooLarge(Limit::UrlBytes) => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The limit that is the reason.
+    fn limit(&self) -> Option<Limit> {
+        match self {
+            Self::Limited(refused) => Some(refused.limit),
+            Self::TooSlow(limit) | Self::HeadTooLarge(limit) => Some(*limit),
+            Self::TooMany(_) => Some(Limit::SubscriptionsPerTopic),
+            _ => None,
         }
     }
 
@@ -97,7 +124,16 @@ impl ApiError {
             Self::InsufficientScope(scope) => {
                 answer.insert_header((header::WWW_AUTHENTICATE, insufficient(scope)));
             }
+            Self::Limited(refused) => {
+                answer.insert_header((header::RETRY_AFTER, refused.retry_after_secs));
+            }
+            Self::TooSlow(_) => {
+                answer.force_close();
+            }
             _ => {}
+        }
+        if let Some(limit) = self.limit() {
+            METRICS.limited.with(limit).inc();
         }
         answer.body(format!("{self}\n"))
     }

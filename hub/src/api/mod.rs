@@ -1,5 +1,6 @@
 //! The HTTP API: one room for each thing that can be asked, one for how errors are answered.
 
+mod admit;
 mod audited;
 mod body;
 mod configuration;
@@ -9,23 +10,27 @@ mod metadata;
 mod publish;
 mod subscribe;
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, header},
+    http::{Method, StatusCode, header},
     web,
 };
-
-use shared::audit::{Kind, Record};
+use shared::audit::{self, Record};
 
 pub use cors::cors;
 pub use error::ApiError;
 
 use self::{
-    audited::{Audited, identify},
+    admit::{admit, admit_to_socket, check_head},
+    audited::Audited,
     body::MediaType,
 };
 use crate::{
     auth::Caller,
+    limits::Kind,
+    listener::Activity,
     node::Node,
     own_url::has_bad_host,
     route::{Route, route},
@@ -34,6 +39,8 @@ use crate::{
 
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
+    let under_way = request.conn_data::<Arc<Activity>>().map(Activity::begin);
+    let pause = node.settings.limits.refusal_pause();
     let route = route(request.uri().path(), &node.settings.base_paths);
     let answered = match Audited::begin(&request, &route, &node) {
         Ok(Some(mut audited)) => {
@@ -41,10 +48,20 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Da
             audited.end(&answered);
             answered
         }
-        Ok(None) => answer(&request, payload, node, route, &mut Record::new(Kind::Read)).await,
+        Ok(None) => answer(&request, payload, node, route, &mut Record::new(audit::Kind::Read)).await,
         Err(refused) => Err(refused),
     };
-    answered.unwrap_or_else(ApiError::into_response)
+    if let Err(ApiError::Limited(_)) = &answered {
+        // Who asks again at once is slowed; who waits loses nothing.
+        tokio::time::sleep(pause).await;
+    }
+    let response = answered.unwrap_or_else(ApiError::into_response);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(under_way) = under_way
+    {
+        under_way.for_good();
+    }
+    response
 }
 
 async fn answer(
@@ -57,19 +74,20 @@ async fn answer(
     if has_bad_host(request.headers()) {
         return Err(ApiError::BadRequest("the Host header is not a host and perhaps a port".to_owned()));
     }
+    check_head(request, &node.settings.limits)?;
     let method = request.method();
     match route {
         Route::Hub if method == Method::POST => {
-            let caller = identify(request, &node, record).await?;
+            let caller = admit(request, &node, record).await?;
             post(request, payload, &node, &caller, None, record).await
         }
         Route::Hub => Err(ApiError::MethodNotAllowed("POST")),
         Route::Topic(topic) if method == Method::POST => {
-            let caller = identify(request, &node, record).await?;
+            let caller = admit(request, &node, record).await?;
             post(request, payload, &node, &caller, Some(topic), record).await
         }
         Route::Topic(topic) if is_read(method) => {
-            let caller = identify(request, &node, record).await?;
+            let caller = admit(request, &node, record).await?;
             current_context(&node, &caller, &topic).await
         }
         Route::Topic(_) => Err(ApiError::MethodNotAllowed("GET, POST")),
@@ -78,7 +96,8 @@ async fn answer(
         }
         Route::Metadata if is_read(method) => Ok(metadata::metadata(request, &node)),
         Route::Socket(endpoint) if method == Method::GET => {
-            socket::upgrade(request, payload, node, &endpoint, record).await
+            let caller = admit_to_socket(request, &node)?;
+            socket::upgrade(request, payload, node, &caller, &endpoint, record).await
         }
         Route::WellKnown | Route::Metadata | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
         Route::BadTopic(problem) => Err(ApiError::BadRequest(problem)),
@@ -108,7 +127,9 @@ async fn post(
         }
         (MediaType::Form, None) | (MediaType::Json, _) => {}
     }
-    let body = body::read(request, payload, node.settings.limits.body_bytes).await?;
+    let kind = if media_type == MediaType::Form { Kind::Subscribe } else { Kind::Publish };
+    node.limits.caller(caller, kind)?;
+    let body = body::read(request, payload, node, caller).await?;
     match media_type {
         MediaType::Form => subscribe::subscribe(request, &body, node, caller, record).await,
         MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller, record).await,
@@ -121,7 +142,9 @@ async fn current_context(
     caller: &Caller,
     topic: &shared::protocol::Topic,
 ) -> Result<HttpResponse, ApiError> {
+    node.limits.caller(caller, Kind::Read)?;
     caller.may_use(topic)?;
+    node.limits.topic(topic.key(), Kind::Read)?;
     let context = node.publisher.current_context(topic.key()).await?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }

@@ -9,7 +9,7 @@ use shared::{
 };
 
 use super::ApiError;
-use crate::{auth::Caller, node::Node};
+use crate::{auth::Caller, limits::Kind, node::Node};
 
 /// Publishes an event. 202 means that it is in the topic's log.
 pub async fn publish(
@@ -53,6 +53,7 @@ async fn try_publish(
     }
     caller.may_use(&event.topic)?;
     caller.may_send(&event.name)?;
+    node.limits.topic(event.topic.key(), Kind::Publish)?;
     if !event.has_iso_timestamp() {
         METRICS.odd_timestamps.inc();
     }

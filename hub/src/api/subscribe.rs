@@ -17,7 +17,7 @@ use shared::{
 use uuid::Uuid;
 
 use super::{ApiError, json as as_json};
-use crate::{auth::Caller, node::Node};
+use crate::{auth::Caller, limits, node::Node};
 
 const UNKNOWN_ENDPOINT: &str = "hub.channel.endpoint is not one of this topic's subscriptions";
 const UNKNOWN_CALLBACK: &str = "hub.callback has no subscription to this topic";
@@ -40,6 +40,7 @@ pub async fn subscribe(
     let asked = SubscriptionRequest::read(&Form::read(body)?, &limits)?;
     note(&asked, node, record);
     caller.may_use(asked.topic())?;
+    node.limits.topic(asked.topic().key(), limits::Kind::Subscribe)?;
     match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {
             let id = subscribe_websocket(node, topic, terms, endpoint).await?;
@@ -170,7 +171,9 @@ fn accepted(subscribed: Subscribed, unknown: &'static str) -> Result<(), ApiErro
     match subscribed {
         Subscribed::Accepted => Ok(()),
         Subscribed::Unknown => Err(ApiError::NotFound(unknown)),
-        Subscribed::TooMany => Err(ApiError::TooMany("the topic has as many subscriptions as it may")),
+        Subscribed::TooMany => {
+            Err(ApiError::TooMany("limits.subscriptions_per_topic: the topic has as many"))
+        }
     }
 }
 

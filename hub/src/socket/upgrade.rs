@@ -20,7 +20,7 @@ use super::{
     outbox::{CountedBody, Outbox},
     session::{Held, SocketSession},
 };
-use crate::{api::ApiError, node::Node};
+use crate::{api::ApiError, auth::Caller, node::Node};
 
 /// How often the first reading is tried anew when the session changes under it.
 const MAX_CONFLICTS: u32 = 20;
@@ -32,6 +32,7 @@ pub async fn upgrade(
     request: &HttpRequest,
     payload: web::Payload,
     node: web::Data<Node>,
+    caller: &Caller,
     endpoint: &str,
     record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
@@ -43,6 +44,8 @@ pub async fn upgrade(
     record.set_subscription(&subscription);
     let mut response = ws::handshake(request)
         .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
+    // Whoever is at the address has it, where the subscription has no owner.
+    let place = node.limits.socket(caller)?;
 
     node.liveness.announce(&node).await?;
     let address = subscription.address();
@@ -50,7 +53,7 @@ pub async fn upgrade(
     let Attached { subscription, lease, head, answers, cursor } =
         node.store.attach(address, &connection).await?.ok_or(UNKNOWN)?;
     let outbox = Arc::new(Outbox::new(answers));
-    let held = Held::new(node.clone(), address, connection.clone(), outbox.clone());
+    let held = Held::new(node.clone(), address, connection.clone(), outbox.clone(), place);
     let cursor = match cursor {
         Ok(cursor) => cursor,
         Err(snapshot) => {

@@ -24,6 +24,7 @@ pub mod subscription_id;
 pub mod subscription_request;
 pub mod sync_error;
 pub mod topic;
+pub mod unambiguous;
 pub mod webhook;
 
 pub use context::{Anchor, ContextElement};

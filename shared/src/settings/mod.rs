@@ -8,7 +8,7 @@
 //! - `tree`: how settings are declared and visited · `audit`, `auth`, `callbacks`: groups with types of their own
 //! - `values`, `redis_url`, `durability`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
-//! - `checks`: what settings say about each other · `print`: the result as TOML
+//! - `limits`: the group that bounds everything · `checks`: what settings say about each other · `print`: the result as TOML
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
 
@@ -19,6 +19,7 @@ mod checks;
 mod durability;
 mod environment;
 mod flags;
+mod limits;
 mod load;
 mod mistakes;
 mod print;
@@ -41,6 +42,7 @@ pub use checks::Exposure;
 pub use durability::Durability;
 pub use flags::Flags;
 pub use ipnet::IpNet;
+pub use limits::Limits;
 pub use mistakes::{Mistake, Mistakes};
 pub use redis_url::{HostPort, RedisUrl, Shape};
 pub use values::{AuthMode, ClientAuth, LogFormat, Password};
@@ -180,48 +182,6 @@ settings! {
 }
 
 settings! {
-    /// A bound on everything that could grow.
-    pub struct Limits {
-        /// Bytes of a request's body.
-        body_bytes: usize = 4_194_304, at_least(1);
-        /// Brackets within brackets in JSON.
-        json_depth: usize = 128, at_least(1);
-        /// Bytes of a message that a subscriber sends on its socket.
-        frame_bytes: usize = 65_536, at_least(1);
-        /// Notifications that a socket may leave unanswered before it is closed.
-        unanswered: usize = 1000, at_least(1);
-        /// Bytes that may wait for a slow socket before it is closed.
-        unsent_bytes: usize = 16_777_216, at_least(1);
-        /// Contexts open at once in a topic.
-        open_contexts: usize = 64, at_least(1);
-        /// Bytes of content that the open contexts of a topic may share.
-        content_bytes: usize = 33_554_432, at_least(1);
-        /// Subscriptions of a topic.
-        subscriptions_per_topic: usize = 4000, at_least(1);
-        /// Event names in one subscription.
-        events_per_subscription: usize = 100, at_least(1);
-        /// Callback requests in flight at once from one worker.
-        deliveries: usize = 256, at_least(1);
-        /// Callback requests in flight at once from one worker to one host.
-        deliveries_per_host: usize = 32, at_least(1);
-        /// Requests to verify an intent or to tell of a denial that one worker makes in a minute to one address.
-        verifications_per_address_per_minute: u32 = 600, between(1, 1_000_000);
-        /// Bytes of the head of a callback's answer that are read.
-        callback_head_bytes: usize = 16_384, at_least(64);
-        /// Bytes of a callback's answer that are read.
-        callback_body_bytes: usize = 65_536, at_least(1);
-        /// Seconds for which a topic's log keeps an event.
-        log_secs: u64 = 3600, at_least(1);
-        /// Events that a topic's log keeps at most.
-        log_entries: usize = 20_000, at_least(1);
-        /// Seconds after its last event or subscription for which a topic is kept.
-        session_secs: u64 = 86_400, at_least(1800);
-        /// Publishes that one hub works on at once.
-        in_flight_publishes: usize = 1024, at_least(1);
-    }
-}
-
-settings! {
     /// How failed callbacks are tried again.
     pub struct Retry {
         /// Seconds before the second attempt; each wait after that is twice as long.
@@ -332,18 +292,6 @@ impl Tls {
     /// `reload_secs` as a duration.
     pub fn reload_every(&self) -> Duration {
         Duration::from_secs(self.reload_secs)
-    }
-}
-
-impl Limits {
-    /// `limits.log_secs` as a duration.
-    pub fn log_age(&self) -> Duration {
-        Duration::from_secs(self.log_secs)
-    }
-
-    /// `limits.session_secs` as a duration.
-    pub fn session_age(&self) -> Duration {
-        Duration::from_secs(self.session_secs)
     }
 }
 

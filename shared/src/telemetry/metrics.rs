@@ -171,6 +171,56 @@ labels! {
         /// The address policy forbids where the callback's host leads.
         Forbidden = "forbidden",
     }
+
+    /// A limit that a request or a connection has reached: the name of its setting in the group `limits`.
+    Limit in "limit" {
+        /// Connections to the hub.
+        Connections = "connections",
+        /// Connections from one address.
+        ConnectionsPerAddress = "connections_per_address",
+        /// Connections without a whole request.
+        NewConnections = "new_connections",
+        /// Connections without a whole request from one address.
+        NewConnectionsPerAddress = "new_connections_per_address",
+        /// A TLS handshake took too long.
+        HandshakeSecs = "handshake_secs",
+        /// A request's head took too long.
+        HeadSecs = "head_secs",
+        /// A path is too long.
+        UrlBytes = "url_bytes",
+        /// Headers are too large.
+        HeaderBytes = "header_bytes",
+        /// There are too many headers.
+        Headers = "headers",
+        /// A body took too long.
+        BodySecs = "body_secs",
+        /// A body stood still.
+        BodyIdleSecs = "body_idle_secs",
+        /// Too many bytes of bodies are read at once.
+        BodiesBytes = "bodies_bytes",
+        /// A caller publishes too often.
+        CallerPublishesPerSec = "caller_publishes_per_sec",
+        /// A caller subscribes too often.
+        CallerSubscribesPerMin = "caller_subscribes_per_min",
+        /// A caller reads current contexts too often.
+        CallerReadsPerSec = "caller_reads_per_sec",
+        /// A caller has too many sockets.
+        CallerSockets = "caller_sockets",
+        /// A topic is published to too often.
+        TopicPublishesPerSec = "topic_publishes_per_sec",
+        /// A topic is subscribed to too often.
+        TopicSubscribesPerMin = "topic_subscribes_per_min",
+        /// A topic's current context is read too often.
+        TopicReadsPerSec = "topic_reads_per_sec",
+        /// A topic has too many subscriptions.
+        SubscriptionsPerTopic = "subscriptions_per_topic",
+        /// An address fails to authenticate too often.
+        AuthFailuresPerMin = "auth_failures_per_min",
+        /// A socket sends too many frames.
+        FramesPerSec = "frames_per_sec",
+        /// A socket pings too often.
+        PingsPerSec = "pings_per_sec",
+    }
 }
 
 /// Counters that differ in one label.
@@ -230,6 +280,8 @@ pub struct Metrics {
     pub audit_records: IntCounter,
     /// Records that it should have and has not.
     pub audit_lost: IntCounter,
+    /// Requests, connections and sockets that were refused or closed at a limit, by limit.
+    pub limited: Counters<Limit>,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
     pub insecure: IntGauge,
     certificate_expiry: IntGaugeVec,
@@ -351,6 +403,10 @@ impl Metrics {
             ),
             audit_records: counter("audit_records_total", "Records written to the audit trail"),
             audit_lost: counter("audit_lost_total", "Records that the audit trail could not take"),
+            limited: counters(
+                "limited_total",
+                "Requests, connections and sockets that were refused or closed at a limit, by limit",
+            ),
             insecure: gauge(
                 "insecure",
                 "1 while other machines may reach the hub without authentication or TLS",
@@ -476,6 +532,7 @@ mod tests {
             "fhircast_introspections_total ",
             "fhircast_audit_records_total ",
             "fhircast_audit_lost_total ",
+            "fhircast_limited_total{limit=\"caller_publishes_per_sec\"} ",
             "fhircast_insecure ",
             "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"} ",
             "fhircast_certificate_reload_failures_total{listener=\"admin\"} ",
@@ -521,6 +578,7 @@ mod tests {
         check::<Notification>();
         check::<SyncErrorCause>();
         check::<CallbackAttempt>();
+        check::<Limit>();
     }
 
     #[test]
