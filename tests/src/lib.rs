@@ -2,8 +2,9 @@
 //!
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
 //! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
-//! [`callback_server`] are told), what is sent ([`examples`], [`certs`]), and how a run is judged ([`history`], [`wait`]).
+//! [`callback_server`] are told) and an attacker's ([`attack`]), what is sent ([`examples`], [`certs`]), and how a run is judged ([`history`], [`wait`]).
 
+pub mod attack;
 pub mod callback_server;
 pub mod certs;
 pub mod chance;
@@ -15,6 +16,7 @@ pub mod fault_lab;
 pub mod history;
 mod orphans;
 pub mod process;
+pub mod process_stats;
 pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod redis_server;

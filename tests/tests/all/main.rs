@@ -4,6 +4,7 @@
 
 mod absences;
 mod as_printed;
+mod attacks;
 mod configuration;
 mod conformance;
 mod conformance_page;
@@ -20,6 +21,7 @@ mod faults;
 mod health;
 mod heartbeats;
 mod histories;
+mod limits;
 mod losses;
 mod malformed;
 mod memory;
