@@ -2,9 +2,10 @@
 //!
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
 //! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
-//! [`callback_server`] are told), what is sent ([`examples`], [`certs`], [`tls_client`], [`tokens`]), how a run is judged
-//! ([`history`], [`wait`]), and what nobody may print ([`hygiene`]).
+//! [`callback_server`] are told) and an attacker's ([`attack`]), what is sent ([`examples`], [`certs`], [`tls_client`],
+//! [`tokens`]), how a run is judged ([`history`], [`wait`]), and what nobody may print ([`hygiene`]).
 
+pub mod attack;
 pub mod callback_server;
 pub mod certs;
 pub mod chance;
@@ -17,6 +18,7 @@ pub mod history;
 pub mod hygiene;
 mod orphans;
 pub mod process;
+pub mod process_stats;
 pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod redis_server;

@@ -4,6 +4,7 @@
 
 mod absences;
 mod as_printed;
+mod attacks;
 mod audit;
 mod configuration;
 mod conformance;
@@ -23,6 +24,7 @@ mod heartbeats;
 mod histories;
 mod hygiene;
 mod insecure;
+mod limits;
 mod losses;
 mod malformed;
 mod memory;
