@@ -2,7 +2,7 @@
 //!
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
 //! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
-//! [`callback_server`] are told), what is sent ([`examples`], [`certs`]), and how a run is judged ([`history`], [`wait`]).
+//! [`callback_server`] are told), who tells names ([`name_server`]), what is sent ([`examples`], [`certs`]), and how a run is judged ([`history`], [`wait`]).
 
 pub mod callback_server;
 pub mod certs;
@@ -13,6 +13,7 @@ pub mod distorting_proxy;
 pub mod examples;
 pub mod fault_lab;
 pub mod history;
+pub mod name_server;
 mod orphans;
 pub mod process;
 pub mod redis_cluster;

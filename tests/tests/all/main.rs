@@ -4,6 +4,7 @@
 
 mod absences;
 mod as_printed;
+mod callbacks;
 mod configuration;
 mod conformance;
 mod conformance_page;
