@@ -24,8 +24,9 @@ settings! {
         forbidden_ports: Vec<PortRange> = ranges(&SERVICES);
         /// Name servers (address and port) that are asked for the hosts of callbacks; empty: the system's resolver.
         dns_servers: Vec<SocketAddr> = Vec::new();
-        /// Milliseconds after which a host's name cannot be resolved.
-        dns_timeout_ms: u64 = 2000, between(1, 60_000);
+        /// Milliseconds after which a host's name cannot be resolved: by default longer than the 5 s after which the
+        /// system's resolver turns from one name server to the next.
+        dns_timeout_ms: u64 = 6000, between(1, 60_000);
         /// Names of hosts that one program resolves at once.
         dns_lookups: usize = 64, at_least(1);
         /// PEM file of certificate authorities that are trusted for callbacks besides the system's.

@@ -6,6 +6,7 @@ mod absences;
 mod as_printed;
 mod attacks;
 mod audit;
+mod callbacks;
 mod configuration;
 mod conformance;
 mod conformance_page;

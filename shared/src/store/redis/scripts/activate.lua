@@ -35,7 +35,7 @@ end
 if not cursor then
   cursor = head_of(topic.session)
   redis.call('HSET', KEYS[6], 'cursor', cursor)
-  redis.call('HDEL', KEYS[6], 'attempts', 'retry_at', 'reported')
+  redis.call('HDEL', KEYS[6], 'attempts', 'retry_at', 'reported', 'asked')
   for i = 13, #ARGV do
     append(topic, now, revision, ARGV[i])
   end
