@@ -7,7 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use shared::{
-    protocol::Invalid,
+    protocol::{Invalid, MissingScope},
     publisher::{PublishError, RETRY_AFTER},
     session::Rejection,
     store::StoreError,
@@ -88,6 +88,12 @@ impl ApiError {
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         Self::BadRequest(invalid.to_string())
+    }
+}
+
+impl From<MissingScope> for ApiError {
+    fn from(missing: MissingScope) -> Self {
+        Self::Forbidden(missing.to_string())
     }
 }
 

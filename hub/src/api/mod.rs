@@ -92,14 +92,15 @@ async fn post(
     }
 }
 
-/// Get Current Context (FC-CTX-01…04).
+/// Get Current Context (FC-CTX-01…04, FC-SCO-03).
 async fn current_context(
     node: &Node,
     caller: &Caller,
     topic: &shared::protocol::Topic,
 ) -> Result<HttpResponse, ApiError> {
     caller.may_use(topic)?;
-    let context = node.publisher.current_context(topic.key()).await?;
+    let scopes = caller.may_read()?;
+    let context = node.publisher.current_context(topic.key(), &scopes).await?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }
 

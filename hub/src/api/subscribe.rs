@@ -1,4 +1,8 @@
 //! Subscribing and unsubscribing (FC-SUB-01…06, FC-SUB-09, FC-WHK-01).
+//!
+//! A subscription asks for no more than its token may read (FC-SCO-02): what it is sent, by whatever
+//! way, follows from that (FC-SCO-03). It lasts no longer than the token (FC-SEC-04), and is its
+//! owner's: nobody else renews, replaces or ends it. To end it takes no scope.
 
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
@@ -35,58 +39,47 @@ pub async fn subscribe(
     };
     let asked = SubscriptionRequest::read(&Form::read(body)?, &limits)?;
     caller.may_use(asked.topic())?;
+    let (owner, not_after) = (caller.owner(), caller.not_after());
     match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {
-            let id = subscribe_websocket(node, topic, terms, endpoint).await?;
+            let terms = granted(caller, terms)?;
+            let id = match &endpoint {
+                Some(endpoint) => known(endpoint)?,
+                None => SubscriptionId::random(topic.key().partition(node.store.partitions())),
+            };
+            let channel = Channel::Websocket;
+            let subscription = Subscription { id, topic, channel, terms, owner, not_after };
+            let subscribed = if endpoint.is_some() {
+                // Subscribing again replaces what was there (FC-SUB-04).
+                node.store.renew_websocket(&subscription, settings.reconnect_grace()).await?
+            } else {
+                node.store.subscribe_websocket(&subscription, settings.limits.subscriptions_per_topic).await?
+            };
+            accepted(subscribed, UNKNOWN_ENDPOINT)?;
             Ok(endpoint_answer(node, request, id))
         }
         SubscriptionRequest::UnsubscribeWebsocket { topic, endpoint } => {
-            let id = known(endpoint)?;
+            let id = known(&endpoint)?;
             let address = Address { id, topic: topic.key() };
-            if !node.store.end_websocket(address, "unsubscribed").await? {
-                return Err(ApiError::NotFound(UNKNOWN_ENDPOINT));
-            }
+            let ended = node.store.end_websocket(address, owner.as_ref(), "unsubscribed").await?;
+            accepted(ended, UNKNOWN_ENDPOINT)?;
             Ok(endpoint_answer(node, request, id))
         }
         SubscriptionRequest::SubscribeWebhook { topic, terms, callback, secret } => {
             let id = callback_id(node, &topic, &callback);
-            let subscription =
-                Subscription { id, topic, channel: Channel::Webhook { callback, secret }, terms };
+            let (terms, channel) = (granted(caller, terms)?, Channel::Webhook { callback, secret });
+            let subscription = Subscription { id, topic, channel, terms, owner, not_after };
             request_webhook(node, Mode::Subscribe, subscription).await
         }
         SubscriptionRequest::UnsubscribeWebhook { topic, callback } => {
             let id = callback_id(node, &topic, &callback);
             match node.store.subscription(id).await? {
-                Some((subscription, _)) => request_webhook(node, Mode::Unsubscribe, subscription).await,
+                Some((subscription, _)) => {
+                    let subscription = Subscription { owner, ..subscription };
+                    request_webhook(node, Mode::Unsubscribe, subscription).await
+                }
                 None => Err(ApiError::NotFound(UNKNOWN_CALLBACK)),
             }
-        }
-    }
-}
-
-async fn subscribe_websocket(
-    node: &Node,
-    topic: Topic,
-    terms: Terms,
-    endpoint: Option<Endpoint>,
-) -> Result<SubscriptionId, ApiError> {
-    let partition = topic.key().partition(node.store.partitions());
-    let subscription = |id| Subscription { id, topic, channel: Channel::Websocket, terms };
-    match endpoint {
-        // Subscribing again replaces what was there (FC-SUB-04).
-        Some(endpoint) => {
-            let id = known(endpoint)?;
-            accepted(
-                node.store.renew_websocket(&subscription(id), node.settings.reconnect_grace()).await?,
-                UNKNOWN_ENDPOINT,
-            )?;
-            Ok(id)
-        }
-        None => {
-            let id = SubscriptionId::random(partition);
-            let limit = node.settings.limits.subscriptions_per_topic;
-            accepted(node.store.subscribe_websocket(&subscription(id), limit).await?, UNKNOWN_ENDPOINT)?;
-            Ok(id)
         }
     }
 }
@@ -108,9 +101,14 @@ fn callback_id(node: &Node, topic: &Topic, callback: &Callback) -> SubscriptionI
     SubscriptionId::of_callback(partition, &topic.key(), callback.url().as_str())
 }
 
-fn known(endpoint: Endpoint) -> Result<SubscriptionId, ApiError> {
+/// The terms as far as the caller may have them.
+fn granted(caller: &Caller, terms: Terms) -> Result<Terms, ApiError> {
+    Ok(Terms { events: caller.may_receive(terms.events)?, ..terms })
+}
+
+fn known(endpoint: &Endpoint) -> Result<SubscriptionId, ApiError> {
     match endpoint {
-        Endpoint::Known(id) => Ok(id),
+        Endpoint::Known(id) => Ok(*id),
         Endpoint::Unknown => Err(ApiError::NotFound(UNKNOWN_ENDPOINT)),
     }
 }
@@ -119,6 +117,8 @@ fn accepted(subscribed: Subscribed, unknown: &'static str) -> Result<(), ApiErro
     match subscribed {
         Subscribed::Accepted => Ok(()),
         Subscribed::Unknown => Err(ApiError::NotFound(unknown)),
+        Subscribed::Foreign => Err(ApiError::Forbidden("the subscription belongs to another client".into())),
+        Subscribed::TooLate => Err(ApiError::Unauthorized("the token has expired")),
         Subscribed::TooMany => Err(ApiError::TooMany("the topic has as many subscriptions as it may")),
     }
 }

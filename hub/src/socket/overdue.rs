@@ -59,7 +59,7 @@ async fn report(node: web::Data<Node>, socket: SocketHandle, overdue: Overdue) {
 async fn unsubscribe(node: &Node, socket: &SocketHandle, in_a_row: u32) -> Result<(), StoreError> {
     if node.store.save_cursors(&[socket.ask_whether_held()]).await? == [true] {
         tracing::info!(subscription = ?socket.address.id, in_a_row, "a subscriber does not answer and is unsubscribed");
-        node.store.end_websocket(socket.address, UNANSWERED).await?;
+        node.store.end_websocket(socket.address, None, UNANSWERED).await?;
     }
     Ok(())
 }
