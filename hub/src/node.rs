@@ -9,7 +9,7 @@ use actix_web::{HttpRequest, http::header};
 use shared::{protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store};
 use tokio::sync::Semaphore;
 
-use crate::{clock::StoreClock, liveness::Liveness, relay::Relays, socket::Sockets};
+use crate::{auth::Authenticator, clock::StoreClock, liveness::Liveness, relay::Relays, socket::Sockets};
 
 /// One hub process.
 pub struct Node {
@@ -17,6 +17,8 @@ pub struct Node {
     pub id: String,
     /// As they were at the start.
     pub settings: Settings,
+    /// Finds out who is asking.
+    pub authenticator: Authenticator,
     /// Where the state is.
     pub store: Arc<dyn Store>,
     /// Decides and commits.

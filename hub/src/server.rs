@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{cors, dispatch},
+    auth::Authenticator,
     clock::StoreClock,
     doubts::look_again,
     drain::drain,
@@ -57,6 +58,7 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) ->
     let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
     let node = web::Data::new(Node {
         id: Uuid::new_v4().to_string(),
+        authenticator: Authenticator::new(&settings)?,
         store,
         publisher: publisher.clone(),
         relays: Relays::default(),

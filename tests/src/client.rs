@@ -19,6 +19,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct App {
     http: reqwest::Client,
     hub_url: String,
+    token: Option<String>,
 }
 
 /// What the hub answered.
@@ -77,7 +78,13 @@ impl App {
         let builder = reqwest::Client::builder().use_preconfigured_tls(tls);
         let builder = builder.no_proxy().timeout(timeout).pool_idle_timeout(IDLE_TIMEOUT);
         let http = builder.build()?;
-        Ok(App { http, hub_url: hub_url.trim_end_matches('/').to_owned() })
+        Ok(App { http, hub_url: hub_url.trim_end_matches('/').to_owned(), token: None })
+    }
+
+    /// This app with a token, which every request of it bears from now on.
+    pub fn with_token(mut self, token: &str) -> App {
+        self.token = Some(token.to_owned());
+        self
     }
 
     /// Subscribes by WebSocket and answers with `hub.channel.endpoint`; anything but 202 is an error.
@@ -171,7 +178,11 @@ impl App {
 
     /// A request to `hub.url` followed by `path`, to be finished by the caller and given to [`App::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.hub_url))
+        let request = self.http.request(method, format!("{}{path}", self.hub_url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Sends a request and reads the answer to its end.

@@ -2,7 +2,7 @@
 //!
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
 //! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
-//! [`callback_server`] are told), what is sent ([`examples`], [`certs`]), and how a run is judged ([`history`], [`wait`]).
+//! [`callback_server`] are told), what is sent ([`examples`], [`certs`], [`tokens`]), and how a run is judged ([`history`], [`wait`]).
 
 pub mod callback_server;
 pub mod certs;
@@ -22,5 +22,6 @@ pub mod redis_shape;
 pub mod socket;
 pub mod system;
 pub mod tcp_proxy;
+pub mod tokens;
 pub mod wait;
 pub mod wrong_hub;

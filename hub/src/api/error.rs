@@ -13,6 +13,11 @@ use shared::{
     store::StoreError,
 };
 
+use crate::auth::Refusal;
+
+/// Who asks for tokens, to people.
+const REALM: &str = "fhircast";
+
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -21,10 +26,13 @@ pub enum ApiError {
     BadRequest(String),
     /// 401: no token, or a bad one, and why.
     #[error("{0}")]
-    Unauthorized(&'static str),
-    /// 403: the token does not allow it, and what is missing.
+    Unauthorized(Refusal),
+    /// 403: the token does not allow it, and why.
     #[error("{0}")]
     Forbidden(String),
+    /// 403: the token lacks a scope like these.
+    #[error("{0}")]
+    InsufficientScope(MissingScope),
     /// 404
     #[error("{0}")]
     NotFound(&'static str),
@@ -56,7 +64,7 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
@@ -79,10 +87,37 @@ impl ApiError {
             Self::Unavailable(_) | Self::TooMany(_) => {
                 answer.insert_header((header::RETRY_AFTER, RETRY_AFTER.as_secs()));
             }
+            Self::Unauthorized(refusal) => {
+                answer.insert_header((header::WWW_AUTHENTICATE, unauthorized(*refusal)));
+            }
+            Self::Forbidden(_) => {
+                answer.insert_header((header::WWW_AUTHENTICATE, insufficient("")));
+            }
+            Self::InsufficientScope(missing) => {
+                answer.insert_header((header::WWW_AUTHENTICATE, insufficient(&missing.scopes())));
+            }
             _ => {}
         }
         answer.body(format!("{self}\n"))
     }
+}
+
+/// `WWW-Authenticate` of a 401 (RFC 6750, 3). Without a token there is no error to name.
+fn unauthorized(refusal: Refusal) -> String {
+    match refusal.code() {
+        None => format!("Bearer realm=\"{REALM}\""),
+        Some(code) => format!("Bearer realm=\"{REALM}\", error=\"{code}\", error_description=\"{refusal}\""),
+    }
+}
+
+/// `WWW-Authenticate` of a 403, with the scopes that would do, if they can be said. A name that a
+/// quoted string cannot hold is not named.
+fn insufficient(scope: &str) -> String {
+    let can_be_quoted =
+        scope.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
+    let scope =
+        if scope.is_empty() || !can_be_quoted { String::new() } else { format!(", scope=\"{scope}\"") };
+    format!("Bearer realm=\"{REALM}\", error=\"insufficient_scope\"{scope}")
 }
 
 impl From<Invalid> for ApiError {
@@ -93,7 +128,7 @@ impl From<Invalid> for ApiError {
 
 impl From<MissingScope> for ApiError {
     fn from(missing: MissingScope) -> Self {
-        Self::Forbidden(missing.to_string())
+        Self::InsufficientScope(missing)
     }
 }
 

@@ -18,7 +18,10 @@ use shared::{
 use uuid::Uuid;
 
 use super::{ApiError, json as as_json};
-use crate::{auth::Caller, node::Node};
+use crate::{
+    auth::{Caller, Refusal},
+    node::Node,
+};
 
 const UNKNOWN_ENDPOINT: &str = "hub.channel.endpoint is not one of this topic's subscriptions";
 const UNKNOWN_CALLBACK: &str = "hub.callback has no subscription to this topic";
@@ -118,7 +121,7 @@ fn accepted(subscribed: Subscribed, unknown: &'static str) -> Result<(), ApiErro
         Subscribed::Accepted => Ok(()),
         Subscribed::Unknown => Err(ApiError::NotFound(unknown)),
         Subscribed::Foreign => Err(ApiError::Forbidden("the subscription belongs to another client".into())),
-        Subscribed::TooLate => Err(ApiError::Unauthorized("the token has expired")),
+        Subscribed::TooLate => Err(ApiError::Unauthorized(Refusal::Expired)),
         Subscribed::TooMany => Err(ApiError::TooMany("the topic has as many subscriptions as it may")),
     }
 }

@@ -3,16 +3,28 @@
 //! A request is authenticated once, before its body is read: [`authenticate`] makes a [`Caller`] of
 //! it. Every room of the API asks the caller whether it may do what it asks for.
 //!
+//! - `bearer`: the token of a request. `authenticator`: who vouches for it.
+//! - `jwt`, `keys`: signed tokens. `claims`: what a token says, whoever vouches for it.
+//! - `refusal`: why a token is not believed.
+//!
 //! Rules: FC-SEC-01, FC-SEC-04, FC-SES-02, FC-SCO-01…03.
+
+mod authenticator;
+mod bearer;
+mod claims;
+mod jwt;
+mod keys;
+mod refusal;
 
 use std::{borrow::Cow, net::IpAddr};
 
 use actix_web::HttpRequest;
 use shared::{
     protocol::{EventFilter, EventName, MissingScope, Scopes, Topic},
-    settings::AuthMode,
     store::Owner,
 };
+
+pub use self::{authenticator::Authenticator, refusal::Refusal};
 
 use crate::{api::ApiError, client_address::client_address, node::Node};
 
@@ -93,10 +105,9 @@ impl Caller {
     }
 }
 
-/// Finds out who is asking.
+/// Finds out who is asking. Nothing about topics or endpoints is looked at before.
 pub async fn authenticate(request: &HttpRequest, node: &Node) -> Result<Caller, ApiError> {
     let address = client_address(request, &node.settings);
-    match node.settings.auth.mode {
-        AuthMode::Off => Ok(Caller { address, identity: None }),
-    }
+    let identity = node.authenticator.identify(request.headers()).await?;
+    Ok(Caller { address, identity })
 }

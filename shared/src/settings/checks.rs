@@ -29,6 +29,9 @@ pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<M
     found.in_listeners(settings);
     found.in_tls(settings);
     found.in_redis(&settings.redis);
+    for (settings, reason) in settings.auth.contradictions() {
+        found.add(settings, reason);
+    }
     found.0.retain(|contradiction| match contradiction {
         Mistake::Contradiction { settings, .. } => !settings.iter().any(is_mistaken),
         _ => true,

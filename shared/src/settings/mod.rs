@@ -6,11 +6,13 @@
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
 //! - `tree`: how settings are declared and visited · `values`, `redis_url`, `durability`: types and checks of single values
+//! - `auth`: the settings of tokens
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `checks`: what settings say about each other · `print`: the result as TOML
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
 
+mod auth;
 mod checks;
 mod durability;
 mod environment;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
+pub use auth::{Auth, KeySource};
 pub use durability::Durability;
 pub use flags::Flags;
 pub use mistakes::{Mistake, Mistakes};
@@ -134,14 +137,6 @@ settings! {
         /// Milliseconds after which an event that too few replicas have is answered with 503; a resend of it is known
         /// for 5 s after that.
         durability_timeout_ms: u64 = 1000, between(1, 4000);
-    }
-}
-
-settings! {
-    /// Who may do what.
-    pub struct Auth {
-        /// How the hub knows who is asking; only "off" so far.
-        mode: AuthMode = AuthMode::Off;
     }
 }
 

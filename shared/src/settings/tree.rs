@@ -74,6 +74,7 @@ leaf! {
     Vec<String>: List, "a list of texts";
     Vec<ipnet::IpNet>: List, "a list of networks, such as 10.0.0.0/8";
     super::durability::Durability: Text, "primary or replicas=N";
+    super::auth::KeySource: Text, "the https URL of a JWKS, or the path of a file";
     super::values::AuthMode: Text, "a mode";
     super::values::LogFormat: Text, "a format";
     crate::protocol::sync_error::Severity: Text, "a severity";

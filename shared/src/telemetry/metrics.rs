@@ -112,6 +112,42 @@ labels! {
         Lost = "lost",
     }
 
+    /// What became of the token of a request (FC-SEC-01).
+    Authentication in "outcome" {
+        /// It was believed.
+        Accepted = "accepted",
+        /// There was none.
+        Missing = "missing",
+        /// It is not such a token as the hub takes.
+        Malformed = "malformed",
+        /// It is signed with a key or an algorithm that the hub does not know.
+        Key = "key",
+        /// Its signature is wrong.
+        Signature = "signature",
+        /// It has expired.
+        Expired = "expired",
+        /// It is not valid yet.
+        NotYetValid = "not_yet_valid",
+        /// It is from another issuer.
+        Issuer = "issuer",
+        /// It is for another audience.
+        Audience = "audience",
+        /// The authorization server says that it is not active.
+        Inactive = "inactive",
+        /// Nobody could be asked: answered with a 503.
+        Unavailable = "unavailable",
+    }
+
+    /// What became of one reading of the authorization server's keys.
+    KeysReading in "outcome" {
+        /// They are used from then on.
+        Taken = "taken",
+        /// What came is no set of keys.
+        Refused = "refused",
+        /// Nothing came.
+        Failed = "failed",
+    }
+
     /// What became of one request to a callback.
     CallbackAttempt in "outcome" {
         /// Answered with a 2xx.
@@ -174,6 +210,14 @@ pub struct Metrics {
     pub lost_leases: IntCounter,
     redis_calls: IntCounterVec,
     redis_errors: IntCounterVec,
+    /// Tokens of requests, by what became of them.
+    pub authentications: Counters<Authentication>,
+    /// Readings of the authorization server's keys, by outcome.
+    pub keys_readings: Counters<KeysReading>,
+    /// When the authorization server's keys were last read well, in seconds since 1970; 0: not yet.
+    pub keys_read: IntGauge,
+    /// Questions to the authorization server about a token.
+    pub introspections: IntCounter,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
     pub insecure: IntGauge,
 }
@@ -267,6 +311,19 @@ impl Metrics {
                 "redis_errors_total",
                 "Calls to Redis that failed, by operation",
                 &["operation"],
+            ),
+            authentications: counters("authentications_total", "Tokens of requests, by what became of them"),
+            keys_readings: counters(
+                "keys_readings_total",
+                "Readings of the authorization server's keys, by outcome",
+            ),
+            keys_read: gauge(
+                "keys_read_timestamp_seconds",
+                "When the authorization server's keys were last read well",
+            ),
+            introspections: counter(
+                "introspections_total",
+                "Questions to the authorization server about a token",
             ),
             insecure: gauge(
                 "insecure",
@@ -377,6 +434,10 @@ mod tests {
             "fhircast_redis_calls_total{operation=\"commit\"} ",
             "fhircast_redis_errors_total{operation=\"commit\"} ",
             "fhircast_build_info{version=",
+            "fhircast_authentications_total{outcome=\"expired\"} ",
+            "fhircast_keys_readings_total{outcome=\"refused\"} ",
+            "fhircast_keys_read_timestamp_seconds ",
+            "fhircast_introspections_total ",
             "fhircast_insecure ",
             "process_resident_memory_bytes ",
         ] {

@@ -36,6 +36,7 @@ mod store_model;
 mod stores;
 mod subscribing;
 mod tls;
+mod tokens;
 mod transport;
 mod unanswered;
 mod verifying;
