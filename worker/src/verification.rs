@@ -11,7 +11,10 @@
 //! die is nothing that a subscriber can bring about. Requests to one address are made at a pace
 //! ([`crate::pace`]); one that has to wait is due again when its turn comes.
 //!
-//! Rules: FC-WHK-02, FC-WHK-05, FC-SUB-04, FC-SUB-08.
+//! A lease is told and granted as it is when the subscriber is asked: no longer than the token of its
+//! request lasts. A request whose token has ended meanwhile is denied.
+//!
+//! Rules: FC-WHK-02, FC-WHK-05, FC-SUB-04, FC-SUB-05, FC-SUB-08, FC-SEC-04.
 
 use std::time::Duration;
 
@@ -35,6 +38,8 @@ pub const MOST_ASKED: u32 = 3;
 
 /// The `hub.reason` of a subscription whose time is over.
 pub const LEASE_EXPIRED: &str = "lease expired";
+/// The `hub.reason` of a request that could not be verified before its token ended.
+pub const TOKEN_EXPIRED: &str = "token expired";
 /// The `hub.reason` of a subscription that its subscriber has ended.
 pub const UNSUBSCRIBED: &str = "unsubscribed";
 
@@ -50,7 +55,19 @@ impl Delivery<'_> {
     /// Asks the subscriber whether it wants what was asked for in its name, and does it.
     pub(crate) async fn verify(&mut self, request: &WebhookRequest) -> Result<Served, Interruption> {
         let mode = request.mode;
-        let is_confirmed = match self.ask(request).await? {
+        // What is left of the lease is told in whole seconds.
+        let lease_secs = request.subscription.lease(self.now()).unwrap_or_default().as_secs();
+        if mode == Mode::Subscribe && lease_secs == 0 {
+            // Else the denial would be taken for that of what is in force.
+            if self.in_force().is_none()
+                && let Some(pause) = self.deny(&request.subscription, TOKEN_EXPIRED).await?
+            {
+                return self.wait(millis(pause)).await;
+            }
+            self.settle(Some(&request.nonce), Release::Idle).await?;
+            return Ok(Served::NotVerified(mode));
+        }
+        let is_confirmed = match self.ask(request, lease_secs).await? {
             Asked::Later(pause) => {
                 self.look_around().await?;
                 return self.wait(millis(pause)).await;
@@ -73,9 +90,8 @@ impl Delivery<'_> {
                 }
                 // What waits now was not part of this claim: the next one brings it.
                 self.settle(Some(&request.nonce), Release::Idle).await?;
-                let subscription = &request.subscription;
-                let lease = Duration::from_secs(subscription.terms.lease_secs);
-                self.deliverer.audit.note(Record::grant(subscription, lease));
+                let lease = Duration::from_secs(lease_secs);
+                self.deliverer.audit.note(Record::grant(&request.subscription, lease));
             }
             Mode::Unsubscribe => {
                 self.settle(Some(&request.nonce), Release::End(UNSUBSCRIBED)).await?;
@@ -86,12 +102,11 @@ impl Delivery<'_> {
         Ok(Served::Verified(mode))
     }
 
-    async fn ask(&mut self, request: &WebhookRequest) -> Result<Asked, Interruption> {
+    async fn ask(&mut self, request: &WebhookRequest, lease_secs: u64) -> Result<Asked, Interruption> {
         let Subscription { topic, channel, terms, .. } = &request.subscription;
         let Channel::Webhook { callback, .. } = channel else { return Ok(Asked::NotConfirmed) };
         let challenge = format!("{:032x}", rand::random::<u128>());
-        let url =
-            verification_url(callback, request.mode, topic, &terms.events, &challenge, terms.lease_secs);
+        let url = verification_url(callback, request.mode, topic, &terms.events, &challenge, lease_secs);
         let deliverer = self.deliverer;
         let asked = self.progress.asked;
         if asked >= MOST_ASKED {
@@ -136,20 +151,33 @@ impl Delivery<'_> {
     /// Tells the others what it has not got, and the subscriber that its lease is over; forgets it.
     pub(crate) async fn expire(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
         self.report_owed(subscription).await?;
+        if let Some(pause) = self.deny(subscription, LEASE_EXPIRED).await? {
+            return self.wait(millis(pause)).await;
+        }
+        self.settle(None, Release::End(LEASE_EXPIRED)).await?;
+        Ok(Served::Ended)
+    }
+
+    /// Tells the subscriber that there is no such subscription, or none any more. `Some`: not before
+    /// this time has passed.
+    async fn deny(
+        &mut self,
+        subscription: &Subscription,
+        reason: &'static str,
+    ) -> Result<Option<Duration>, Interruption> {
         if let Channel::Webhook { callback, .. } = &subscription.channel {
-            let url = denial_url(callback, &subscription.topic, &subscription.terms.events, LEASE_EXPIRED);
+            let url = denial_url(callback, &subscription.topic, &subscription.terms.events, reason);
             let deliverer = self.deliverer;
             let result = match self.beside(deliverer.http.turn(callback.url())).await? {
-                Turn::After(wait) => return self.wait(millis(self.until_a_turn(wait))).await,
+                Turn::After(wait) => return Ok(Some(self.until_a_turn(wait))),
                 Turn::Never(error) => Err(error),
                 Turn::Now => self.beside(deliverer.http.get(&url)).await?,
             };
             METRICS.callback_attempts.with(counted_as(&result)).inc();
-            info!(?callback, topic = ?self.claim.address.topic, told = result.is_ok(), "a webhook's lease is over");
+            info!(?callback, topic = ?self.claim.address.topic, reason, told = result.is_ok(), "a webhook is denied");
         }
-        self.settle(None, Release::End(LEASE_EXPIRED)).await?;
-        self.deliverer.audit.note(Record::denial(subscription, LEASE_EXPIRED));
-        Ok(Served::Ended)
+        self.deliverer.audit.note(Record::denial(subscription, reason));
+        Ok(None)
     }
 }
 

@@ -102,6 +102,7 @@ fn kind(request: &HttpRequest, route: &Route) -> Option<Kind> {
 pub async fn identify(request: &HttpRequest, node: &Node, record: &mut Record) -> Result<Caller, ApiError> {
     let caller = authenticate(request, node).await?;
     record.address = Some(caller.address);
+    record.owner = caller.owner();
     record.who = caller.identity.as_ref().map(|identity| Who {
         issuer: identity.issuer.clone(),
         subject: identity.subject.clone(),

@@ -7,7 +7,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use shared::{
-    protocol::Invalid,
+    protocol::{Invalid, MissingScope},
     publisher::{PublishError, RETRY_AFTER},
     session::Rejection,
     store::StoreError,
@@ -34,9 +34,9 @@ pub enum ApiError {
     /// 403: the token does not allow it, and why.
     #[error("{0}")]
     Forbidden(String),
-    /// 403: the token lacks these scopes.
-    #[error("the token does not have the scope {0}")]
-    InsufficientScope(String),
+    /// 403: the token lacks a scope like these.
+    #[error("{0}")]
+    InsufficientScope(MissingScope),
     /// 404
     #[error("{0}")]
     NotFound(&'static str),
@@ -121,8 +121,8 @@ impl ApiError {
             Self::Forbidden(_) => {
                 answer.insert_header((header::WWW_AUTHENTICATE, insufficient("")));
             }
-            Self::InsufficientScope(scope) => {
-                answer.insert_header((header::WWW_AUTHENTICATE, insufficient(scope)));
+            Self::InsufficientScope(missing) => {
+                answer.insert_header((header::WWW_AUTHENTICATE, insufficient(&missing.scopes())));
             }
             Self::Limited(refused) => {
                 answer.insert_header((header::RETRY_AFTER, refused.retry_after_secs));
@@ -160,6 +160,12 @@ fn insufficient(scope: &str) -> String {
 impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         Self::BadRequest(invalid.to_string())
+    }
+}
+
+impl From<MissingScope> for ApiError {
+    fn from(missing: MissingScope) -> Self {
+        Self::InsufficientScope(missing)
     }
 }
 

@@ -136,7 +136,7 @@ async fn post(
     }
 }
 
-/// Get Current Context (FC-CTX-01…04).
+/// Get Current Context (FC-CTX-01…04, FC-SCO-03).
 async fn current_context(
     node: &Node,
     caller: &Caller,
@@ -144,8 +144,9 @@ async fn current_context(
 ) -> Result<HttpResponse, ApiError> {
     node.limits.caller(caller, Kind::Read)?;
     caller.may_use(topic)?;
+    let scopes = caller.may_read()?;
     node.limits.topic(topic.key(), Kind::Read)?;
-    let context = node.publisher.current_context(topic.key()).await?;
+    let context = node.publisher.current_context(topic.key(), &scopes).await?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }
 

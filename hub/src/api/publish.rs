@@ -1,4 +1,4 @@
-//! Requesting a context change (FC-REQ-01…05, FC-REQ-07, FC-REQ-08).
+//! Requesting a context change (FC-REQ-01…05, FC-REQ-07, FC-REQ-08, FC-SCO-02).
 
 use actix_web::HttpResponse;
 use shared::{

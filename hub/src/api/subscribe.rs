@@ -1,4 +1,8 @@
 //! Subscribing and unsubscribing (FC-SUB-01…06, FC-SUB-09, FC-WHK-01).
+//!
+//! A subscription asks for no more than its token may read (FC-SCO-02): what it is sent, by whatever
+//! way, follows from that (FC-SCO-03). It lasts no longer than the token (FC-SEC-04), and is its
+//! owner's: nobody else renews, replaces or ends it. To end it takes no scope.
 
 use std::time::Duration;
 
@@ -17,7 +21,11 @@ use shared::{
 use uuid::Uuid;
 
 use super::{ApiError, json as as_json};
-use crate::{auth::Caller, limits, node::Node};
+use crate::{
+    auth::{Caller, Refusal},
+    limits,
+    node::Node,
+};
 
 const UNKNOWN_ENDPOINT: &str = "hub.channel.endpoint is not one of this topic's subscriptions";
 const UNKNOWN_CALLBACK: &str = "hub.callback has no subscription to this topic";
@@ -41,31 +49,47 @@ pub async fn subscribe(
     note(&asked, node, record);
     caller.may_use(asked.topic())?;
     node.limits.topic(asked.topic().key(), limits::Kind::Subscribe)?;
+    let (owner, not_after) = (caller.owner(), caller.not_after());
     match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {
-            let id = subscribe_websocket(node, topic, terms, endpoint).await?;
+            let terms = granted(caller, terms)?;
+            let id = match &endpoint {
+                Some(endpoint) => known(endpoint)?,
+                None => SubscriptionId::random(topic.key().partition(node.store.partitions())),
+            };
+            let channel = Channel::Websocket;
+            let subscription = Subscription { id, topic, channel, terms, owner, not_after };
+            let subscribed = if endpoint.is_some() {
+                // Subscribing again replaces what was there (FC-SUB-04).
+                node.store.renew_websocket(&subscription, settings.reconnect_grace()).await?
+            } else {
+                node.store.subscribe_websocket(&subscription, settings.limits.subscriptions_per_topic).await?
+            };
+            accepted(subscribed, UNKNOWN_ENDPOINT)?;
             record.subscription = Some(id);
             Ok(endpoint_answer(node, request, id))
         }
         SubscriptionRequest::UnsubscribeWebsocket { topic, endpoint } => {
-            let id = known(endpoint)?;
+            let id = known(&endpoint)?;
             let address = Address { id, topic: topic.key() };
-            if !node.store.end_websocket(address, "unsubscribed").await? {
-                return Err(ApiError::NotFound(UNKNOWN_ENDPOINT));
-            }
+            let ended = node.store.end_websocket(address, owner.as_ref(), "unsubscribed").await?;
+            accepted(ended, UNKNOWN_ENDPOINT)?;
             Ok(endpoint_answer(node, request, id))
         }
         SubscriptionRequest::SubscribeWebhook { topic, terms, callback, secret } => {
             admitted(node, &callback, topic.key()).await?;
             let id = callback_id(node, &topic, &callback);
-            let subscription =
-                Subscription { id, topic, channel: Channel::Webhook { callback, secret }, terms };
+            let (terms, channel) = (granted(caller, terms)?, Channel::Webhook { callback, secret });
+            let subscription = Subscription { id, topic, channel, terms, owner, not_after };
             request_webhook(node, Mode::Subscribe, subscription).await
         }
         SubscriptionRequest::UnsubscribeWebhook { topic, callback } => {
             let id = callback_id(node, &topic, &callback);
             match node.store.subscription(id).await? {
-                Some((subscription, _)) => request_webhook(node, Mode::Unsubscribe, subscription).await,
+                Some((subscription, _)) => {
+                    let subscription = Subscription { owner, ..subscription };
+                    request_webhook(node, Mode::Unsubscribe, subscription).await
+                }
                 None => Err(ApiError::NotFound(UNKNOWN_CALLBACK)),
             }
         }
@@ -96,33 +120,6 @@ fn note(asked: &SubscriptionRequest, node: &Node, record: &mut Record) {
     | SubscriptionRequest::UnsubscribeWebsocket { endpoint: Endpoint::Known(id), .. } = asked
     {
         record.subscription = Some(*id);
-    }
-}
-
-async fn subscribe_websocket(
-    node: &Node,
-    topic: Topic,
-    terms: Terms,
-    endpoint: Option<Endpoint>,
-) -> Result<SubscriptionId, ApiError> {
-    let partition = topic.key().partition(node.store.partitions());
-    let subscription = |id| Subscription { id, topic, channel: Channel::Websocket, terms };
-    match endpoint {
-        // Subscribing again replaces what was there (FC-SUB-04).
-        Some(endpoint) => {
-            let id = known(endpoint)?;
-            accepted(
-                node.store.renew_websocket(&subscription(id), node.settings.reconnect_grace()).await?,
-                UNKNOWN_ENDPOINT,
-            )?;
-            Ok(id)
-        }
-        None => {
-            let id = SubscriptionId::random(partition);
-            let limit = node.settings.limits.subscriptions_per_topic;
-            accepted(node.store.subscribe_websocket(&subscription(id), limit).await?, UNKNOWN_ENDPOINT)?;
-            Ok(id)
-        }
     }
 }
 
@@ -160,9 +157,14 @@ fn callback_id(node: &Node, topic: &Topic, callback: &Callback) -> SubscriptionI
     SubscriptionId::of_callback(partition, &topic.key(), callback.url().as_str())
 }
 
-fn known(endpoint: Endpoint) -> Result<SubscriptionId, ApiError> {
+/// The terms as far as the caller may have them.
+fn granted(caller: &Caller, terms: Terms) -> Result<Terms, ApiError> {
+    Ok(Terms { events: caller.may_receive(terms.events)?, ..terms })
+}
+
+fn known(endpoint: &Endpoint) -> Result<SubscriptionId, ApiError> {
     match endpoint {
-        Endpoint::Known(id) => Ok(id),
+        Endpoint::Known(id) => Ok(*id),
         Endpoint::Unknown => Err(ApiError::NotFound(UNKNOWN_ENDPOINT)),
     }
 }
@@ -171,6 +173,8 @@ fn accepted(subscribed: Subscribed, unknown: &'static str) -> Result<(), ApiErro
     match subscribed {
         Subscribed::Accepted => Ok(()),
         Subscribed::Unknown => Err(ApiError::NotFound(unknown)),
+        Subscribed::Foreign => Err(ApiError::Forbidden("the subscription belongs to another client".into())),
+        Subscribed::TooLate => Err(ApiError::Unauthorized(Refusal::Expired)),
         Subscribed::TooMany => {
             Err(ApiError::TooMany("limits.subscriptions_per_topic: the topic has as many"))
         }

@@ -54,7 +54,7 @@ pub fn identity(
         issuer: issuer.unwrap_or(vouching).to_owned(),
         subject: text(claims, "sub")?.map(str::to_owned),
         client: client(claims, &settings.client_claims)?,
-        scopes: Scopes::parse(&scopes(claims, &settings.scope_claims)?),
+        scopes: Scopes::parse(scopes(claims, &settings.scope_claims)?),
         topic: topic(claims, &settings.topic_claim)?,
         expires,
     })
@@ -104,12 +104,12 @@ fn client(claims: &Claims, names: &[String]) -> Result<Option<String>, Refusal> 
     }
 }
 
-fn scopes(claims: &Claims, names: &[String]) -> Result<String, Refusal> {
+fn scopes<'a>(claims: &'a Claims, names: &[String]) -> Result<Vec<&'a str>, Refusal> {
     let mut all = Vec::new();
     for value in names.iter().filter_map(|name| present(claims, name)) {
         all.extend(texts(value, "scope")?);
     }
-    Ok(all.join(" "))
+    Ok(all)
 }
 
 /// The topic that the token is bound to (FC-SES-02). A claim that is no topic binds to none that

@@ -7,7 +7,7 @@
 //! - `jwt`, `keys`: signed tokens. `claims`: what a token says, whoever vouches for it.
 //! - `refusal`: why a token is not believed.
 //!
-//! Rules: FC-SEC-01, FC-SES-02, FC-SCO-01…03.
+//! Rules: FC-SEC-01, FC-SEC-04, FC-SES-02, FC-SCO-01…03.
 
 mod authenticator;
 mod bearer;
@@ -16,10 +16,13 @@ mod jwt;
 mod keys;
 mod refusal;
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use actix_web::HttpRequest;
-use shared::protocol::{EventName, Scopes, Topic};
+use shared::{
+    protocol::{EventFilter, EventName, MissingScope, Scopes, Topic},
+    store::Owner,
+};
 
 pub use self::{authenticator::Authenticator, refusal::Refusal};
 
@@ -65,11 +68,40 @@ impl Caller {
     /// May it send such an event?
     pub fn may_send(&self, name: &EventName) -> Result<(), ApiError> {
         match &self.identity {
-            Some(identity) if !identity.scopes.may_write(name) => {
-                Err(ApiError::InsufficientScope(format!("fhircast/{}.write", name.as_str())))
-            }
+            Some(identity) if !identity.scopes.may_write(name) => Err(MissingScope::to_write(name).into()),
             _ => Ok(()),
         }
+    }
+
+    /// What it may receive of what it asks for (FC-SCO-02); refused when that is nothing.
+    pub fn may_receive(&self, asked: EventFilter) -> Result<EventFilter, ApiError> {
+        match &self.identity {
+            Some(identity) => {
+                identity.scopes.readable(&asked).ok_or_else(|| MissingScope::to_read(&asked).into())
+            }
+            None => Ok(asked),
+        }
+    }
+
+    /// What it may read of a session that it asks about. Who may read nothing is refused: the empty
+    /// context would tell it that nothing is open.
+    pub fn may_read(&self) -> Result<Cow<'_, Scopes>, ApiError> {
+        match &self.identity {
+            Some(identity) if !identity.scopes.may_read_any() => Err(MissingScope::to_read_any().into()),
+            Some(identity) => Ok(Cow::Borrowed(&identity.scopes)),
+            None => Ok(Cow::Owned(Scopes::everything())),
+        }
+    }
+
+    /// Whose its subscriptions are; nobody's while authentication is off.
+    pub fn owner(&self) -> Option<Owner> {
+        let identity = self.identity.as_ref()?;
+        Some(Owner::of(&identity.issuer, identity.subject.as_deref(), identity.client.as_deref()))
+    }
+
+    /// The end of its token, which no lease outlives (FC-SEC-04), in milliseconds since 1970.
+    pub fn not_after(&self) -> Option<u64> {
+        Some(self.identity.as_ref()?.expires?.saturating_mul(1000))
     }
 }
 

@@ -1,13 +1,11 @@
 //! Whom a rate belongs to.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    net::{IpAddr, Ipv4Addr},
-    sync::LazyLock,
-};
+use std::net::{IpAddr, Ipv4Addr};
+
+use shared::store::Owner;
 
 use super::Whose;
-use crate::auth::{Caller, Identity};
+use crate::auth::Caller;
 
 /// An address, as far as one party can be told from another by it: of IPv6 the first 64 bits, for whoever has one
 /// address there has all that share them.
@@ -32,8 +30,8 @@ impl Network {
 /// Whoever asks: a token's owner, or else an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallerKey {
-    /// The hash of who owns a token, with a key of this process's own: nobody can make two that are alike.
-    Owner(u64),
+    /// Who has shown a token, or made a subscription with one.
+    Owner(Owner),
     /// Whoever is at that address.
     Address(Network),
 }
@@ -41,10 +39,12 @@ pub enum CallerKey {
 impl CallerKey {
     /// The key of `caller`.
     pub fn of(caller: &Caller) -> Self {
-        match &caller.identity {
-            Some(identity) => Self::Owner(owner(identity)),
-            None => Self::Address(Network::of(caller.address)),
-        }
+        Self::of_owner(caller.owner(), caller.address)
+    }
+
+    /// The key of who is at `address` for this owner, or for nobody in particular.
+    pub fn of_owner(owner: Option<Owner>, address: IpAddr) -> Self {
+        owner.map_or_else(|| Self::Address(Network::of(address)), Self::Owner)
     }
 
     /// Does it stand for all who share an address?
@@ -56,11 +56,6 @@ impl CallerKey {
     pub fn whose(&self) -> Whose {
         if self.is_an_address() { Whose::Address } else { Whose::Caller }
     }
-}
-
-fn owner(Identity { issuer, subject, client, .. }: &Identity) -> u64 {
-    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    KEY.hash_one((issuer, subject, client))
 }
 
 #[cfg(test)]

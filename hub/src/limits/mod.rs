@@ -20,7 +20,7 @@ mod shares;
 use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
 use governor::Quota;
-use shared::{protocol::TopicKey, settings, telemetry::metrics::Limit};
+use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Limit};
 
 pub use key::Network;
 pub use refused::{Refused, Whose};
@@ -111,9 +111,9 @@ impl Limits {
         self.topics.take(&topic, kind, false).map_err(|wait| Refused::for_rate(limit, Whose::Topic, wait))
     }
 
-    /// A place for one more socket of this caller; it is free again when the place is dropped.
-    pub fn socket(&self, caller: &Caller) -> Result<SocketPlace, Refused> {
-        let taken = self.sockets.take(CallerKey::of(caller));
+    /// A place for one more socket of who owns its subscription, or else of who is at that address; it is free again when the place is dropped.
+    pub fn socket(&self, owner: Option<Owner>, address: IpAddr) -> Result<SocketPlace, Refused> {
+        let taken = self.sockets.take(CallerKey::of_owner(owner, address));
         taken.map_err(|whose| Refused::for_number(Limit::CallerSockets, whose))
     }
 

@@ -9,7 +9,7 @@ use actix_web::web;
 use shared::{
     audit::Record,
     protocol::sync_error::Reason,
-    store::StoreError,
+    store::{StoreError, Subscribed},
     telemetry::metrics::{Channel, METRICS, Notification},
 };
 
@@ -60,7 +60,7 @@ async fn report(node: web::Data<Node>, socket: SocketHandle, overdue: Overdue) {
 async fn unsubscribe(node: &Node, socket: &SocketHandle, in_a_row: u32) -> Result<(), StoreError> {
     if node.store.save_cursors(&[socket.ask_whether_held()]).await? == [true] {
         tracing::info!(subscription = ?socket.address.id, in_a_row, "a subscriber does not answer and is unsubscribed");
-        if node.store.end_websocket(socket.address, UNANSWERED).await? {
+        if node.store.end_websocket(socket.address, None, UNANSWERED).await? == Subscribed::Accepted {
             node.audit.note(Record::denial(&socket.subscription, UNANSWERED));
         }
     }

@@ -44,8 +44,7 @@ pub async fn upgrade(
     record.set_subscription(&subscription);
     let mut response = ws::handshake(request)
         .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
-    // Whoever is at the address has it, where the subscription has no owner.
-    let place = node.limits.socket(caller)?;
+    let place = node.limits.socket(subscription.owner, caller.address)?;
 
     node.liveness.announce(&node).await?;
     let address = subscription.address();

@@ -25,6 +25,8 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     topic: Option<String>,
@@ -62,6 +64,7 @@ pub(super) fn render(record: &Record, source: &Source) -> String {
         issuer: who.map(|who| who.issuer.as_str()),
         subject: who.and_then(|who| who.subject.as_deref()),
         client: who.and_then(|who| who.client.as_deref()),
+        owner: record.owner.map(|owner| owner.to_string()),
         address: record.address,
         topic: record.topic.map(|topic| topic.to_string()),
         subscription: record.subscription.map(|id| format!("{id:?}")),

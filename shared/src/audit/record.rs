@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     protocol::{EventName, SubscriptionId, Topic, TopicKey, sync_error::Reason},
-    store::{Channel, Position, Subscription},
+    store::{Channel, Owner, Position, Subscription},
 };
 
 /// The longest reason, in characters.
@@ -125,6 +125,8 @@ pub struct Record {
     pub reason: Option<Cow<'static, str>>,
     /// Who asked, if it has shown who it is.
     pub who: Option<Who>,
+    /// Whose it is: the same for all that one bearer of tokens does, also where only its subscription is known.
+    pub owner: Option<Owner>,
     /// Where the request came from.
     pub address: Option<IpAddr>,
     /// What the request called itself, so that it is found in others' records.
@@ -158,6 +160,7 @@ impl Record {
             status: None,
             reason: None,
             who: None,
+            owner: None,
             address: None,
             request_id: None,
             topic: None,
@@ -230,6 +233,7 @@ impl Record {
     pub fn set_subscription(&mut self, subscription: &Subscription) {
         self.topic = Some(subscription.topic.key());
         self.subscription = Some(subscription.id);
+        self.owner = self.owner.or(subscription.owner);
         if let Channel::Webhook { callback, .. } = &subscription.channel {
             self.callback = Some(format!("{callback:?}"));
         }

@@ -4,7 +4,7 @@
 //! state that it saw of the sessions it serves. A state that is too old costs a conflict, never a
 //! wrong commit; a *rejection* is given only on a state that was read for it.
 //!
-//! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-NOT-02.
+//! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-CTX-01, FC-NOT-02, FC-SCO-03.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ use super::losses::Witness;
 use crate::{
     audit::{self, Audit},
     protocol::{
-        Event, EventName, TopicKey,
+        Event, EventName, Scopes, TopicKey,
         sync_error::{Cause, Reason, Severity},
     },
     session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
@@ -226,16 +226,16 @@ impl Publisher {
         }
     }
 
-    /// Get Current Context (FC-CTX-01…04): the session and its content as they were at one moment.
-    pub async fn current_context(&self, topic: TopicKey) -> Result<String, PublishError> {
+    /// Get Current Context (FC-CTX-01…04): the session and its content as they were at one moment, as
+    /// far as they may be read (FC-SCO-03).
+    pub async fn current_context(&self, topic: TopicKey, scopes: &Scopes) -> Result<String, PublishError> {
         let since = Instant::now();
         while since.elapsed() < CONFLICTS_FOR {
             let (snapshot, _) = self.store.session(topic, None).await?;
-            let state = read_state(&snapshot)?;
-            let Some(current) = state.current() else { return Ok(state.current_context([])) };
-            let content = self.store.content(topic, &current.resources(), snapshot.revision).await?;
-            if let Some(content) = content {
-                return Ok(state.current_context(content.iter().map(String::as_str)));
+            let shown = read_state(&snapshot)?.current_context(scopes);
+            let Some(prefix) = shown.content() else { return Ok(shown.to_json([])) };
+            if let Some(content) = self.store.content(topic, prefix, snapshot.revision).await? {
+                return Ok(shown.to_json(content.iter().map(String::as_str)));
             }
         }
         Err(PublishError::Contended)

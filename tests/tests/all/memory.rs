@@ -84,7 +84,10 @@ async fn after_fifty_thousand_short_sessions_redis_holds_what_it_held_before() {
             }
             publish(publisher, &topic, "3.0.0/Patient-open", "open").await;
             if kind == Some(b'7') {
-                assert!(store.end_websocket(address, "unsubscribed").await.unwrap());
+                assert_eq!(
+                    store.end_websocket(address, None, "unsubscribed").await.unwrap(),
+                    Subscribed::Accepted
+                );
             }
         }
     })

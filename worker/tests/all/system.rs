@@ -97,6 +97,8 @@ impl System {
                 lease_secs: 3600,
                 subscriber_name: None,
             },
+            owner: None,
+            not_after: None,
         }
     }
 

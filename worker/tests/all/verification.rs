@@ -238,6 +238,44 @@ async fn a_lease_that_is_over_is_denied_and_forgotten() {
 }
 
 #[actix_rt::test]
+async fn a_lease_ends_with_the_token_however_late_it_is_verified() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    let mut subscription = system.subscription(&callback.url("/"), "Patient-open");
+    let token_ends = system.store.now().await.unwrap() + 4_000;
+    subscription.not_after = Some(token_ends);
+    system.request(Mode::Subscribe, &subscription).await;
+    until("a second has gone", || async { system.store.now().await.unwrap() + 3_000 >= token_ends }).await;
+    assert_eq!(system.step().await, [Served::Verified(Mode::Subscribe)]);
+    let now = system.store.now().await.unwrap();
+    let told: u64 = callback.received()[0].parameter("hub.lease_seconds").unwrap().parse().unwrap();
+    assert!((1..=2).contains(&told), "FC-SUB-05, FC-SEC-04: {told} s told");
+    if let Some((_, lease)) = system.store.subscription(subscription.id).await.unwrap() {
+        let lease = u64::try_from(lease.as_millis()).unwrap();
+        assert!(now + lease <= token_ends + 500, "FC-SEC-04: {lease} ms are left");
+    }
+    let running = system.start();
+    until("the denial comes", || async { callback.received().len() == 2 }).await;
+    assert_eq!(callback.received()[1].parameter("hub.reason"), Some("lease expired"), "FC-SUB-07");
+    running.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_request_whose_token_has_ended_is_denied_and_not_verified() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    let mut subscription = system.subscription(&callback.url("/"), "Patient-open");
+    let token_ends = system.store.now().await.unwrap() + 500;
+    subscription.not_after = Some(token_ends);
+    let address = system.request(Mode::Subscribe, &subscription).await;
+    until("the token ends", || async { system.store.now().await.unwrap() >= token_ends }).await;
+    assert_eq!(system.step().await, [Served::NotVerified(Mode::Subscribe)], "FC-SEC-04");
+    let told = callback.received();
+    assert_eq!(told.len(), 1, "FC-SUB-10: denied, and not asked");
+    assert_eq!(told[0].parameter("hub.mode"), Some("denied"), "FC-SUB-10");
+    assert_eq!(told[0].parameter("hub.reason"), Some("token expired"), "FC-SUB-10");
+    assert!(!system.exists(address).await, "FC-SEC-04");
+}
+
+#[actix_rt::test]
 async fn what_comes_after_the_lease_is_not_missed_by_a_subscriber_that_hangs_in_its_denial() {
     let callback = Callback::answering(|request| match request.parameter("hub.mode") {
         Some("denied") => Reply::never(),

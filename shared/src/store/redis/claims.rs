@@ -6,7 +6,7 @@ use redis::{Value, streams::StreamRangeReply};
 use uuid::Uuid;
 
 use super::{
-    RedisStore, keys,
+    RedisStore, keys, not_after, owner,
     reply::{Reply, corrupt, log_entries},
     sockets::parting,
     some, subscribed,
@@ -33,7 +33,9 @@ impl RedisStore {
         script
             .arg(serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?)
             .arg(&request.nonce)
-            .arg(limit);
+            .arg(limit)
+            .arg(owner(request.subscription.owner.as_ref()))
+            .arg(not_after(&request.subscription));
         subscribed(&self.invoke::<String>("request_webhook", keys.slot(), &script).await?)
     }
 

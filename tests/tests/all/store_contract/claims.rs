@@ -239,7 +239,7 @@ pub async fn first_entries_and_changes_of_sockets_make_nobody_due(kind: Kind) {
     store.activate(address, &first_reading(&first, Revision::NONE, &["open"])).await.unwrap();
     store.attach(address, &connection("second")).await.unwrap().unwrap();
     store.renew_websocket(&subscription, LONG).await.unwrap();
-    store.end_websocket(address, "over").await.unwrap();
+    store.end_websocket(address, None, "over").await.unwrap();
     assert_eq!(log(&*store, topic.key()).await.len(), 4);
     assert!(!is_due(&*store, idle).await);
     publish(&*store, &topic, "e").await;
