@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use actix_web::{HttpRequest, http::header};
-use shared::{protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store};
+use shared::{protocol::EndpointId, publisher::Publisher, settings::Settings, store::Store};
 use tokio::sync::Semaphore;
 
 use crate::{clock::StoreClock, liveness::Liveness, relay::Relays, socket::Sockets};
@@ -60,8 +60,8 @@ impl Node {
     }
 
     /// The WebSocket URL of a subscription, as the client that asked can reach it (FC-SUB-02).
-    pub fn endpoint_url(&self, request: &HttpRequest, id: SubscriptionId) -> String {
+    pub fn endpoint_url(&self, request: &HttpRequest, endpoint: EndpointId) -> String {
         // https becomes wss, http becomes ws.
-        format!("{}/ws/{id}", self.hub_url(request).replacen("http", "ws", 1))
+        format!("{}/ws/{endpoint}", self.hub_url(request).replacen("http", "ws", 1))
     }
 }

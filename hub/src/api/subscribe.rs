@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde_json::json;
 use shared::{
     protocol::{
-        SubscriptionId, Topic,
+        EndpointId, SubscriptionId, Topic,
         form::Form,
         subscription_request::{Callback, Endpoint, RequestLimits, SubscriptionRequest, Terms},
         webhook::Mode,
@@ -37,16 +37,16 @@ pub async fn subscribe(
     caller.may_use(asked.topic())?;
     match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {
-            let id = subscribe_websocket(node, topic, terms, endpoint).await?;
-            Ok(endpoint_answer(node, request, id))
+            let endpoint = subscribe_websocket(node, topic, terms, endpoint).await?;
+            Ok(endpoint_answer(node, request, endpoint))
         }
         SubscriptionRequest::UnsubscribeWebsocket { topic, endpoint } => {
-            let id = known(endpoint)?;
-            let address = Address { id, topic: topic.key() };
+            let endpoint = known(endpoint)?;
+            let address = Address { id: endpoint.subscription(), topic: topic.key() };
             if !node.store.end_websocket(address, "unsubscribed").await? {
                 return Err(ApiError::NotFound(UNKNOWN_ENDPOINT));
             }
-            Ok(endpoint_answer(node, request, id))
+            Ok(endpoint_answer(node, request, endpoint))
         }
         SubscriptionRequest::SubscribeWebhook { topic, terms, callback, secret } => {
             let id = callback_id(node, &topic, &callback);
@@ -69,24 +69,28 @@ async fn subscribe_websocket(
     topic: Topic,
     terms: Terms,
     endpoint: Option<Endpoint>,
-) -> Result<SubscriptionId, ApiError> {
+) -> Result<EndpointId, ApiError> {
     let partition = topic.key().partition(node.store.partitions());
-    let subscription = |id| Subscription { id, topic, channel: Channel::Websocket, terms };
+    let subscription =
+        |endpoint: EndpointId| Subscription { id: endpoint.subscription(), topic, channel: Channel::Websocket, terms };
     match endpoint {
         // Subscribing again replaces what was there (FC-SUB-04).
         Some(endpoint) => {
-            let id = known(endpoint)?;
+            let endpoint = known(endpoint)?;
             accepted(
-                node.store.renew_websocket(&subscription(id), node.settings.reconnect_grace()).await?,
+                node.store.renew_websocket(&subscription(endpoint), node.settings.reconnect_grace()).await?,
                 UNKNOWN_ENDPOINT,
             )?;
-            Ok(id)
+            Ok(endpoint)
         }
         None => {
-            let id = SubscriptionId::random(partition);
+            let endpoint = EndpointId::random(partition);
             let limit = node.settings.limits.subscriptions_per_topic;
-            accepted(node.store.subscribe_websocket(&subscription(id), limit).await?, UNKNOWN_ENDPOINT)?;
-            Ok(id)
+            accepted(
+                node.store.subscribe_websocket(&subscription(endpoint), limit).await?,
+                UNKNOWN_ENDPOINT,
+            )?;
+            Ok(endpoint)
         }
     }
 }
@@ -108,9 +112,9 @@ fn callback_id(node: &Node, topic: &Topic, callback: &Callback) -> SubscriptionI
     SubscriptionId::of_callback(partition, &topic.key(), callback.url().as_str())
 }
 
-fn known(endpoint: Endpoint) -> Result<SubscriptionId, ApiError> {
+fn known(endpoint: Endpoint) -> Result<EndpointId, ApiError> {
     match endpoint {
-        Endpoint::Known(id) => Ok(id),
+        Endpoint::Known(known) => Ok(known),
         Endpoint::Unknown => Err(ApiError::NotFound(UNKNOWN_ENDPOINT)),
     }
 }
@@ -124,7 +128,7 @@ fn accepted(subscribed: Subscribed, unknown: &'static str) -> Result<(), ApiErro
 }
 
 /// 202 with the endpoint in a JSON body (FC-SUB-02, FC-SUB-09).
-fn endpoint_answer(node: &Node, request: &HttpRequest, id: SubscriptionId) -> HttpResponse {
-    let body = json!({ "hub.channel.endpoint": node.endpoint_url(request, id) }).to_string();
+fn endpoint_answer(node: &Node, request: &HttpRequest, endpoint: EndpointId) -> HttpResponse {
+    let body = json!({ "hub.channel.endpoint": node.endpoint_url(request, endpoint) }).to_string();
     as_json(HttpResponse::Accepted().body(body))
 }

@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,21 @@ impl Topic {
     /// The topic as the subscribers know it.
     pub fn as_str(&self) -> &str {
         &self.name
+    }
+
+    /// A name for something within this topic that the store may see: 128 bits, the same each time, from which nobody
+    /// learns the name who does not know the topic. It is made with a key of its own, which is not
+    /// [`key`](Self::key) nor can be made of it.
+    pub fn opaque(&self, kind: &str, name: &str) -> String {
+        let secret = Sha256::new().chain_update(b"fhircast names 1\0").chain_update(&self.name).finalize();
+        // HMAC fills a shorter key up with zeros; a whole block is no error that somebody would have to handle.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&secret);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        for part in [kind, "\0", name] {
+            mac.update(part.as_bytes());
+        }
+        hex::encode(&mac.finalize().into_bytes()[..16])
     }
 
     /// What stands for this topic in the store and in logs.
@@ -148,6 +164,21 @@ mod tests {
             let refused = name.parse::<Topic>().unwrap_err().to_string();
             assert!(refused.starts_with("hub.topic must"), "FC-SES-01: {refused}");
         }
+    }
+
+    #[test]
+    fn an_opaque_name_is_of_its_topic_and_kind_and_stays_the_same() {
+        let (a, b): (Topic, Topic) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let name = a.opaque("resource", "Patient/1");
+        // Made with Python: the names of content that is there must not change.
+        assert_eq!(name, "c842836093e53710c40bd3f491c54066");
+        let others = [
+            b.opaque("resource", "Patient/1"),
+            a.opaque("url", "Patient/1"),
+            a.opaque("resource", "Patient/2"),
+            a.opaque("resourceP", "atient/1"),
+        ];
+        assert!(!others.contains(&name), "FC-SEC-03: {others:?}");
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<M
     found.in_order(settings);
     found.in_listeners(settings);
     found.in_tls(settings);
+    found.in_data_keys(settings);
     found.in_redis(&settings.redis);
     found.0.retain(|contradiction| match contradiction {
         Mistake::Contradiction { settings, .. } => !settings.iter().any(is_mistaken),
@@ -82,6 +83,13 @@ impl Contradictions {
 
     fn in_tls(&mut self, settings: &Settings) {
         self.paired(&["tls.cert", "tls.key"], settings.tls.cert.is_some(), settings.tls.key.is_some());
+    }
+
+    fn in_data_keys(&mut self, settings: &Settings) {
+        if !settings.data_keys.is_empty() && settings.data_keys_file.is_some() {
+            let reason = "both are given, and only one can count";
+            self.add(&["data_keys", "data_keys_file"], reason.to_owned());
+        }
     }
 
     fn in_redis(&mut self, redis: &Redis) {

@@ -5,13 +5,14 @@
 //! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
-//! - `tree`: how settings are declared and visited · `values`, `redis_url`, `durability`: types and checks of single values
+//! - `tree`: how settings are declared and visited · `values`, `redis_url`, `durability`, `data_keys`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `checks`: what settings say about each other · `print`: the result as TOML
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
 
 mod checks;
+mod data_keys;
 mod durability;
 mod environment;
 mod flags;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use url::Url;
 
+pub use data_keys::{DataKey, DataKeys, KeyId};
 pub use durability::Durability;
 pub use flags::Flags;
 pub use mistakes::{Mistake, Mistakes};
@@ -61,6 +63,11 @@ settings! {
         base_paths: Vec<String> = texts(["/api/hub", "/fhircast/STU3", "/fhircast/STU2"]), base_paths;
         /// Address and port that serve health and metrics.
         admin_listen: SocketAddr = loopback(9100);
+        /// Keys that seal what Redis keeps, each as id:base64 of 32 bytes; the first one seals, all open. The word
+        /// unsealed as the first element: seal nothing from now on, and still open.
+        data_keys: DataKeys = DataKeys::default();
+        /// File of such keys, one on each line, in place of data_keys; a line that begins with # says nothing.
+        data_keys_file: Option<PathBuf> = None;
         /// Whether the hub may be reached from other machines without authentication or TLS.
         insecure: bool = false;
         /// Threads that serve requests and sockets; default: one for each core.

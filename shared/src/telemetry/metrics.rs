@@ -176,6 +176,8 @@ pub struct Metrics {
     redis_errors: IntCounterVec,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
     pub insecure: IntGauge,
+    /// 1 while what this process writes to Redis is not sealed (FC-SEC-03), otherwise 0.
+    pub unsealed: IntGauge,
 }
 
 impl Metrics {
@@ -271,6 +273,10 @@ impl Metrics {
             insecure: gauge(
                 "insecure",
                 "1 while other machines may reach the hub without authentication or TLS",
+            ),
+            unsealed: gauge(
+                "unsealed",
+                "1 while what this process writes to Redis is not sealed, otherwise 0.",
             ),
         }
     }
@@ -378,6 +384,7 @@ mod tests {
             "fhircast_redis_errors_total{operation=\"commit\"} ",
             "fhircast_build_info{version=",
             "fhircast_insecure ",
+            "fhircast_unsealed ",
             "process_resident_memory_bytes ",
         ] {
             assert!(page.lines().any(|there| there.starts_with(line)), "{line} is not in:\n{page}");

@@ -29,6 +29,8 @@ mod notifying;
 mod races;
 mod redis_access;
 mod requesting;
+mod resealing;
+mod sealed;
 mod setups;
 mod sockets;
 mod store_contract;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     RedisStore, keys,
     reply::{Reply, corrupt, log_entries},
+    seal::Place,
     sockets::parting,
     some, subscribed,
 };
@@ -30,10 +31,8 @@ impl RedisStore {
             Mode::Unsubscribe => "unsubscribe",
         };
         script.arg(id.to_string()).arg(topic.to_string()).arg(keys.partition()).arg(mode);
-        script
-            .arg(serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?)
-            .arg(&request.nonce)
-            .arg(limit);
+        let text = serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?;
+        script.arg(self.seal.seal(Place::Request(id), &text)?).arg(&request.nonce).arg(limit);
         subscribed(&self.invoke::<String>("request_webhook", keys.slot(), &script).await?)
     }
 
@@ -80,7 +79,8 @@ impl RedisStore {
         }
         let mut reply = Reply::new(answer)?;
         let (now, lease_end) = (reply.parsed()?, reply.parsed()?);
-        let (subscription, request) = (reply.json()?, reply.json()?);
+        let subscription = reply.json(&self.seal, Place::Record(address.id))?;
+        let request = reply.json(&self.seal, Place::Request(address.id))?;
         let cursor = reply.text()?;
         let is_read = !cursor.is_empty();
         let progress = Progress {
@@ -97,7 +97,7 @@ impl RedisStore {
             Some(Absence { since: time(since)?, until: time(until)?, parting: parting(&why)? })
         };
         let gap = reply.gap()?;
-        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
+        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids, &self.seal, address.topic);
         Ok(Some(Claim {
             address,
             token,

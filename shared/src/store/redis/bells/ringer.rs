@@ -12,6 +12,7 @@ use super::{
     super::{
         backoff::Backoff,
         dial::Dialer,
+        seal::Seal,
         topology::{Primaries, Slot},
     },
     Request, Wanted,
@@ -32,6 +33,7 @@ pub struct Ringer {
     pub primaries: watch::Receiver<Arc<Primaries>>,
     pub doubts: Arc<Notify>,
     pub partitions: u16,
+    pub seal: Arc<Seal>,
 }
 
 impl Ringer {
@@ -42,6 +44,7 @@ impl Ringer {
         primaries: &watch::Receiver<Arc<Primaries>>,
         doubts: &Arc<Notify>,
         partitions: u16,
+        seal: &Arc<Seal>,
     ) -> Self {
         Self {
             server: server.clone(),
@@ -51,6 +54,7 @@ impl Ringer {
             primaries: primaries.clone(),
             doubts: doubts.clone(),
             partitions,
+            seal: seal.clone(),
         }
     }
 
