@@ -71,8 +71,12 @@ async fn subscribe_websocket(
     endpoint: Option<Endpoint>,
 ) -> Result<EndpointId, ApiError> {
     let partition = topic.key().partition(node.store.partitions());
-    let subscription =
-        |endpoint: EndpointId| Subscription { id: endpoint.subscription(), topic, channel: Channel::Websocket, terms };
+    let subscription = |endpoint: EndpointId| Subscription {
+        id: endpoint.subscription(),
+        topic,
+        channel: Channel::Websocket,
+        terms,
+    };
     match endpoint {
         // Subscribing again replaces what was there (FC-SUB-04).
         Some(endpoint) => {
@@ -109,7 +113,7 @@ async fn request_webhook(
 
 fn callback_id(node: &Node, topic: &Topic, callback: &Callback) -> SubscriptionId {
     let partition = topic.key().partition(node.store.partitions());
-    SubscriptionId::of_callback(partition, &topic.key(), callback.url().as_str())
+    SubscriptionId::of_callback(partition, topic, callback.url().as_str())
 }
 
 fn known(endpoint: Endpoint) -> Result<EndpointId, ApiError> {

@@ -28,11 +28,11 @@ pub mod topic;
 pub mod webhook;
 
 pub use context::{Anchor, ContextElement};
+pub use endpoint_id::EndpointId;
 pub use event::Event;
 pub use event_name::{Action, EventName};
 pub use filter::EventFilter;
 pub use scope::Scopes;
-pub use endpoint_id::EndpointId;
 pub use subscription_id::SubscriptionId;
 pub use topic::{Topic, TopicKey};
 

@@ -4,9 +4,8 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::{EndpointId, TopicKey};
+use super::{EndpointId, Topic};
 
 /// 160 opaque bits. The first 16 name the partition, so that any node finds the subscription;
 /// the other 144 are a hash, of a WebSocket endpoint's id or of a webhook's topic and callback (so
@@ -32,9 +31,8 @@ impl SubscriptionId {
     }
 
     /// The id of the webhook subscription of this topic and callback.
-    pub fn of_callback(partition: u16, topic: &TopicKey, callback: &str) -> Self {
-        let hash = Sha256::new().chain_update(topic.as_bytes()).chain_update(callback.as_bytes()).finalize();
-        Self::of_hash(partition, &hash)
+    pub fn of_callback(partition: u16, topic: &Topic, callback: &str) -> Self {
+        Self::of_hash(partition, &topic.keyed_hash("callback", callback))
     }
 
     /// The partition that holds the subscription and its topic.
@@ -105,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_callback_has_one_id_in_its_topic() {
-        let topic = |name: &str| name.parse::<super::super::Topic>().unwrap().key();
+        let topic = |name: &str| name.parse::<Topic>().unwrap();
         let id = |name, callback| SubscriptionId::of_callback(1, &topic(name), callback);
         assert_eq!(id("a", "https://x/"), id("a", "https://x/"), "FC-SUB-04");
         assert_ne!(id("a", "https://x/"), id("b", "https://x/"));

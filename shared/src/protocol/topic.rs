@@ -31,10 +31,14 @@ impl Topic {
         &self.name
     }
 
-    /// A name for something within this topic that the store may see: 128 bits, the same each time, from which nobody
-    /// learns the name who does not know the topic. It is made with a key of its own, which is not
-    /// [`key`](Self::key) nor can be made of it.
+    /// A name for something within this topic that the store may see: the same each time, and nobody learns from it
+    /// what it stands for who does not know the topic.
     pub fn opaque(&self, kind: &str, name: &str) -> String {
+        hex::encode(&self.keyed_hash(kind, name)[..16])
+    }
+
+    /// A hash that is made with a secret of the topic, which is not its [`key`](Self::key) nor can be made of it.
+    pub(super) fn keyed_hash(&self, kind: &str, name: &str) -> [u8; 32] {
         let secret = Sha256::new().chain_update(b"fhircast names 1\0").chain_update(&self.name).finalize();
         // HMAC fills a shorter key up with zeros; a whole block is no error that somebody would have to handle.
         let mut block = [0; 64];
@@ -43,7 +47,7 @@ impl Topic {
         for part in [kind, "\0", name] {
             mac.update(part.as_bytes());
         }
-        hex::encode(&mac.finalize().into_bytes()[..16])
+        mac.finalize().into_bytes().into()
     }
 
     /// What stands for this topic in the store and in logs.

@@ -282,14 +282,18 @@ mod tests {
         let change = update(&[("POST", "Observation", "a"), ("PUT", "Observation", "b")]).unwrap();
         content.apply(&change.content, 1000).unwrap();
         let prefix = change.state.current().unwrap().resources();
-        let kept =
-            |content: &Content| content.below(&prefix).map(|(_, value)| value.clone()).collect::<BTreeSet<_>>();
+        let kept = |content: &Content| {
+            content.below(&prefix).map(|(_, value)| value.clone()).collect::<BTreeSet<_>>()
+        };
         let entry =
             |id: &str| format!(r#"{{"resource":{{"resourceType":"Observation","id":"{id}","n":1.10}}}}"#);
         assert_eq!(kept(&content), BTreeSet::from([entry("a"), entry("b")]), "FC-CNT-03, FC-TRN-05");
         let names: Vec<&String> = content.below("").map(|(name, _)| name).collect();
         let shows = ["Observation", "/a", "/b"];
-        assert!(!names.iter().any(|name| shows.iter().any(|shown| name.contains(shown))), "FC-SEC-03: {names:?}");
+        assert!(
+            !names.iter().any(|name| shows.iter().any(|shown| name.contains(shown))),
+            "FC-SEC-03: {names:?}"
+        );
 
         let again = update(&[("DELETE", "Observation", "b"), ("POST", "Observation", "a")]).unwrap();
         assert_eq!(content.apply(&again.content, 1000), Err(ContentRefusal::Exists), "FC-CNT-03: 409");

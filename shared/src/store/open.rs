@@ -29,7 +29,9 @@ pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn 
     let keys = settings.sealing_keys().map_err(|mistake| StoreError::Misconfigured(mistake.to_string()))?;
     METRICS.unsealed.set(keys.sealing().is_none().into());
     match keys.sealing() {
-        Some(key) => tracing::info!(key = %key.id(), "what Redis keeps of messages and subscribers is sealed"),
+        Some(key) => {
+            tracing::info!(key = %key.id(), "what Redis keeps of messages and subscribers is sealed")
+        }
         None => tracing::warn!(
             "what Redis keeps of messages and subscribers is not sealed: whoever reads Redis or its files reads them; set data_keys"
         ),

@@ -70,7 +70,8 @@ async fn refusal(settings: &Redis) -> String {
 #[tokio::test]
 async fn a_user_who_may_do_what_the_hub_needs_is_let_in_with_a_certificate_and_tls() {
     let redis = Guarded::start().await;
-    let store = RedisStore::connect(&redis.settings("hub:s3cret%401"), DataKeys::default(), RETENTION).await.unwrap();
+    let store =
+        RedisStore::connect(&redis.settings("hub:s3cret%401"), DataKeys::default(), RETENTION).await.unwrap();
     let topic = topic("t");
     let mut listener = store.listen(topic.key()).await.unwrap();
     // While the bells' connection is made, bells may be lost.

@@ -23,7 +23,8 @@ use shared::{
 use uuid::Uuid;
 
 use crate::stores::{
-    LONG, RETENTION, commit, connect, log, request, revision, say, socket, topic, try_connect, verify, webhook,
+    LONG, RETENTION, commit, connect, log, request, revision, say, socket, topic, try_connect, verify,
+    webhook,
 };
 
 const UNSEALED: &str = "unsealed";
@@ -101,11 +102,9 @@ async fn everything_is_sealed_anew_and_means_the_same(shape: Shape) {
 
     // From nothing to the first key, to the second, and back to nothing.
     let look = |walk: &Walk| assert!(walk.keys > 0);
-    for (keys, to) in [
-        (vec![OLD], Some("old")),
-        (vec![NEW, OLD], Some("new")),
-        (vec![UNSEALED, NEW, OLD], None),
-    ] {
+    for (keys, to) in
+        [(vec![OLD], Some("old")), (vec![NEW, OLD], Some("new")), (vec![UNSEALED, NEW, OLD], None)]
+    {
         let store = connect(&url, keys, RETENTION).await;
         let walk = store.reseal(look).await.unwrap();
         assert_eq!(walk.values, by_key(&[(to, VALUES)]), "FC-SEC-03");

@@ -207,8 +207,11 @@ fn memmem(all: &[u8], text: &[u8]) -> bool {
 async fn find(system: &System, monitors: &[Monitor], texts: &[String]) -> Vec<String> {
     let mut found = Vec::new();
     for (number, server) in system.redis.servers().iter().enumerate() {
-        let places =
-            [("keys", keys_of(server).await), ("files", files_of(server).await), ("traffic", monitors[number].heard())];
+        let places = [
+            ("keys", keys_of(server).await),
+            ("files", files_of(server).await),
+            ("traffic", monitors[number].heard()),
+        ];
         for (place, all) in places {
             assert!(contains(&all, "fhircast"), "the {place} of server {number} have been looked at");
             let here = texts.iter().filter(|text| contains(&all, text));
@@ -250,8 +253,7 @@ async fn without_a_key_all_of_it_is_found_but_the_names_of_content_and_the_ticke
     // Without the values: names that say something would show here.
     let names = system.redis.servers()[0].ask::<Vec<String>>(&["KEYS", "*:content-names:*"]).await.unwrap();
     assert_eq!(names.len(), 1);
-    let names: Vec<String> =
-        system.redis.servers()[0].ask(&["ZRANGE", &names[0], "0", "-1"]).await.unwrap();
+    let names: Vec<String> = system.redis.servers()[0].ask(&["ZRANGE", &names[0], "0", "-1"]).await.unwrap();
     assert!(!names.is_empty(), "FC-CNT-03");
     for text in &said.hidden {
         assert!(!names.iter().any(|name| name.contains(text.as_str())), "FC-SEC-03: {text} in {names:?}");
@@ -273,7 +275,8 @@ impl Going {
     async fn start(system: &System) -> Going {
         let (topic, server) = (fresh_topic(), CallbackServer::start().unwrap());
         let app = system.hubs[0].app().unwrap();
-        let asked = app.subscribe_webhook(&topic, "*", &server.url("/cb"), &[("hub.secret", "s")]).await.unwrap();
+        let asked =
+            app.subscribe_webhook(&topic, "*", &server.url("/cb"), &[("hub.secret", "s")]).await.unwrap();
         asked.expect_status(202).unwrap();
         let listener = confirmed(&app.subscribe_websocket(&topic, "*", &[]).await.unwrap()).await;
         let in_force = || async {
@@ -294,7 +297,8 @@ impl Going {
             app.publish(&patient_open(&self.topic, &id)).await.unwrap().expect_status(202).unwrap();
             self.listener.wait_for_event(PATIENCE, &id).await.unwrap();
             self.server.wait_for_event(PATIENCE, "/cb", &id).await.unwrap();
-            let late = confirmed(&app.subscribe_websocket(&self.topic, "Patient-open", &[]).await.unwrap()).await;
+            let late =
+                confirmed(&app.subscribe_websocket(&self.topic, "Patient-open", &[]).await.unwrap()).await;
             late.wait_for_event(PATIENCE, &id).await.unwrap();
             let context = app.current_context(&self.topic).await.unwrap();
             assert!(context.body.contains(&format!("p-{id}")), "FC-CTX-01: {context:?}");

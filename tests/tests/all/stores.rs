@@ -23,8 +23,8 @@ use shared::{
     settings::{DataKeys, Redis, RedisUrl},
     store::{
         Activated, Activation, Address, Channel, Commit, Committed, Connection, Departure, Holder, LogEntry,
-        Once, Parting, Position, Progress, Release, Retention, Revision, Store, StoreError, Subscribed, Subscription,
-        WebhookRequest, memory::MemoryStore, redis::RedisStore,
+        Once, Parting, Position, Progress, Release, Retention, Revision, Store, StoreError, Subscribed,
+        Subscription, WebhookRequest, memory::MemoryStore, redis::RedisStore,
     },
 };
 use tokio::sync::{OnceCell as AsyncOnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -172,11 +172,7 @@ async fn open_shared(shared: &'static Shared, retention: Retention, is_alone: bo
 }
 
 /// As two processes have it. If they seal, each does it with another key, as while keys are rotated.
-async fn connect_twice(
-    url: &str,
-    seals: bool,
-    retention: Retention,
-) -> (Arc<dyn Store>, Arc<dyn Store>) {
+async fn connect_twice(url: &str, seals: bool, retention: Retention) -> (Arc<dyn Store>, Arc<dyn Store>) {
     let keys = if seals { [[OLD, NEW], [NEW, OLD]].map(Vec::from) } else { [vec![], vec![]] };
     let [store, other] = keys.map(|keys| connect(url, keys, retention));
     (store.await, other.await)
@@ -213,8 +209,7 @@ pub fn socket(topic: &Topic) -> Subscription {
 /// A webhook subscription; the same topic and path have the same id.
 pub fn webhook(topic: &Topic, path: &str) -> Subscription {
     let callback: Callback = serde_json::from_value(json!(format!("https://app.example/{path}"))).unwrap();
-    let key = topic.key();
-    let id = SubscriptionId::of_callback(key.partition(PARTITIONS), &key, callback.url().as_str());
+    let id = SubscriptionId::of_callback(topic.key().partition(PARTITIONS), topic, callback.url().as_str());
     let channel = Channel::Webhook { callback, secret: None };
     Subscription { id, topic: topic.clone(), channel, terms: terms("*", LONG.as_secs()) }
 }

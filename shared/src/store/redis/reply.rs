@@ -52,7 +52,8 @@ impl Reply {
         if value.is_empty() {
             return Ok(None);
         }
-        let text = seal.open(place, value).map_err(|problem| corrupt(format!("a subscription: {problem}")))?;
+        let text =
+            seal.open(place, value).map_err(|problem| corrupt(format!("a subscription: {problem}")))?;
         serde_json::from_str(&text).map(Some).map_err(|error| corrupt(json::problem(&error)))
     }
 

@@ -170,14 +170,8 @@ fn seal(
     sealed.extend(id.as_bytes());
     let bound = bound_to(&sealed, place);
     let mut tag = [0; TAG_BYTES];
-    let body = encrypt_aead(
-        Cipher::aes_256_gcm(),
-        &key_for(key, place),
-        Some(&nonce),
-        &bound,
-        text,
-        &mut tag,
-    )?;
+    let body =
+        encrypt_aead(Cipher::aes_256_gcm(), &key_for(key, place), Some(&nonce), &bound, text, &mut tag)?;
     sealed.extend(nonce);
     sealed.extend(body);
     sealed.extend(tag);
@@ -222,7 +216,8 @@ mod tests {
     fn places<'a>() -> Vec<Place<'a>> {
         let subscriptions = [SubscriptionId::random(1), SubscriptionId::random(1)];
         let of_topic = |topic| {
-            let fields = ["open:1", "open:2", ""].map(|field| [Place::Session(topic, field), Place::Content(topic, field)]);
+            let fields = ["open:1", "open:2", ""]
+                .map(|field| [Place::Session(topic, field), Place::Content(topic, field)]);
             fields.into_iter().flatten().chain([Place::Log(topic)])
         };
         let topics = [topic("a"), topic("b")].into_iter().flat_map(of_topic);
@@ -287,7 +282,8 @@ mod tests {
     #[test]
     fn the_same_text_is_sealed_differently_each_time() {
         let seal = keys(&[A]);
-        let sealed: std::collections::HashSet<_> = (0..1000).map(|_| seal.seal(Place::Mark, "t").unwrap()).collect();
+        let sealed: std::collections::HashSet<_> =
+            (0..1000).map(|_| seal.seal(Place::Mark, "t").unwrap()).collect();
         assert_eq!(sealed.len(), 1000, "FC-SEC-03: a nonce is used once");
     }
 

@@ -66,7 +66,9 @@ impl RedisStore {
             return Ok(None);
         }
         let mut reply = Reply::new(answer)?;
-        let subscription = reply.json(&self.seal, Place::Record(id))?.ok_or_else(|| corrupt("a subscription without a record"))?;
+        let subscription = reply
+            .json(&self.seal, Place::Record(id))?
+            .ok_or_else(|| corrupt("a subscription without a record"))?;
         Ok(Some((subscription, Duration::from_millis(reply.parsed()?))))
     }
 
@@ -90,13 +92,18 @@ impl RedisStore {
             return Ok(None);
         }
         let mut reply = Reply::new(answer)?;
-        let subscription: Subscription =
-            reply.json(&self.seal, Place::Record(id))?.ok_or_else(|| corrupt("a subscription without a record"))?;
+        let subscription: Subscription = reply
+            .json(&self.seal, Place::Record(id))?
+            .ok_or_else(|| corrupt("a subscription without a record"))?;
         let lease = Duration::from_millis(reply.parsed()?);
         let head = reply.parsed()?;
         let answers = !reply.text()?.is_empty();
         let cursor = reply.text()?;
-        let cursor = if cursor.is_empty() { Err(reply.snapshot(&self.seal, topic)?) } else { Ok(cursor.parse().map_err(corrupt)?) };
+        let cursor = if cursor.is_empty() {
+            Err(reply.snapshot(&self.seal, topic)?)
+        } else {
+            Ok(cursor.parse().map_err(corrupt)?)
+        };
         Ok(Some(Attached { subscription, lease, head, answers, cursor }))
     }
 

@@ -137,7 +137,8 @@ impl RedisStore {
         let mut script = self.scripts.content.prepare_invoke();
         script.key(keys.session()).key(keys.content()).key(keys.content_names());
         script.arg(prefix).arg(revision.to_string());
-        let answer: Option<Vec<(String, Vec<u8>)>> = self.invoke_long("content", keys.slot(), &script).await?;
+        let answer: Option<Vec<(String, Vec<u8>)>> =
+            self.invoke_long("content", keys.slot(), &script).await?;
         let Some(found) = answer else { return Ok(None) };
         let open = |(field, value): (String, Vec<u8>)| {
             let opened = self.seal.open(Place::Content(topic, &field), value);

@@ -65,8 +65,13 @@ pub async fn content_is_kept_replaced_and_removed_by_name(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
     assert!(content(&*store, &topic, "1/").await.is_empty());
-    change(kind, &*store, &topic, vec![keep("1/b", "2"), new("1/a", "1"), keep("1/c", "3"), keep("10/a", "x")])
-        .await;
+    change(
+        kind,
+        &*store,
+        &topic,
+        vec![keep("1/b", "2"), new("1/a", "1"), keep("1/c", "3"), keep("10/a", "x")],
+    )
+    .await;
     assert_eq!(content(&*store.other, &topic, "1/").await, ["1", "2", "3"], "in the order of the names");
     change(kind, &*store, &topic, vec![remove("1/b"), remove("never there"), keep("1/a", "1'")]).await;
     assert_eq!(content(&*store, &topic, "1/").await, ["1'", "3"]);
@@ -91,7 +96,8 @@ pub async fn content_that_may_not_be_changes_nothing(kind: Kind) {
     let topic = topic("t");
     change(kind, &*store, &topic, vec![keep("1/a", "1")]).await;
     let before = store.session(topic.key(), None).await.unwrap().0;
-    let exists = try_change(kind, &*store, &topic, vec![remove("1/a"), keep("1/b", "2"), new("1/a", "3")]).await;
+    let exists =
+        try_change(kind, &*store, &topic, vec![remove("1/a"), keep("1/b", "2"), new("1/a", "3")]).await;
     assert!(matches!(exists, Committed::Refused(ContentRefusal::Exists)), "FC-CNT-03: {exists:?}");
     let full = try_change(kind, &*store, &topic, vec![keep("1/b", &"x".repeat(MOST))]).await;
     assert!(matches!(full, Committed::Refused(ContentRefusal::Full)), "FC-CNT-08: {full:?}");

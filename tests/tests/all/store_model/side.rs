@@ -12,9 +12,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::operations::{
-    CONNECTIONS, Operation, PREFIXES, SOCKETS, SUBSCRIPTIONS, TOPICS, WORKERS,
-};
+use super::operations::{CONNECTIONS, Operation, PREFIXES, SOCKETS, SUBSCRIPTIONS, TOPICS, WORKERS};
 use crate::stores::{
     ALL_PARTITIONS, LONG, commit, event, first_reading, log, request, revision, say, socket, terms, topic,
     verification, webhook,
@@ -90,8 +88,7 @@ fn ids(step: usize, entries: usize) -> Vec<String> {
 impl Side {
     pub fn new(store: Arc<dyn Store>, max_content_bytes: usize) -> Self {
         let (claims, is_there) = Default::default();
-        Self { store,
-            max_content_bytes, logs: vec![Vec::new(); TOPICS], claims, is_there }
+        Self { store, max_content_bytes, logs: vec![Vec::new(); TOPICS], claims, is_there }
     }
 
     /// The number of a position in the log of a topic, counted from 1; 0 is the start.
