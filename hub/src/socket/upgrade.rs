@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, WebsocketContext};
 use shared::{
     audit::Record,
-    protocol::SubscriptionId,
+    protocol::EndpointId,
     publisher::read_state,
     session::Entry,
     store::{
@@ -39,7 +39,7 @@ pub async fn upgrade(
     if node.is_draining() {
         return Err(ApiError::Unavailable("the hub is shutting down: connect to another node"));
     }
-    let id: SubscriptionId = endpoint.parse().map_err(|_| UNKNOWN)?;
+    let id = endpoint.parse::<EndpointId>().map_err(|_| UNKNOWN)?.subscription();
     let (subscription, _) = node.store.subscription(id).await?.ok_or(UNKNOWN)?;
     record.set_subscription(&subscription);
     let mut response = ws::handshake(request)

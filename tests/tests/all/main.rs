@@ -37,6 +37,8 @@ mod redis_access;
 mod redis_tls;
 mod renewals;
 mod requesting;
+mod resealing;
+mod sealed;
 mod setups;
 mod sockets;
 mod store_contract;

@@ -4,8 +4,9 @@ use std::{collections::HashMap, str::FromStr, sync::Arc};
 
 use redis::{FromRedisValue, Value, streams::StreamId};
 
+use super::seal::{Place, Seal};
 use crate::{
-    protocol::json,
+    protocol::{TopicKey, json},
     session::{Entry, Fields},
     store::{Gap, LogEntry, Position, Revision, Snapshot, StoreError},
     telemetry::metrics::METRICS,
@@ -41,14 +42,19 @@ impl Reply {
         text.parse().map_err(|_| corrupt("an answer that should be a number"))
     }
 
-    /// JSON, or `None` for empty text.
-    pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
-        let text = self.text()?;
-        if text.is_empty() {
-            Ok(None)
-        } else {
-            serde_json::from_str(&text).map(Some).map_err(|error| corrupt(json::problem(&error)))
+    /// JSON that may be sealed, or `None` for nothing.
+    pub fn json<T: serde::de::DeserializeOwned>(
+        &mut self,
+        seal: &Seal,
+        place: Place<'_>,
+    ) -> Result<Option<T>, StoreError> {
+        let value: Vec<u8> = self.value()?;
+        if value.is_empty() {
+            return Ok(None);
         }
+        let text =
+            seal.open(place, value).map_err(|problem| corrupt(format!("a subscription: {problem}")))?;
+        serde_json::from_str(&text).map(Some).map_err(|error| corrupt(json::problem(&error)))
     }
 
     /// What is wrong before the entries that follow.
@@ -62,47 +68,60 @@ impl Reply {
     }
 
     /// The session's hash, as HGETALL has it.
-    pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
-        snapshot(self.value()?)
+    pub fn snapshot(&mut self, seal: &Seal, topic: TopicKey) -> Result<Snapshot, StoreError> {
+        let hash: HashMap<String, Vec<u8>> = self.value()?;
+        let mut snapshot =
+            Snapshot { revision: Revision::NONE, head: Position::START, fields: Fields::default() };
+        for (field, value) in hash {
+            let opened = seal.open(Place::Session(topic, &field), value);
+            let value =
+                opened.map_err(|problem| corrupt(format!("the session's field {field}: {problem}")))?;
+            match field.as_str() {
+                ".revision" => snapshot.revision = value.parse().map_err(corrupt)?,
+                ".head" => snapshot.head = value.parse().map_err(corrupt)?,
+                _ => {
+                    snapshot.fields.insert(field, value);
+                }
+            }
+        }
+        Ok(snapshot)
     }
-}
-
-pub fn snapshot(hash: HashMap<String, String>) -> Result<Snapshot, StoreError> {
-    let mut fields: Fields = hash.into_iter().collect();
-    let mut own = |field: &str| fields.remove(field);
-    let (revision, head) = (own(".revision"), own(".head"));
-    Ok(Snapshot {
-        revision: revision.map_or(Ok(Revision::NONE), |text| text.parse().map_err(corrupt))?,
-        head: head.map_or(Ok(Position::START), |text| text.parse().map_err(corrupt))?,
-        fields,
-    })
 }
 
 /// The entries of an XRANGE. One that cannot be read is left out, and said loudly: a reader sees
 /// that the next one's predecessor is not the one it has.
-pub fn log_entries(ids: Vec<StreamId>) -> Vec<Arc<LogEntry>> {
-    let read = |id: StreamId| {
+pub fn log_entries(ids: Vec<StreamId>, seal: &Seal, topic: TopicKey) -> Vec<Arc<LogEntry>> {
+    let read = |mut id: StreamId| {
+        let entry = id.map.remove("e").and_then(|value| Vec::from_redis_value(value).ok());
         let field = |name: &str| id.get::<String>(name).unwrap_or_default();
         let position = format!("{}@{}", id.id, field("h"));
-        log_entry(&position, &field("p"), &field("r"), &field("e"))
+        log_entry(&position, &field("p"), &field("r"), entry.unwrap_or_default(), seal, topic)
     };
     ids.into_iter()
         .filter_map(|id| match read(id) {
             Ok(entry) => Some(Arc::new(entry)),
             Err(problem) => {
                 METRICS.gaps.inc();
-                tracing::error!(problem, "a log entry cannot be read and is left out");
+                tracing::error!(?topic, problem, "a log entry cannot be read and is left out");
                 None
             }
         })
         .collect()
 }
 
-pub fn log_entry(position: &str, previous: &str, revision: &str, entry: &str) -> Result<LogEntry, String> {
+pub fn log_entry(
+    position: &str,
+    previous: &str,
+    revision: &str,
+    entry: Vec<u8>,
+    seal: &Seal,
+    topic: TopicKey,
+) -> Result<LogEntry, String> {
+    let entry = seal.open(Place::Log(topic), entry).map_err(|problem| problem.to_string())?;
     Ok(LogEntry {
         position: position.parse().map_err(|_| "a position that is none")?,
         previous: previous.parse().map_err(|_| "a position that is none")?,
         revision: revision.parse().map_err(|_| "a revision that is none")?,
-        entry: Entry::from_json(entry)?,
+        entry: Entry::from_json(&entry)?,
     })
 }
