@@ -29,6 +29,7 @@ mod notifying;
 mod races;
 mod redis_access;
 mod requesting;
+mod scopes;
 mod setups;
 mod sockets;
 mod store_contract;
