@@ -39,6 +39,7 @@ mod redis_tls;
 mod renewals;
 mod requesting;
 mod resealing;
+mod scopes;
 mod sealed;
 mod setups;
 mod sockets;
