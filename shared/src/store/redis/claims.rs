@@ -99,7 +99,7 @@ impl RedisStore {
             Some(Absence { since: time(since)?, until: time(until)?, parting: parting(&why)? })
         };
         let gap = reply.gap()?;
-        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids, &self.seal, address.topic);
+        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids, &self.seal, address.topic)?;
         Ok(Some(Claim {
             address,
             token,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, str::FromStr, sync::Arc};
 
 use redis::{FromRedisValue, Value, streams::StreamId};
 
-use super::seal::{Place, Seal};
+use super::seal::{NotOpened, Place, Seal};
 use crate::{
     protocol::{TopicKey, json},
     session::{Entry, Fields},
@@ -88,25 +88,43 @@ impl Reply {
     }
 }
 
-/// The entries of an XRANGE. One that cannot be read is left out, and said loudly: a reader sees
-/// that the next one's predecessor is not the one it has.
-pub fn log_entries(ids: Vec<StreamId>, seal: &Seal, topic: TopicKey) -> Vec<Arc<LogEntry>> {
+/// Why an entry cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It needs a key that is not here: who has that key reads it.
+    #[error("{0}")]
+    NoSuchKey(NotOpened),
+    /// Nobody reads it.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// The entries of an XRANGE. One that nobody can read is left out, and said loudly: a reader sees
+/// that the next one's predecessor is not the one it has. One that only needs another key is an
+/// error: nobody is to go on without it, who can be given the key.
+pub fn log_entries(
+    ids: Vec<StreamId>,
+    seal: &Seal,
+    topic: TopicKey,
+) -> Result<Vec<Arc<LogEntry>>, StoreError> {
     let read = |mut id: StreamId| {
         let entry = id.map.remove("e").and_then(|value| Vec::from_redis_value(value).ok());
         let field = |name: &str| id.get::<String>(name).unwrap_or_default();
         let position = format!("{}@{}", id.id, field("h"));
         log_entry(&position, &field("p"), &field("r"), entry.unwrap_or_default(), seal, topic)
     };
-    ids.into_iter()
-        .filter_map(|id| match read(id) {
-            Ok(entry) => Some(Arc::new(entry)),
-            Err(problem) => {
+    let mut entries = Vec::with_capacity(ids.len());
+    for id in ids {
+        match read(id) {
+            Ok(entry) => entries.push(Arc::new(entry)),
+            Err(Unread::NoSuchKey(problem)) => return Err(corrupt(format!("a log entry: {problem}"))),
+            Err(Unread::Broken(problem)) => {
                 METRICS.gaps.inc();
                 tracing::error!(?topic, problem, "a log entry cannot be read and is left out");
-                None
             }
-        })
-        .collect()
+        }
+    }
+    Ok(entries)
 }
 
 pub fn log_entry(
@@ -116,12 +134,16 @@ pub fn log_entry(
     entry: Vec<u8>,
     seal: &Seal,
     topic: TopicKey,
-) -> Result<LogEntry, String> {
-    let entry = seal.open(Place::Log(topic), entry).map_err(|problem| problem.to_string())?;
+) -> Result<LogEntry, Unread> {
+    let entry = seal.open(Place::Log(topic), entry).map_err(|problem| match problem {
+        NotOpened::NoSuchKey(_) => Unread::NoSuchKey(problem),
+        other => Unread::Broken(other.to_string()),
+    })?;
+    let broken = |problem: &str| Unread::Broken(problem.to_owned());
     Ok(LogEntry {
-        position: position.parse().map_err(|_| "a position that is none")?,
-        previous: previous.parse().map_err(|_| "a position that is none")?,
-        revision: revision.parse().map_err(|_| "a revision that is none")?,
-        entry: Entry::from_json(&entry)?,
+        position: position.parse().map_err(|_| broken("a position that is none"))?,
+        previous: previous.parse().map_err(|_| broken("a position that is none"))?,
+        revision: revision.parse().map_err(|_| broken("a revision that is none"))?,
+        entry: Entry::from_json(&entry).map_err(Unread::Broken)?,
     })
 }

@@ -178,7 +178,7 @@ impl RedisStore {
         script.key(keys.session()).key(keys.log()).arg(after.to_string()).arg(limit).arg(PAGE_BYTES);
         let mut reply = Reply::new(self.invoke_long("log", keys.slot(), &script).await?)?;
         let (head, gap, has_more) = (reply.parsed()?, reply.gap()?, reply.value()?);
-        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids, &self.seal, topic);
+        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids, &self.seal, topic)?;
         Ok(LogPage { entries, head, gap, has_more })
     }
 }

@@ -344,4 +344,5 @@ fn read_entry(channel: &str, payload: &[u8], seal: &Seal) -> Result<LogEntry, St
     let text = |part| std::str::from_utf8(part).map_err(|error| error.to_string());
     let (position, previous, revision) = (text(part()?)?, text(part()?)?, text(part()?)?);
     log_entry(position, previous, revision, part()?.to_vec(), seal, topic)
+        .map_err(|unread| unread.to_string())
 }
