@@ -133,7 +133,8 @@ fn has_half_a_pair(literal: &str) -> bool {
             // A backslash and what it escapes, which may be a backslash.
             None => {
                 let mut chars = escape.chars();
-                (chars.next(), chars.next());
+                chars.next();
+                chars.next();
                 chars.as_str()
             }
         };
