@@ -17,6 +17,7 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
+    frame_lengths::Limited,
     outbox::{CountedBody, Outbox},
     session::{Held, SocketSession},
 };
@@ -62,8 +63,9 @@ pub async fn upgrade(
     outbox.saved(cursor);
     record.set_granted(&subscription, lease);
     let session = SocketSession::new(held, subscription, lease, head, cursor);
-    let codec = Codec::new().max_size(node.settings.limits.frame_bytes);
-    let body = WebsocketContext::with_codec(session, payload, codec);
+    let max_bytes = node.settings.limits.frame_bytes;
+    let codec = Codec::new().max_size(max_bytes);
+    let body = WebsocketContext::with_codec(session, Limited::new(payload, max_bytes), codec);
     Ok(response.streaming(CountedBody::new(body, outbox)))
 }
 
