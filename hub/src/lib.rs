@@ -5,6 +5,7 @@
 //! - `api`: subscribe, publish, Get Current Context, the well-known document, and their errors.
 //! - `auth`, `client_address`: who is asking, from where, and what they may do.
 //! - `own_url`: what the URLs in answers begin with.
+//! - `limits`: how much one caller, one address and one topic may ask. `listener`: how many may connect, and how slowly.
 //! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
 //! - `liveness`: that this node lives. `doubts`: what it looks at again when it may have lost something.
@@ -20,6 +21,8 @@ mod clock;
 mod doubts;
 mod drain;
 pub mod embedded;
+mod limits;
+mod listener;
 mod liveness;
 mod node;
 mod own_url;

@@ -6,7 +6,8 @@ use anyhow::Context;
 use clap::Parser;
 use hub::{embedded, server};
 use shared::{
-    settings::{AuthMode, Defaults, Exposure, Flags, Settings},
+    audit::Audit,
+    settings::{AuditTarget, AuthMode, Defaults, Exposure, Flags, Settings},
     signals::Signals,
     store::open::{READINESS, open, watch},
     telemetry::{Readiness, admin, logging, metrics::METRICS},
@@ -68,15 +69,17 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
     let admin_handle = admin_server.handle();
     actix_web::rt::spawn(admin_server);
 
+    let audit =
+        Audit::start(&settings.audit, "fhircast-hub", &readiness).context("the audit trail cannot start")?;
     let store = tokio::select! {
         store = open(&settings, &readiness) => store?,
         () = signals.next() => return Ok(()),
     };
-    let hub = server::start(settings.clone(), store.clone(), readiness.clone())?;
+    let hub = server::start(settings.clone(), store.clone(), audit.clone(), readiness.clone())?;
     let (stop_worker, worker_stops) = oneshot::channel();
     let worker = if is_embedded {
         embedded::announce(&settings);
-        let worker = Worker::new(store, hub.publisher.clone(), &settings)?;
+        let worker = Worker::new(store, hub.publisher.clone(), audit.clone(), &settings)?;
         Some(actix_web::rt::spawn(worker.run_until_stopped(async move {
             let _ = worker_stops.await;
         })))
@@ -87,13 +90,19 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
 
     tracing::info!(url = hub.url, admin, "listening");
     if is_embedded {
-        embedded::print_commands(&mut std::io::stdout(), &hub.url)?;
+        if settings.audit.to == AuditTarget::Stdout {
+            embedded::print_commands(&mut std::io::stderr(), &hub.url)?;
+        } else {
+            embedded::print_commands(&mut std::io::stdout(), &hub.url)?;
+        }
     }
     let served = hub.run(signals.first()).await;
     let _ = stop_worker.send(());
     if let Some(worker) = worker {
-        worker.await.context("the worker has ended")?;
+        // The error itself would repeat what a panic says.
+        worker.await.map_err(|_| anyhow::anyhow!("the worker has broken down"))?;
     }
+    audit.finish();
     admin_handle.stop(true).await;
     tracing::info!("stopped");
     served

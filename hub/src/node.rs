@@ -6,17 +6,27 @@ use std::sync::{
 };
 
 use actix_web::HttpRequest;
-use shared::{protocol::SubscriptionId, publisher::Publisher, settings::Settings, store::Store};
+use shared::{
+    audit::Audit, callbacks::Gate, protocol::SubscriptionId, publisher::Publisher, settings::Settings,
+    store::Store,
+};
 use tokio::sync::Semaphore;
 
-use crate::{clock::StoreClock, liveness::Liveness, own_url, relay::Relays, socket::Sockets};
+use crate::{
+    auth::Authenticator, clock::StoreClock, limits::Limits, liveness::Liveness, own_url, relay::Relays,
+    socket::Sockets,
+};
 
 /// One hub process.
 pub struct Node {
     /// Unique among all hub processes ever.
     pub id: String,
+    /// Who did what.
+    pub audit: Audit,
     /// As they were at the start.
     pub settings: Settings,
+    /// Finds out who is asking.
+    pub authenticator: Authenticator,
     /// Where the state is.
     pub store: Arc<dyn Store>,
     /// Decides and commits.
@@ -29,8 +39,12 @@ pub struct Node {
     pub clock: StoreClock,
     /// Whether the others know that this node lives.
     pub liveness: Liveness,
+    /// Where callbacks may lead.
+    pub callbacks: Gate,
     /// One permit for each publish that may be in flight.
     pub publishes: Semaphore,
+    /// What callers and topics may ask of this process.
+    pub limits: Limits,
     /// Set when the process has been asked to stop.
     pub is_draining: AtomicBool,
 }

@@ -1,5 +1,7 @@
 //! What both programs of the FHIRcast hub share.
 //!
+//! - [`audit`]: the record of who did what, and its writer.
+//! - [`callbacks`]: where callbacks may lead, decided in one place for both programs.
 //! - [`protocol`]: what travels on the wire, parsed and rendered; pure.
 //! - [`session`]: the rules of a session (topic) as a state machine; pure.
 //! - [`store`]: the seam to Redis and to the embedded memory store.
@@ -9,6 +11,8 @@
 //! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
 
+pub mod audit;
+pub mod callbacks;
 pub mod protocol;
 pub mod publisher;
 pub mod session;

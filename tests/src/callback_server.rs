@@ -4,6 +4,7 @@
 //! It records each request, with the exact bytes of its body, before it answers.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -150,7 +151,12 @@ pub struct CallbackServer {
 impl CallbackServer {
     /// Starts an HTTP server on loopback.
     pub fn start() -> Result<CallbackServer> {
-        CallbackServer::start_by("http", None)
+        CallbackServer::start_at("127.0.0.1:0")
+    }
+
+    /// Starts an HTTP server at this address.
+    pub fn start_at(address: impl ToSocketAddrs) -> Result<CallbackServer> {
+        CallbackServer::start_by("http", TcpListener::bind(address)?, None)
     }
 
     /// Starts an HTTPS server on loopback with the server certificate of `certificates`.
@@ -158,11 +164,14 @@ impl CallbackServer {
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
         acceptor.set_certificate_chain_file(certificates.cert())?;
         acceptor.set_private_key_file(certificates.key(), SslFiletype::PEM)?;
-        CallbackServer::start_by("https", Some(acceptor))
+        CallbackServer::start_by("https", TcpListener::bind("127.0.0.1:0")?, Some(acceptor))
     }
 
-    fn start_by(scheme: &str, acceptor: Option<SslAcceptorBuilder>) -> Result<CallbackServer> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    fn start_by(
+        scheme: &str,
+        listener: TcpListener,
+        acceptor: Option<SslAcceptorBuilder>,
+    ) -> Result<CallbackServer> {
         let base = format!("{scheme}://{}", listener.local_addr()?);
         let shared = Arc::new(Shared::default());
         let (started, start) = mpsc::channel();

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use native_tls::TlsConnector;
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder};
 use url::form_urlencoded;
+
+use crate::hygiene;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// For which an idle connection is used again: less than the hub keeps one, so that no request crosses its end.
@@ -19,6 +21,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct App {
     http: reqwest::Client,
     hub_url: String,
+    token: Option<String>,
 }
 
 /// What the hub answered.
@@ -77,7 +80,13 @@ impl App {
         let builder = reqwest::Client::builder().use_preconfigured_tls(tls);
         let builder = builder.no_proxy().timeout(timeout).pool_idle_timeout(IDLE_TIMEOUT);
         let http = builder.build()?;
-        Ok(App { http, hub_url: hub_url.trim_end_matches('/').to_owned() })
+        Ok(App { http, hub_url: hub_url.trim_end_matches('/').to_owned(), token: None })
+    }
+
+    /// This app with a token, which every request of it bears from now on.
+    pub fn with_token(mut self, token: &str) -> App {
+        self.token = Some(token.to_owned());
+        self
     }
 
     /// Subscribes by WebSocket and answers with `hub.channel.endpoint`; anything but 202 is an error.
@@ -97,6 +106,9 @@ impl App {
         form.extend(extra);
         let answer = self.post_form(&form).await?.expect_status(202)?;
         let endpoint = answer.json()?["hub.channel.endpoint"].as_str().map(str::to_owned);
+        if let Some((_, ticket)) = endpoint.as_ref().and_then(|endpoint| endpoint.rsplit_once('/')) {
+            hygiene::forbid(ticket);
+        }
         endpoint.with_context(|| format!("no hub.channel.endpoint in {}", answer.body))
     }
 
@@ -154,6 +166,13 @@ impl App {
 
     /// POSTs a form to `hub.url`, as it is given.
     pub async fn post_form(&self, form: &[(&str, &str)]) -> Result<Answer> {
+        for (name, value) in form {
+            match *name {
+                "hub.secret" => hygiene::forbid(value),
+                "hub.callback" => hygiene::forbid(value.split_once('?').map_or("", |(_, query)| query)),
+                _ => {}
+            }
+        }
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         self.post("", "application/x-www-form-urlencoded", body.as_bytes()).await
     }
@@ -171,13 +190,27 @@ impl App {
 
     /// A request to `hub.url` followed by `path`, to be finished by the caller and given to [`App::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.hub_url))
+        let request = self.http.request(method, format!("{}{path}", self.hub_url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
-    /// Sends a request and reads the answer to its end.
+    /// Sends a request and reads the answer to its end. One that refuses something must not repeat it.
     pub async fn send(&self, request: RequestBuilder) -> Result<Answer> {
-        let response = request.send().await?;
+        let request = request.build()?;
+        if let Some(token) = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()) {
+            hygiene::forbid(token.trim_start_matches("Bearer "));
+        }
+        let response = self.http.execute(request).await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Ok(Answer { status, headers, body: response.text().await? })
+        let body = response.text().await?;
+        if status >= 400
+            && let Some(leak) = hygiene::leak(&body)
+        {
+            bail!("FC-TRN-03: the hub repeats {leak} in its error: {body}");
+        }
+        Ok(Answer { status, headers, body })
     }
 }

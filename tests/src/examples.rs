@@ -7,6 +7,8 @@ use anyhow::{Context, Result, anyhow};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::hygiene;
+
 macro_rules! embedded {
     ($($name:literal)*) => {
         &[$(($name, include_str!(concat!("../examples/", $name, ".json")))),*]
@@ -117,7 +119,9 @@ pub fn fresh_id() -> String {
 
 /// A topic that nobody has used: tests that run side by side don't meet.
 pub fn fresh_topic() -> String {
-    uuid::Uuid::new_v4().to_string()
+    let topic = uuid::Uuid::new_v4().to_string();
+    hygiene::forbid(&topic);
+    topic
 }
 
 #[cfg(test)]

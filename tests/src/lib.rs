@@ -2,8 +2,11 @@
 //!
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
 //! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
-//! [`callback_server`] are told), what is sent ([`examples`], [`certs`], [`tls_client`]), and how a run is judged ([`history`], [`wait`]).
+//! [`callback_server`] are told) and an attacker's ([`attack`]), who tells names ([`name_server`]), what is sent
+//! ([`examples`], [`certs`], [`tls_client`], [`tokens`]), how a run is judged ([`history`], [`wait`]), and what nobody may
+//! print ([`hygiene`]).
 
+pub mod attack;
 pub mod callback_server;
 pub mod certs;
 pub mod chance;
@@ -13,8 +16,11 @@ pub mod distorting_proxy;
 pub mod examples;
 pub mod fault_lab;
 pub mod history;
+pub mod hygiene;
+pub mod name_server;
 mod orphans;
 pub mod process;
+pub mod process_stats;
 pub mod redis_cluster;
 pub mod redis_sentinel;
 pub mod redis_server;
@@ -23,5 +29,6 @@ pub mod socket;
 pub mod system;
 pub mod tcp_proxy;
 pub mod tls_client;
+pub mod tokens;
 pub mod wait;
 pub mod wrong_hub;

@@ -2,20 +2,22 @@
 //!
 //! Promises: dropping a [`Process`] kills it and waits for it; when the test is failing, the end of its log is printed.
 //! One that is never dropped ends with the program that started it.
-//! Standard output and standard error are captured line by line, bounded in both directions.
+//! Standard output and standard error are captured line by line, bounded in both directions. What hubs and workers
+//! print is searched for what nobody may print ([`hygiene`]).
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 pub use rustix::process::Signal;
 use tokio::sync::watch;
 
-use crate::{orphans, wait};
+use crate::{hygiene, orphans, wait};
 
 /// Lines kept of a process's log; older ones are forgotten.
 const LINES_KEPT: usize = 50_000;
@@ -32,9 +34,24 @@ struct Log {
     forgotten: usize,
     /// Streams still open: at 0 nothing more will be written.
     open_streams: usize,
+    /// How many lines, the forgotten ones included, have been searched for what must not be printed.
+    searched: usize,
+    /// The lines in which it was.
+    leaks: Vec<String>,
 }
 
 impl Log {
+    /// Searches the lines up to this one (counted like `searched`).
+    fn search(&mut self, end: usize) {
+        while self.searched < end {
+            let line = self.lines.get(self.searched.saturating_sub(self.forgotten));
+            if let Some((line, leak)) = line.and_then(|line| Some((line, hygiene::leak(line)?))) {
+                self.leaks.push(format!("{leak} is in: {line}"));
+            }
+            self.searched += 1;
+        }
+    }
+
     fn tail(&self) -> String {
         let skipped = self.lines.len().saturating_sub(TAIL_LINES);
         self.lines.iter().skip(skipped).map(|line| format!("    {line}\n")).collect()
@@ -47,6 +64,8 @@ pub struct Process {
     child: Child,
     exited: Option<ExitStatus>,
     log: Arc<watch::Sender<Log>>,
+    readers: Vec<JoinHandle<()>>,
+    is_searched: bool,
 }
 
 impl Process {
@@ -60,13 +79,27 @@ impl Process {
             .with_context(|| format!("cannot start {name} ({})", command.get_program().display()))?;
         orphans::started(child.id());
         let log = Arc::new(watch::Sender::new(Log { open_streams: 2, ..Log::default() }));
-        if let Some(stream) = child.stdout.take() {
-            capture(stream, log.clone());
-        }
-        if let Some(stream) = child.stderr.take() {
-            capture(stream, log.clone());
-        }
-        Ok(Process { name: name.to_owned(), child, exited: None, log })
+        let stdout = child.stdout.take().map(|stream| capture(stream, log.clone()));
+        let stderr = child.stderr.take().map(|stream| capture(stream, log.clone()));
+        let readers = stdout.into_iter().chain(stderr).collect();
+        Ok(Process { name: name.to_owned(), child, exited: None, log, readers, is_searched: false })
+    }
+
+    /// From now on what it prints must hold nothing of what [`hygiene`] knows: or its drop panics.
+    pub(crate) fn searched(mut self) -> Process {
+        self.is_searched = true;
+        self
+    }
+
+    /// The lines, of those that it has written since this was asked last, that hold what must not be printed.
+    pub fn leaks(&self) -> Vec<String> {
+        let mut leaks = Vec::new();
+        self.log.send_if_modified(|log| {
+            log.search(log.forgotten + log.lines.len());
+            leaks = std::mem::take(&mut log.leaks);
+            false
+        });
+        leaks
     }
 
     /// The process id.
@@ -177,6 +210,21 @@ impl Drop for Process {
         if std::thread::panicking() {
             eprintln!("--- the log of {} (pid {}) ends:\n{}---", self.name, self.pid(), self.log_tail());
         }
+        if !self.is_searched {
+            return;
+        }
+        // It has no children that would hold its streams open.
+        self.readers.drain(..).for_each(|reader| drop(reader.join()));
+        let leaks = self.leaks();
+        if leaks.is_empty() {
+            return;
+        }
+        let told = format!("FC-SEC-03: {} has printed what it must not:\n{}", self.name, leaks.join("\n"));
+        if std::thread::panicking() {
+            eprintln!("{told}");
+        } else {
+            panic!("{told}");
+        }
     }
 }
 
@@ -192,7 +240,7 @@ impl LogLine {
 }
 
 /// Reads `stream` to its end on a thread of its own, so that the child never blocks on a full pipe.
-fn capture(stream: impl Read + Send + 'static, log: Arc<watch::Sender<Log>>) {
+fn capture(stream: impl Read + Send + 'static, log: Arc<watch::Sender<Log>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
@@ -202,6 +250,7 @@ fn capture(stream: impl Read + Send + 'static, log: Arc<watch::Sender<Log>>) {
             line.clear();
             log.send_modify(|log| {
                 if log.lines.len() == LINES_KEPT {
+                    log.search(log.forgotten + 1);
                     log.lines.pop_front();
                     log.forgotten += 1;
                 }
@@ -209,7 +258,7 @@ fn capture(stream: impl Read + Send + 'static, log: Arc<watch::Sender<Log>>) {
             });
         }
         log.send_modify(|log| log.open_streams -= 1);
-    });
+    })
 }
 
 /// The path of one of the workspace's programs, beside the running test or tool.
@@ -288,6 +337,17 @@ mod tests {
         assert!(std::path::Path::new(&format!("/proc/{pid}")).exists());
         drop(process);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_printed_a_topic_fails_its_test_when_it_is_dropped() {
+        let topic = crate::examples::fresh_topic();
+        let mut process = shell(&format!("echo GET /api/hub/{topic}")).searched();
+        process.wait_exit(PATIENCE).await.unwrap();
+        let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(process)));
+        let told = dropped.unwrap_err().downcast::<String>().unwrap();
+        assert!(told.contains(&topic) && told.contains("script"), "{told}");
+        drop(shell("echo nothing of the kind").searched());
     }
 
     #[test]

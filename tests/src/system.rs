@@ -10,13 +10,15 @@ use anyhow::{Context, Result, anyhow, bail};
 use url::Url;
 
 use crate::client::App;
+use crate::hygiene;
 use crate::process::{LogLine, Process, Signal, program};
 use crate::redis_server::Durability;
 use crate::redis_shape::{Redis, Shape};
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What every test starts from: ports that the system chooses, callbacks to loopback, a log that can be read.
+/// What every test starts from: ports that the system chooses, callbacks to loopback, a log that can be read; and all that
+/// the programs could print, so that it can be searched for what they must not.
 fn loopback_settings() -> Vec<(String, String)> {
     [
         ("listen", "127.0.0.1:0"),
@@ -24,6 +26,8 @@ fn loopback_settings() -> Vec<(String, String)> {
         ("callbacks.allow_http", "true"),
         ("callbacks.allowed_networks", "127.0.0.0/8"),
         ("log.format", "json"),
+        ("log.level", "trace"),
+        ("audit.to", "stdout"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .to_vec()
@@ -75,7 +79,7 @@ impl Program {
         }
         command.envs(settings.iter().map(|(setting, value)| (variable(setting), value)));
         command.envs(environment.iter().map(|(variable, value)| (variable, value)));
-        let process = Process::start(name, command)?;
+        let process = Process::start(name, command)?.searched();
         let ready = process.wait_for_message(START_TIMEOUT, ready_message).await?;
         let admin = ready
             .field("admin")
@@ -94,7 +98,11 @@ impl Program {
             .await
             .with_context(|| format!("{} does not serve its metrics", self.name))?
             .error_for_status()?;
-        Ok(Metrics(answer.text().await?))
+        let page = answer.text().await?;
+        if let Some(leak) = hygiene::leak(&page) {
+            bail!("{} shows {leak} among its metrics", self.name);
+        }
+        Ok(Metrics(page))
     }
 
     async fn stop(&mut self, timeout: Duration) -> Result<ExitStatus> {
@@ -187,6 +195,16 @@ impl Hub {
         self.program.process.log_tail()
     }
 
+    /// All that it has printed.
+    pub fn log_lines(&self) -> Vec<String> {
+        self.program.process.log_lines()
+    }
+
+    /// What it has printed that it must not, since this was asked last.
+    pub fn leaks(&self) -> Vec<String> {
+        self.program.process.leaks()
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.program.process
@@ -239,6 +257,16 @@ impl Worker {
     /// The end of its log.
     pub fn log_tail(&self) -> String {
         self.program.process.log_tail()
+    }
+
+    /// All that it has printed.
+    pub fn log_lines(&self) -> Vec<String> {
+        self.program.process.log_lines()
+    }
+
+    /// What it has printed that it must not, since this was asked last.
+    pub fn leaks(&self) -> Vec<String> {
+        self.program.process.leaks()
     }
 
     /// The process.

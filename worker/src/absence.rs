@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use shared::{
+    audit::Record,
     publisher::PublishError,
     store::{Absence, Parting, Release, StoreError, Subscription},
 };
@@ -42,7 +43,7 @@ impl Delivery<'_> {
                 }
             }
             info!(subscription = ?id, ?topic, "the lease of a socket's subscription is over");
-            return self.end(LEASE_EXPIRED).await;
+            return self.end(subscription, LEASE_EXPIRED).await;
         }
         let Some(absence) = self.claim.absence else {
             // The store gives none out that is held.
@@ -60,13 +61,18 @@ impl Delivery<'_> {
         }
         if is_over {
             info!(subscription = ?id, ?topic, parting = ?absence.parting, "a subscriber did not come back: its subscription ends");
-            return self.end(GONE).await;
+            return self.end(subscription, GONE).await;
         }
         self.await_next(absence).await
     }
 
-    async fn end(&mut self, reason: &'static str) -> Result<Served, Interruption> {
+    async fn end(
+        &mut self,
+        subscription: &Subscription,
+        reason: &'static str,
+    ) -> Result<Served, Interruption> {
         self.settle(None, Release::End(reason)).await?;
+        self.deliverer.audit.note(Record::denial(subscription, reason));
         Ok(Served::Ended)
     }
 

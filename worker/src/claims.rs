@@ -220,7 +220,8 @@ impl Claims {
             // Its server is away: the look at what is due shows whether all are.
             Ok((_, Err(error))) => debug!(%error, "a delivery waits for the store"),
             // The claim ends by its own time, and somebody tries again.
-            Err(error) => error!(%error, "a delivery broke down"),
+            // What a panic says may be anything.
+            Err(broken) => error!(panicked = broken.is_panic(), "a delivery broke down"),
         }
     }
 

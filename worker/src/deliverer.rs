@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use shared::{
+    audit::Audit,
     publisher::Publisher,
     settings::Settings,
     store::{Address, Store, StoreError},
@@ -78,6 +79,7 @@ pub(crate) enum Phase {
 pub(crate) struct Deliverer {
     pub store: Arc<dyn Store>,
     pub publisher: Arc<Publisher>,
+    pub audit: Audit,
     pub http: HttpClient,
     pub hosts: Hosts,
     pub rules: Rules,
@@ -88,12 +90,13 @@ impl Deliverer {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         publisher: Arc<Publisher>,
+        audit: Audit,
         setup: Arc<Setup>,
         deliveries_per_host: usize,
         rules: Rules,
     ) -> Self {
         let (http, hosts) = (HttpClient::new(setup), Hosts::new(deliveries_per_host));
-        Self { store, publisher, http, hosts, rules, phase: watch::Sender::new(Phase::Working) }
+        Self { store, publisher, audit, http, hosts, rules, phase: watch::Sender::new(Phase::Working) }
     }
 
     /// Claims a subscription that is due, and does what there is to do. `None`: another worker

@@ -26,6 +26,7 @@ use std::{
 };
 
 use shared::{
+    audit::Record,
     protocol::{sync_error::Reason, webhook},
     session::{render, view},
     store::{Channel, Claim, LogEntry, Position, Progress, Release, StoreError, Subscription},
@@ -157,7 +158,9 @@ impl<'w> Delivery<'w> {
         let requested = self.claim.request.as_ref().map(|request| &request.subscription);
         let subscription = requested.or(self.claim.subscription.as_ref())?;
         match &subscription.channel {
-            Channel::Webhook { callback, .. } => callback.url().host_str().map(str::to_owned),
+            Channel::Webhook { callback, .. } => {
+                callback.url().host_str().map(|host| host.trim_end_matches('.').to_owned())
+            }
             Channel::Websocket => None,
         }
     }
@@ -234,6 +237,7 @@ impl<'w> Delivery<'w> {
                 info!(?callback, topic = ?self.claim.address.topic, "a subscriber is gone: its subscription ends");
                 self.report(subscription, entry, Reason::Refused(410)).await?;
                 self.settle(None, Release::End(GONE)).await?;
+                self.deliverer.audit.note(Record::denial(subscription, GONE));
                 Ok(Some(Served::Ended))
             }
             Outcome::Retry { after } => self.failed(subscription, entry, &result, after).await,
@@ -274,7 +278,7 @@ impl<'w> Delivery<'w> {
     }
 
     /// Gives the claim back until the next try or report, and for so many milliseconds at most.
-    async fn wait(&mut self, at_most: u64) -> Result<Served, Interruption> {
+    pub(crate) async fn wait(&mut self, at_most: u64) -> Result<Served, Interruption> {
         let until_next = self.plan().wake_at.saturating_sub(self.now());
         let pause = Duration::from_millis(until_next.clamp(1, at_most));
         self.settle(None, Release::After(pause)).await?;

@@ -1,19 +1,16 @@
-//! Requests to callbacks (FC-TRN-01, FC-SEC-02): one place decides where they may go, and how.
+//! Requests to callbacks (FC-TRN-01, FC-SEC-02): one place decides how they are made.
 //!
-//! - Every connection is opened by [`connect`], which resolves the host, applies the address
-//!   policy, and connects to the very addresses that it has checked.
-//! - TLS 1.2 or newer, verified against the system's roots and `callbacks.ca_file`, host name
-//!   included. No redirects, no proxy, HTTP/1.1.
-//! - An https callback whose host is an IPv6 address fails: awc hands that name to TLS in its
-//!   brackets, which no certificate bears.
+//! - Every connection is opened by [`crate::connection`], which decides where it may lead.
+//! - No redirects, no proxy, HTTP/1.1, nothing is decompressed. https and http have each its own
+//!   connections: what is meant for TLS never goes over another.
 //! - One deadline (`ack_timeout_secs`) over all of a request. At most `limits.callback_body_bytes`
 //!   of an answer are read; of a longer one the rest is left and the connection dropped.
+//! - Who has not confirmed anything is asked and told at a pace ([`crate::pace`]).
 //!
 //! What an answer means is decided elsewhere ([`crate::outcome`], verification).
 
 use std::{
     cell::{Cell, RefCell},
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -25,24 +22,20 @@ use awc::{
     Client, ClientRequest, Connector,
     error::{ConnectError, SendRequestError},
     http::{
-        Uri,
+        Method, Uri,
         header::{self, HeaderName},
     },
 };
 use bytestring::ByteString;
 use futures_util::StreamExt;
-use ipnet::IpNet;
-use openssl::{
-    error::ErrorStack,
-    ssl::{SslConnector, SslMethod, SslMode, SslVersion},
-};
-use shared::{protocol::webhook::SIGNATURE_HEADER, settings::Settings};
-use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
-use url::Url;
+use shared::{callbacks::Refusal, protocol::webhook::SIGNATURE_HEADER, settings::Settings};
+use url::{Position, Url};
 
+pub use crate::connection::SetupError;
 use crate::{
-    address_policy::{self, Forbidden},
+    connection::{Bounded, DialError, Dialer},
     outcome,
+    pace::Pace,
 };
 
 /// How long an idle connection is kept: less than the 5 seconds after which many servers close
@@ -56,12 +49,9 @@ const CLIENT_CONNECTIONS: usize = 1024;
 /// Why no answer came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// The callback is http, and that is not allowed.
-    #[error("the callback is not https, and callbacks.allow_http is off")]
-    NotHttps,
-    /// The callback's host leads to where callbacks must not go.
+    /// The callback leads to where callbacks must not go, or nowhere.
     #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+    Refused(#[from] Refusal),
     /// Not within the ack time-out.
     #[error("no answer within ack_timeout_secs")]
     TimedOut,
@@ -81,52 +71,37 @@ pub struct Answer {
     pub body: Option<Vec<u8>>,
 }
 
-/// The settings do not make a client.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The certificates cannot be read.
-    #[error("callbacks.ca_file: {path}: {reason}")]
-    CaFile {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: ErrorStack,
-    },
-    /// OpenSSL does not work.
-    #[error("TLS for callbacks: {0}")]
-    Tls(#[from] ErrorStack),
-}
-
 /// What clients are made from, checked once, for any thread.
 pub struct Setup {
-    tls: SslConnector,
-    allow_http: bool,
-    allowed_networks: Vec<IpNet>,
+    dialer: Dialer,
+    pace: Pace,
     deadline: Duration,
     max_body_bytes: usize,
     connections: usize,
 }
 
 impl Setup {
-    /// From the settings; reads `callbacks.ca_file`.
+    /// From the settings; reads the files that `callbacks` names.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        let mut tls = SslConnector::builder(SslMethod::tls_client())?;
-        tls.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-        // An idle connection without this holds 34 KiB.
-        tls.set_mode(SslMode::RELEASE_BUFFERS);
-        if let Some(path) = &settings.callbacks.ca_file {
-            tls.set_ca_file(path)
-                .map_err(|reason| SetupError::CaFile { path: path.display().to_string(), reason })?;
-        }
         Ok(Self {
-            tls: tls.build(),
-            allow_http: settings.callbacks.allow_http,
-            allowed_networks: settings.callbacks.allowed_networks.clone(),
+            dialer: Dialer::new(settings)?,
+            pace: Pace::new(settings.limits.verifications_per_address_per_minute),
             deadline: settings.ack_timeout(),
             max_body_bytes: settings.limits.callback_body_bytes,
             connections: settings.limits.deliveries,
         })
     }
+}
+
+/// May somebody be asked who has not confirmed that it wants to be?
+#[derive(Debug)]
+pub enum Turn {
+    /// Now.
+    Now,
+    /// Not before so long: it has been asked often of late.
+    After(Duration),
+    /// Never: its callback leads to where none may.
+    Never(RequestError),
 }
 
 /// Makes requests to callbacks. awc's connections stay on the thread that opened them, and so
@@ -137,7 +112,8 @@ pub struct HttpClient {
 }
 
 struct Present {
-    client: Client,
+    tls: Client,
+    plain: Client,
     made: Instant,
     opened: Rc<Cell<usize>>,
 }
@@ -148,9 +124,29 @@ impl HttpClient {
         Self { present: RefCell::new(Present::new(&setup)), setup }
     }
 
+    /// Takes a turn at whoever is behind a callback that nobody has confirmed.
+    pub async fn turn(&self, url: &Url) -> Turn {
+        let Setup { dialer, pace, deadline, .. } = &*self.setup;
+        let never = |refusal: Refusal| Turn::Never(refusal.into());
+        if let Err(refusal) = dialer.gate().check_scheme(url) {
+            return never(refusal);
+        }
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+            return never(Refusal::NoHost);
+        };
+        match tokio::time::timeout(*deadline, dialer.gate().addresses(host, port)).await {
+            Ok(Ok(addresses)) => match pace.take(&addresses) {
+                Ok(()) => Turn::Now,
+                Err(wait) => Turn::After(wait),
+            },
+            Ok(Err(refusal)) => never(refusal),
+            Err(_) => Turn::Never(RequestError::TimedOut),
+        }
+    }
+
     /// Asks the subscriber something.
     pub async fn get(&self, url: &Url) -> Result<Answer, RequestError> {
-        self.send(url, |client| (client.get(url.as_str()), ByteString::new())).await
+        self.send(Method::GET, url, ByteString::new(), |request| request).await
     }
 
     /// Sends a notification.
@@ -160,27 +156,36 @@ impl HttpClient {
         json: ByteString,
         signature: Option<String>,
     ) -> Result<Answer, RequestError> {
-        self.send(url, |client| {
-            let request = client.post(url.as_str()).insert_header((header::CONTENT_TYPE, "application/json"));
-            let request = match signature {
+        self.send(Method::POST, url, json, |request| {
+            let request = request.insert_header((header::CONTENT_TYPE, "application/json"));
+            match signature {
                 Some(signature) => request.insert_header((SIGNATURE_HEADER, signature)),
                 None => request,
-            };
-            (request, json)
+            }
         })
         .await
     }
 
     async fn send(
         &self,
+        method: Method,
         url: &Url,
-        prepare: impl FnOnce(&Client) -> (ClientRequest, ByteString),
+        body: ByteString,
+        prepare: impl FnOnce(ClientRequest) -> ClientRequest,
     ) -> Result<Answer, RequestError> {
-        if url.scheme() != "https" && !self.setup.allow_http {
-            return Err(RequestError::NotHttps);
-        }
+        self.setup.dialer.gate().check_scheme(url)?;
+        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+            return Err(Refusal::NoHost.into());
+        };
         let deadline = tokio::time::Instant::now() + self.setup.deadline;
-        let (request, body) = prepare(&self.client());
+        // The connector below speaks TLS where the callback does: to awc all of this is http.
+        let uri = format!("http://{host}:{port}{}", &url[Position::BeforePath..Position::AfterQuery]);
+        let named = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let request = self.client(url.scheme() == "https").request(method, uri);
+        let request = prepare(request.no_decompress().insert_header((header::HOST, named)));
         let answered = tokio::time::timeout_at(deadline, request.send_body(body.into_bytes())).await;
         let mut response = answered.map_err(|_| RequestError::TimedOut)?.map_err(reason)?;
         let named = |name: HeaderName| response.headers().get(name)?.to_str().ok();
@@ -202,81 +207,60 @@ impl HttpClient {
         Ok(Answer { status, retry_after, body })
     }
 
-    fn client(&self) -> Client {
+    fn client(&self, is_tls: bool) -> Client {
         let mut present = self.present.borrow_mut();
         if present.made.elapsed() > CLIENT_LIFE || present.opened.get() > CLIENT_CONNECTIONS {
             *present = Present::new(&self.setup);
         }
-        present.client.clone()
+        if is_tls { present.tls.clone() } else { present.plain.clone() }
     }
 }
 
 impl Present {
     fn new(setup: &Arc<Setup>) -> Self {
         let opened = Rc::new(Cell::new(0));
-        let (counted, shared) = (opened.clone(), setup.clone());
-        let connector = Connector::new()
-            .openssl(setup.tls.clone())
-            .connector(fn_service(move |target: ConnectInfo<Uri>| {
-                counted.set(counted.get() + 1);
-                let setup = shared.clone();
-                async move { connect(&setup, target).await }
-            }))
-            .timeout(setup.deadline)
-            .handshake_timeout(setup.deadline)
-            .conn_keep_alive(KEEP_ALIVE)
-            .limit(setup.connections);
-        let client = Client::builder()
-            .connector(connector)
-            // One deadline covers the body too, which awc's own does not.
-            .disable_timeout()
-            .disable_redirects()
-            .add_default_header((header::USER_AGENT, concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"))))
-            .finish();
-        Self { client, made: Instant::now(), opened }
+        let (tls, plain) = (client(setup, &opened, true), client(setup, &opened, false));
+        Self { tls, plain, made: Instant::now(), opened }
     }
 }
 
-/// Resolves, checks, connects.
+/// A client that counts the connections that it opens.
+fn client(setup: &Arc<Setup>, opened: &Rc<Cell<usize>>, is_tls: bool) -> Client {
+    let (counted, shared) = (opened.clone(), setup.clone());
+    let connector = Connector::new()
+        .connector(fn_service(move |target: ConnectInfo<Uri>| {
+            counted.set(counted.get() + 1);
+            let setup = shared.clone();
+            async move { connect(&setup, target, is_tls).await }
+        }))
+        .timeout(setup.deadline)
+        .conn_keep_alive(KEEP_ALIVE)
+        .limit(setup.connections);
+    Client::builder()
+        .connector(connector)
+        // One deadline covers the body too, which awc's own does not.
+        .disable_timeout()
+        .disable_redirects()
+        .add_default_header((header::USER_AGENT, concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"))))
+        .finish()
+}
+
 async fn connect(
     setup: &Setup,
     target: ConnectInfo<Uri>,
-) -> Result<Connection<Uri, TcpStream>, TcpConnectError> {
-    let addresses = resolve(target.hostname(), target.port()).await.map_err(TcpConnectError::Io)?;
-    address_policy::check_all(addresses.iter().map(SocketAddr::ip), &setup.allowed_networks)
-        .map_err(|forbidden| TcpConnectError::Resolver(Box::new(forbidden)))?;
-    // An address that swallows packets must leave time for the ones after it.
-    let patience = setup.deadline / 3;
-    let mut problem = TcpConnectError::NoRecords;
-    for address in addresses {
-        match timeout(patience, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Only the speed depends on it.
-                let _ = stream.set_nodelay(true);
-                return Ok(Connection::new(target.request().clone(), stream));
-            }
-            Ok(Err(error)) => problem = TcpConnectError::Io(error),
-            Err(_) => problem = TcpConnectError::Io(std::io::ErrorKind::TimedOut.into()),
-        }
+    is_tls: bool,
+) -> Result<Connection<Uri, Bounded>, TcpConnectError> {
+    match setup.dialer.connect(target.hostname(), target.port(), is_tls).await {
+        Ok(stream) => Ok(Connection::new(target.request().clone(), stream)),
+        Err(DialError::Refused(refusal)) => Err(TcpConnectError::Resolver(Box::new(refusal))),
+        Err(DialError::Io(error)) => Err(TcpConnectError::Io(error)),
     }
-    Err(problem)
-}
-
-async fn resolve(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-    // In a URI an IPv6 address stands in brackets.
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let host = host.to_owned();
-    let found = spawn_blocking(move || (host.as_str(), port).to_socket_addrs()).await?;
-    Ok(found?.collect())
 }
 
 fn reason(error: SendRequestError) -> RequestError {
     match error {
-        SendRequestError::Connect(ConnectError::Resolver(cause)) => match cause.downcast::<Forbidden>() {
-            Ok(forbidden) => RequestError::Forbidden(*forbidden),
+        SendRequestError::Connect(ConnectError::Resolver(cause)) => match cause.downcast::<Refusal>() {
+            Ok(refusal) => RequestError::Refused(*refusal),
             Err(other) => RequestError::Unreachable(other.to_string()),
         },
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => {

@@ -13,19 +13,20 @@
 //!   all and to one host.
 //! - An event that does not arrive in time is reported in time (FC-WHK-04), whatever its
 //!   subscriber does meanwhile.
-//! - No request leaves that the address policy forbids, and none without verified TLS unless http
+//! - No request leaves for where callbacks must not go, and none without verified TLS unless http
 //!   is allowed (FC-SEC-02, FC-TRN-01).
 //!
 //! What it relies on: the store's due set and the fence of its claims, and the store's clock.
 //!
 //! The rooms: `claims` is the loop that takes what is due, `delivery`, `verification` and `absence`
 //! what is done with one claim, `reports` whom the others are told about meanwhile, `gap` what a
-//! subscriber is told that has missed something; `nodes` looks for hubs that have died. `plan`, `outcome`, `retry`, `rendezvous` and `address_policy` are the
-//! rules, pure; `http_client` makes the requests, `hosts` bounds them.
+//! subscriber is told that has missed something; `nodes` looks for hubs that have died. `plan`, `outcome`, `retry` and `rendezvous` are the
+//! rules, pure; `http_client` makes the requests over a `connection`, `hosts` and `pace` bound them. Where
+//! they may lead is in [`shared::callbacks`].
 
 mod absence;
-pub mod address_policy;
 mod claims;
+pub mod connection;
 mod deliverer;
 mod delivery;
 mod gap;
@@ -33,6 +34,7 @@ mod hosts;
 pub mod http_client;
 mod nodes;
 pub mod outcome;
+pub mod pace;
 pub mod plan;
 pub mod rendezvous;
 mod reports;
@@ -42,6 +44,7 @@ mod verification;
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use shared::{
+    audit::Audit,
     protocol::webhook::Mode,
     publisher::Publisher,
     settings::Settings,
@@ -58,6 +61,7 @@ use self::{
 pub struct Worker {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
+    audit: Audit,
     setup: Arc<Setup>,
     rules: Rules,
     deliveries: usize,
@@ -101,15 +105,17 @@ pub struct Tally {
 }
 
 impl Worker {
-    /// A worker on this store. Reads `callbacks.ca_file`.
+    /// A worker on this store. Reads the files that `callbacks` names.
     pub fn new(
         store: Arc<dyn Store>,
         publisher: Arc<Publisher>,
+        audit: Audit,
         settings: &Settings,
     ) -> Result<Self, SetupError> {
         Ok(Self {
             store,
             publisher,
+            audit,
             setup: Arc::new(Setup::new(settings)?),
             rules: Rules::new(settings),
             deliveries: settings.limits.deliveries,
@@ -140,6 +146,6 @@ impl Worker {
 
     fn deliverer(&self) -> Deliverer {
         let (store, publisher, setup) = (self.store.clone(), self.publisher.clone(), self.setup.clone());
-        Deliverer::new(store, publisher, setup, self.deliveries_per_host, self.rules)
+        Deliverer::new(store, publisher, self.audit.clone(), setup, self.deliveries_per_host, self.rules)
     }
 }

@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use shared::{
+    audit::Audit,
     publisher::Publisher,
     session,
     settings::{Defaults, Flags, Settings},
@@ -59,13 +60,16 @@ async fn run(settings: Settings) -> Result<()> {
     let admin_handle = admin.handle();
     actix_rt::spawn(admin);
 
+    let audit = Audit::start(&settings.audit, "fhircast-worker", &readiness)
+        .context("the audit trail cannot start")?;
     let store = select! {
         store = open(&settings, &readiness) => store?,
         () = signals.next() => return Ok(()),
     };
     let rules = session::Rules::from(&settings.limits);
-    let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
-    let worker = Worker::new(store.clone(), publisher, &settings)?;
+    let severity = settings.syncerror.severity;
+    let publisher = Arc::new(Publisher::new(store.clone(), rules, severity, audit.clone()));
+    let worker = Worker::new(store.clone(), publisher, audit.clone(), &settings)?;
     let watch = actix_rt::spawn(watch(store, readiness.clone()));
     info!(admin = url, "working");
 
@@ -75,6 +79,7 @@ async fn run(settings: Settings) -> Result<()> {
         readiness.set("draining", false, "yes");
     };
     worker.run_until_stopped(stop).await;
+    audit.finish();
     watch.abort();
     admin_handle.stop(true).await;
     info!("stopped");

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use actix_web::http::header::HttpDate;
-use shared::telemetry::metrics::CallbackAttempt;
+use shared::{callbacks::Refusal, telemetry::metrics::CallbackAttempt};
 
 use crate::http_client::{Answer, RequestError};
 
@@ -43,8 +43,10 @@ pub fn counted_as(result: &Result<Answer, RequestError>) -> CallbackAttempt {
         (Outcome::Refused(_) | Outcome::Gone, _) => CallbackAttempt::Refused,
         (Outcome::Retry { .. }, Ok(_)) => CallbackAttempt::Failed,
         (_, Err(RequestError::TimedOut)) => CallbackAttempt::TimedOut,
-        (_, Err(RequestError::Forbidden(_) | RequestError::NotHttps)) => CallbackAttempt::Forbidden,
-        (_, Err(RequestError::Unreachable(_))) => CallbackAttempt::Unreachable,
+        (_, Err(RequestError::Unreachable(_) | RequestError::Refused(Refusal::Unresolved(_)))) => {
+            CallbackAttempt::Unreachable
+        }
+        (_, Err(RequestError::Refused(_))) => CallbackAttempt::Forbidden,
     }
 }
 
@@ -63,6 +65,8 @@ pub fn retry_after(value: &str, date: Option<&str>) -> Option<Duration> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use shared::callbacks::Unresolved;
+
     use super::*;
 
     fn answer(status: u16, retry_after: Option<u64>) -> Result<Answer, RequestError> {
@@ -104,7 +108,9 @@ mod tests {
     fn no_answer_is_tried_again_and_counted_by_its_cause() {
         for (error, expected) in [
             (RequestError::TimedOut, CallbackAttempt::TimedOut),
-            (RequestError::NotHttps, CallbackAttempt::Forbidden),
+            (RequestError::Refused(Refusal::NotHttps), CallbackAttempt::Forbidden),
+            (RequestError::Refused(Refusal::PortForbidden(6379)), CallbackAttempt::Forbidden),
+            (RequestError::Refused(Refusal::Unresolved(Unresolved::NoAddress)), CallbackAttempt::Unreachable),
             (RequestError::Unreachable("refused".into()), CallbackAttempt::Unreachable),
         ] {
             assert_eq!(outcome(&Err(error.clone())), Outcome::Retry { after: None }, "FC-WHK-04");

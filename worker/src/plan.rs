@@ -86,7 +86,13 @@ mod tests {
 
     #[test]
     fn events_behind_a_stuck_one_are_reported_in_their_time() {
-        let progress = Progress { cursor: at(5), attempts: 3, retry_at: 50_000, reported: at(990) };
+        let progress = Progress {
+            cursor: at(5),
+            attempts: 3,
+            retry_at: 50_000,
+            reported: at(990),
+            ..Progress::default()
+        };
         let plan = plan(1200, [waiting(990), waiting(1000), waiting(1150)], &progress, 100);
         assert_eq!(
             plan.overdue,
@@ -109,7 +115,13 @@ mod tests {
 
     #[test]
     fn a_retry_that_is_far_off_does_not_hide_events_that_come_meanwhile() {
-        let progress = Progress { cursor: at(5), attempts: 9, retry_at: 90_000, reported: at(990) };
+        let progress = Progress {
+            cursor: at(5),
+            attempts: 9,
+            retry_at: 90_000,
+            reported: at(990),
+            ..Progress::default()
+        };
         assert_eq!(plan(1200, [waiting(990)], &progress, 100).wake_at, 1300);
     }
 

@@ -1,5 +1,7 @@
 //! The HTTP API: one room for each thing that can be asked, one for how errors are answered.
 
+mod admit;
+mod audited;
 mod body;
 mod configuration;
 mod cors;
@@ -8,18 +10,27 @@ mod metadata;
 mod publish;
 mod subscribe;
 
+use std::sync::Arc;
+
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, header},
+    http::{Method, StatusCode, header},
     web,
 };
+use shared::audit::{self, Record};
 
 pub use cors::cors;
 pub use error::ApiError;
 
-use self::body::MediaType;
+use self::{
+    admit::{admit, admit_to_socket, check_head},
+    audited::Audited,
+    body::MediaType,
+};
 use crate::{
-    auth::{Caller, authenticate},
+    auth::Caller,
+    limits::Kind,
+    listener::Activity,
     node::Node,
     own_url::has_bad_host,
     route::{Route, route},
@@ -28,30 +39,55 @@ use crate::{
 
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
-    answer(&request, payload, node).await.unwrap_or_else(ApiError::into_response)
+    let under_way = request.conn_data::<Arc<Activity>>().map(Activity::begin);
+    let pause = node.settings.limits.refusal_pause();
+    let route = route(request.uri().path(), &node.settings.base_paths);
+    let answered = match Audited::begin(&request, &route, &node) {
+        Ok(Some(mut audited)) => {
+            let answered = answer(&request, payload, node, route, audited.record()).await;
+            audited.end(&answered);
+            answered
+        }
+        Ok(None) => answer(&request, payload, node, route, &mut Record::new(audit::Kind::Read)).await,
+        Err(refused) => Err(refused),
+    };
+    if let Err(ApiError::Limited(_)) = &answered {
+        // Who asks again at once is slowed; who waits loses nothing.
+        tokio::time::sleep(pause).await;
+    }
+    let response = answered.unwrap_or_else(ApiError::into_response);
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(under_way) = under_way
+    {
+        under_way.for_good();
+    }
+    response
 }
 
 async fn answer(
     request: &HttpRequest,
     payload: web::Payload,
     node: web::Data<Node>,
+    route: Route,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     if has_bad_host(request.headers()) {
         return Err(ApiError::BadRequest("the Host header is not a host and perhaps a port".to_owned()));
     }
+    check_head(request, &node.settings.limits)?;
     let method = request.method();
-    match route(request.uri().path(), &node.settings.base_paths) {
+    match route {
         Route::Hub if method == Method::POST => {
-            let caller = authenticate(request, &node).await?;
-            post(request, payload, &node, &caller, None).await
+            let caller = admit(request, &node, record).await?;
+            post(request, payload, &node, &caller, None, record).await
         }
         Route::Hub => Err(ApiError::MethodNotAllowed("POST")),
         Route::Topic(topic) if method == Method::POST => {
-            let caller = authenticate(request, &node).await?;
-            post(request, payload, &node, &caller, Some(topic)).await
+            let caller = admit(request, &node, record).await?;
+            post(request, payload, &node, &caller, Some(topic), record).await
         }
         Route::Topic(topic) if is_read(method) => {
-            let caller = authenticate(request, &node).await?;
+            let caller = admit(request, &node, record).await?;
             current_context(&node, &caller, &topic).await
         }
         Route::Topic(_) => Err(ApiError::MethodNotAllowed("GET, POST")),
@@ -60,7 +96,8 @@ async fn answer(
         }
         Route::Metadata if is_read(method) => Ok(metadata::metadata(request, &node)),
         Route::Socket(endpoint) if method == Method::GET => {
-            socket::upgrade(request, payload, node, &endpoint).await
+            let caller = admit_to_socket(request, &node)?;
+            socket::upgrade(request, payload, node, &caller, &endpoint, record).await
         }
         Route::WellKnown | Route::Metadata | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
         Route::BadTopic(problem) => Err(ApiError::BadRequest(problem)),
@@ -79,6 +116,7 @@ async fn post(
     node: &Node,
     caller: &Caller,
     topic: Option<shared::protocol::Topic>,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     let media_type = MediaType::of(request)?;
     match (media_type, &topic) {
@@ -89,21 +127,26 @@ async fn post(
         }
         (MediaType::Form, None) | (MediaType::Json, _) => {}
     }
-    let body = body::read(request, payload, node.settings.limits.body_bytes).await?;
+    let kind = if media_type == MediaType::Form { Kind::Subscribe } else { Kind::Publish };
+    node.limits.caller(caller, kind)?;
+    let body = body::read(request, payload, node, caller).await?;
     match media_type {
-        MediaType::Form => subscribe::subscribe(request, &body, node, caller).await,
-        MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller).await,
+        MediaType::Form => subscribe::subscribe(request, &body, node, caller, record).await,
+        MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller, record).await,
     }
 }
 
-/// Get Current Context (FC-CTX-01…04).
+/// Get Current Context (FC-CTX-01…04, FC-SCO-03).
 async fn current_context(
     node: &Node,
     caller: &Caller,
     topic: &shared::protocol::Topic,
 ) -> Result<HttpResponse, ApiError> {
+    node.limits.caller(caller, Kind::Read)?;
     caller.may_use(topic)?;
-    let context = node.publisher.current_context(topic.key()).await?;
+    let scopes = caller.may_read()?;
+    node.limits.topic(topic.key(), Kind::Read)?;
+    let context = node.publisher.current_context(topic.key(), &scopes).await?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }
 

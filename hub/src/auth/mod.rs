@@ -3,15 +3,28 @@
 //! A request is authenticated once, before its body is read: [`authenticate`] makes a [`Caller`] of
 //! it. Every room of the API asks the caller whether it may do what it asks for.
 //!
-//! Rules: FC-SEC-01, FC-SES-02, FC-SCO-01…03.
+//! - `bearer`: the token of a request. `authenticator`: who vouches for it.
+//! - `jwt`, `keys`: signed tokens. `claims`: what a token says, whoever vouches for it.
+//! - `refusal`: why a token is not believed.
+//!
+//! Rules: FC-SEC-01, FC-SEC-04, FC-SES-02, FC-SCO-01…03.
 
-use std::net::IpAddr;
+mod authenticator;
+mod bearer;
+mod claims;
+mod jwt;
+mod keys;
+mod refusal;
+
+use std::{borrow::Cow, net::IpAddr};
 
 use actix_web::HttpRequest;
 use shared::{
-    protocol::{EventName, Scopes, Topic},
-    settings::AuthMode,
+    protocol::{EventFilter, EventName, MissingScope, Scopes, Topic},
+    store::Owner,
 };
+
+pub use self::{authenticator::Authenticator, refusal::Refusal};
 
 use crate::{api::ApiError, client_address::client_address, node::Node};
 
@@ -55,18 +68,46 @@ impl Caller {
     /// May it send such an event?
     pub fn may_send(&self, name: &EventName) -> Result<(), ApiError> {
         match &self.identity {
-            Some(identity) if !identity.scopes.may_write(name) => {
-                Err(ApiError::Forbidden(format!("the token has no scope fhircast/{}.write", name.as_str())))
-            }
+            Some(identity) if !identity.scopes.may_write(name) => Err(MissingScope::to_write(name).into()),
             _ => Ok(()),
         }
     }
+
+    /// What it may receive of what it asks for (FC-SCO-02); refused when that is nothing.
+    pub fn may_receive(&self, asked: EventFilter) -> Result<EventFilter, ApiError> {
+        match &self.identity {
+            Some(identity) => {
+                identity.scopes.readable(&asked).ok_or_else(|| MissingScope::to_read(&asked).into())
+            }
+            None => Ok(asked),
+        }
+    }
+
+    /// What it may read of a session that it asks about. Who may read nothing is refused: the empty
+    /// context would tell it that nothing is open.
+    pub fn may_read(&self) -> Result<Cow<'_, Scopes>, ApiError> {
+        match &self.identity {
+            Some(identity) if !identity.scopes.may_read_any() => Err(MissingScope::to_read_any().into()),
+            Some(identity) => Ok(Cow::Borrowed(&identity.scopes)),
+            None => Ok(Cow::Owned(Scopes::everything())),
+        }
+    }
+
+    /// Whose its subscriptions are; nobody's while authentication is off.
+    pub fn owner(&self) -> Option<Owner> {
+        let identity = self.identity.as_ref()?;
+        Some(Owner::of(&identity.issuer, identity.subject.as_deref(), identity.client.as_deref()))
+    }
+
+    /// The end of its token, which no lease outlives (FC-SEC-04), in milliseconds since 1970.
+    pub fn not_after(&self) -> Option<u64> {
+        Some(self.identity.as_ref()?.expires?.saturating_mul(1000))
+    }
 }
 
-/// Finds out who is asking.
+/// Finds out who is asking. Nothing about topics or endpoints is looked at before.
 pub async fn authenticate(request: &HttpRequest, node: &Node) -> Result<Caller, ApiError> {
     let address = client_address(request, &node.settings);
-    match node.settings.auth.mode {
-        AuthMode::Off => Ok(Caller { address, identity: None }),
-    }
+    let identity = node.authenticator.identify(request.headers()).await?;
+    Ok(Caller { address, identity })
 }

@@ -12,6 +12,7 @@ use std::{
 
 use actix_web::web;
 use shared::{
+    audit::Record,
     protocol::{SubscriptionId, Topic, TopicKey, confirmation},
     session::{EntryKind, SubscriptionChange},
     store::{Gap, Listener, LogEntry, LogPage, Position, Rung, StoreError, Subscription},
@@ -240,6 +241,7 @@ impl Relay {
         };
         let events = &subscription.terms.events;
         socket.tell(confirmation::confirmation(&subscription.topic, events, lease));
+        self.node.audit.note(Record::grant(&subscription, lease));
         Ok(Some(subscription))
     }
 

@@ -20,6 +20,12 @@ pub enum Closing {
     TooLarge,
     /// The client reads slower than its session moves: connect again, nothing is lost.
     TooSlow,
+    /// What comes is no WebSocket (RFC 6455): the client is broken.
+    Protocol,
+    /// A text message is not UTF-8 (RFC 6455): the client is broken.
+    NoText,
+    /// More frames or pings come than may (`limits.frames_per_sec`, `limits.pings_per_sec`): the client is broken.
+    Flood,
     /// A newer connection to the same endpoint has taken over (FC-WSC-04): do not connect again.
     Replaced,
 }
@@ -30,8 +36,10 @@ impl Closing {
         match self {
             Self::Ended => 1000,
             Self::GoingAway => 1001,
+            Self::Protocol => 1002,
             Self::Binary => 1003,
-            Self::BadFrames | Self::Unanswered => 1008,
+            Self::NoText => 1007,
+            Self::BadFrames | Self::Unanswered | Self::Flood => 1008,
             Self::TooLarge => 1009,
             Self::TooSlow => 1013,
             Self::Replaced => 4000,
@@ -44,9 +52,14 @@ impl Closing {
             Self::GoingAway => Parting::SentAway,
             // Nothing is left to be taken again.
             Self::Ended | Self::Replaced => Parting::Left,
-            Self::Binary | Self::BadFrames | Self::Unanswered | Self::TooLarge | Self::TooSlow => {
-                Parting::Lost
-            }
+            Self::Binary
+            | Self::BadFrames
+            | Self::Unanswered
+            | Self::TooLarge
+            | Self::TooSlow
+            | Self::Protocol
+            | Self::NoText
+            | Self::Flood => Parting::Lost,
         }
     }
 
@@ -60,6 +73,9 @@ impl Closing {
             Self::Unanswered => "too many notifications are unanswered",
             Self::TooLarge => "the frame is too large",
             Self::TooSlow => "the socket is read too slowly: connect again",
+            Self::Protocol => "this is not the WebSocket protocol",
+            Self::NoText => "a text message is not UTF-8",
+            Self::Flood => "too many frames in too short a time",
             Self::Replaced => "replaced",
         }
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use actix_web::web;
 use shared::{
+    audit::Record,
     protocol::sync_error::Reason,
-    store::StoreError,
+    store::{StoreError, Subscribed},
     telemetry::metrics::{Channel, METRICS, Notification},
 };
 
@@ -59,7 +60,9 @@ async fn report(node: web::Data<Node>, socket: SocketHandle, overdue: Overdue) {
 async fn unsubscribe(node: &Node, socket: &SocketHandle, in_a_row: u32) -> Result<(), StoreError> {
     if node.store.save_cursors(&[socket.ask_whether_held()]).await? == [true] {
         tracing::info!(subscription = ?socket.address.id, in_a_row, "a subscriber does not answer and is unsubscribed");
-        node.store.end_websocket(socket.address, UNANSWERED).await?;
+        if node.store.end_websocket(socket.address, None, UNANSWERED).await? == Subscribed::Accepted {
+            node.audit.note(Record::denial(&socket.subscription, UNANSWERED));
+        }
     }
     Ok(())
 }

@@ -19,11 +19,11 @@ use shared::{
 
 use super::{
     close::Closing,
-    frames::{Frames, Heard},
+    frames::{self, Frames, Heard},
     outbox::{Outbox, SocketHandle},
     sockets::Departed,
 };
-use crate::{node::Node, relay::Joiner};
+use crate::{limits::SocketPlace, node::Node, relay::Joiner};
 
 /// How long after a notification a ping asks whether it has been read, at most: before it is overdue.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
@@ -83,13 +83,14 @@ impl SocketSession {
         attached_at: Position,
         cursor: Position,
     ) -> Self {
+        let frames = Frames::new(&held.node.settings.limits);
         Self {
             held,
             subscription,
             lease_end: Instant::now() + lease,
             attached_at,
             cursor,
-            frames: Frames::default(),
+            frames,
             written: 0,
             missed_pongs: 0,
             is_confirming: false,
@@ -101,24 +102,40 @@ impl SocketSession {
         &self.held.node
     }
 
+    /// Every frame counts but the answers to what was sent: after a while away they come all at once.
     fn hear(&mut self, heard: Heard, ctx: &mut WebsocketContext<Self>) {
         match heard {
-            Heard::Nothing => {}
-            Heard::Broken => METRICS.bad_frames.inc(),
+            Heard::Nothing => self.count(Frames::is_one_too_many, ctx),
+            Heard::Broken => {
+                METRICS.bad_frames.inc();
+                self.count(Frames::is_one_too_many, ctx);
+            }
             Heard::Close(closing) => self.close(closing, ctx),
-            Heard::Answer { id, status } => self.answered(&id, status),
+            Heard::Answer { id, status } => {
+                if !self.answered(&id, status) {
+                    self.count(Frames::is_one_too_many, ctx);
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, too_many: fn(&Frames) -> Option<Closing>, ctx: &mut WebsocketContext<Self>) {
+        if let Some(closing) = too_many(&self.frames) {
+            self.close(closing, ctx);
         }
     }
 
     /// The subscriber answered; an error is told to the others (FC-NOT-02).
-    fn answered(&mut self, id: &str, status: u16) {
+    /// Says whether it was to something that it had been sent.
+    fn answered(&mut self, id: &str, status: u16) -> bool {
         if status < 400 {
-            if self.held.outbox.in_flight().answer(id).is_some() {
+            let was_sent = self.held.outbox.in_flight().answer(id).is_some();
+            if was_sent {
                 METRICS.notifications(Channel::Websocket, Notification::Confirmed).inc();
             }
-            return;
+            return was_sent;
         }
-        let Some(entry) = self.held.outbox.in_flight().refuse(id) else { return };
+        let Some(entry) = self.held.outbox.in_flight().refuse(id) else { return false };
         METRICS.notifications(Channel::Websocket, Notification::Refused).inc();
         let (node, subscription) = (self.node().clone(), self.subscription.clone());
         let outbox = self.held.outbox.clone();
@@ -130,6 +147,7 @@ impl SocketSession {
                 }
             }
         });
+        true
     }
 
     /// Asks, once for all notifications of the last second, whether they have been read.
@@ -231,6 +249,9 @@ impl Handler<ToSocket> for SocketSession {
 
 impl StreamHandler<Result<ws::Message, ProtocolError>> for SocketSession {
     fn handle(&mut self, message: Result<ws::Message, ProtocolError>, ctx: &mut Self::Context) {
+        if self.has_closed {
+            return;
+        }
         // Whatever arrives shows that the peer is there.
         self.missed_pongs = 0;
         let max_bytes = self.node().settings.limits.frame_bytes;
@@ -249,8 +270,12 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for SocketSession {
                 self.hear(heard, ctx);
             }
             Ok(ws::Message::Binary(_)) => self.close(Closing::Binary, ctx),
-            Ok(ws::Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(ws::Message::Ping(payload)) => {
+                ctx.pong(&payload);
+                self.count(Frames::is_one_ping_too_many, ctx);
+            }
             Ok(ws::Message::Pong(payload)) => {
+                self.count(Frames::is_one_too_many, ctx);
                 if let Ok(number) = <[u8; 8]>::try_from(payload.as_ref()) {
                     let settings = &self.node().settings;
                     let (ack_timeout, is_strict) = (settings.ack_timeout(), settings.syncerror.strict);
@@ -273,12 +298,14 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for SocketSession {
                 ctx.stop();
             }
             Ok(ws::Message::Nop) => {}
-            Err(ProtocolError::Overflow) => self.close(Closing::TooLarge, ctx),
-            Err(_) => {
-                self.has_closed = true;
-                METRICS.websocket_closed(None);
-                ctx.stop();
-            }
+            Err(error) => match frames::closing(&error) {
+                Some(closing) => self.close(closing, ctx),
+                None => {
+                    self.has_closed = true;
+                    METRICS.websocket_closed(None);
+                    ctx.stop();
+                }
+            },
         }
     }
 
@@ -299,12 +326,20 @@ pub struct Held {
     outbox: Arc<Outbox>,
     /// Why the socket ends, as far as is known.
     parting: Parting,
+    /// One of its caller's (`limits.caller_sockets`).
+    _place: SocketPlace,
 }
 
 impl Held {
     /// Holds what `connection` has taken.
-    pub fn new(node: web::Data<Node>, address: Address, connection: Connection, outbox: Arc<Outbox>) -> Self {
-        Self { node, address, connection, outbox, parting: Parting::Lost }
+    pub fn new(
+        node: web::Data<Node>,
+        address: Address,
+        connection: Connection,
+        outbox: Arc<Outbox>,
+        place: SocketPlace,
+    ) -> Self {
+        Self { node, address, connection, outbox, parting: Parting::Lost, _place: place }
     }
 
     /// Somebody has to look after the subscriber when the first of what it has not confirmed is

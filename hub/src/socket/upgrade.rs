@@ -6,6 +6,7 @@ use actix_http::ws::Codec;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, WebsocketContext};
 use shared::{
+    audit::Record,
     protocol::SubscriptionId,
     publisher::read_state,
     session::Entry,
@@ -19,7 +20,7 @@ use super::{
     outbox::{CountedBody, Outbox},
     session::{Held, SocketSession},
 };
-use crate::{api::ApiError, node::Node};
+use crate::{api::ApiError, auth::Caller, node::Node};
 
 /// How often the first reading is tried anew when the session changes under it.
 const MAX_CONFLICTS: u32 = 20;
@@ -31,15 +32,19 @@ pub async fn upgrade(
     request: &HttpRequest,
     payload: web::Payload,
     node: web::Data<Node>,
+    caller: &Caller,
     endpoint: &str,
+    record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     if node.is_draining() {
         return Err(ApiError::Unavailable("the hub is shutting down: connect to another node"));
     }
     let id: SubscriptionId = endpoint.parse().map_err(|_| UNKNOWN)?;
     let (subscription, _) = node.store.subscription(id).await?.ok_or(UNKNOWN)?;
+    record.set_subscription(&subscription);
     let mut response = ws::handshake(request)
         .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
+    let place = node.limits.socket(subscription.owner, caller.address)?;
 
     node.liveness.announce(&node).await?;
     let address = subscription.address();
@@ -47,7 +52,7 @@ pub async fn upgrade(
     let Attached { subscription, lease, head, answers, cursor } =
         node.store.attach(address, &connection).await?.ok_or(UNKNOWN)?;
     let outbox = Arc::new(Outbox::new(answers));
-    let held = Held::new(node.clone(), address, connection.clone(), outbox.clone());
+    let held = Held::new(node.clone(), address, connection.clone(), outbox.clone(), place);
     let cursor = match cursor {
         Ok(cursor) => cursor,
         Err(snapshot) => {
@@ -55,6 +60,7 @@ pub async fn upgrade(
         }
     };
     outbox.saved(cursor);
+    record.set_granted(&subscription, lease);
     let session = SocketSession::new(held, subscription, lease, head, cursor);
     let codec = Codec::new().max_size(node.settings.limits.frame_bytes);
     let body = WebsocketContext::with_codec(session, payload, codec);

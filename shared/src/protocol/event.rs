@@ -216,6 +216,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_json_or_more_than_json_is_refused_and_odd_numbers_pass_as_they_are() {
+        let good = message("Patient-open", PATIENT);
+        assert!(Event::read(&good).is_ok());
+        for text in [
+            format!("\u{feff}{good}"),
+            format!("{good}{good}"),
+            format!("{good}\0"),
+            good.replace("\"i\"", "\"i\0\""),
+            good.replace("\"i\"", "NaN"),
+            good.replace("\"i\"", "'i'"),
+            good.replace("\"i\",", "\"i\",,"),
+            good.replace("{\"timestamp", "{/**/\"timestamp"),
+        ] {
+            assert!(Event::read(&text).is_err(), "FC-EVT-01: {text}");
+        }
+        for number in ["1e999999", "-0.0", "123456789012345678901234567890.10"] {
+            let odd = good.replace("\"id\":\"1\"", &format!("\"id\":\"1\",\"weight\":{number}"));
+            let event = Event::read(&odd).unwrap();
+            assert!(
+                event.notification(None).contains(&format!("\"weight\":{number}")),
+                "FC-TRN-05: {number}"
+            );
+        }
+    }
+
+    #[test]
     fn an_open_needs_its_anchor_with_something_that_identifies_it() {
         assert!(Event::read(&message("Patient-open", PATIENT)).is_ok(), "FC-EVT-07");
         assert!(Event::read(&message("home-open", "[]")).is_ok(), "FC-EVT-07");

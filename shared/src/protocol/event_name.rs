@@ -23,10 +23,12 @@ pub enum Action {
 }
 
 impl Action {
-    fn parse(text: &str) -> Option<Self> {
-        [("open", Self::Open), ("close", Self::Close), ("update", Self::Update), ("select", Self::Select)]
-            .into_iter()
-            .find_map(|(name, action)| text.eq_ignore_ascii_case(name).then_some(action))
+    /// All of them, as names have them.
+    pub(super) const NAMES: [(&str, Self); 4] =
+        [("open", Self::Open), ("close", Self::Close), ("update", Self::Update), ("select", Self::Select)];
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find_map(|(name, action)| text.eq_ignore_ascii_case(name).then_some(action))
     }
 }
 

@@ -7,10 +7,7 @@ use std::{fmt, hash};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    EventName, Invalid,
-    event_name::{EventKind, is_resource_type},
-};
+use super::{EventName, Invalid, pattern::Pattern};
 
 /// What a subscriber wants to hear of: a non-empty set of names and wildcards.
 ///
@@ -19,27 +16,24 @@ use super::{
 #[serde(try_from = "String", into = "String")]
 pub struct EventFilter {
     /// As the subscriber wrote them, without repeats, in its order.
-    patterns: Vec<String>,
-    /// The same in lower case and sorted: what is compared and matched.
+    patterns: Vec<Pattern>,
+    /// The same in lower case and sorted: what is compared.
     normal: Vec<String>,
 }
 
 impl EventFilter {
     /// Reads `hub.events`: a comma-separated list of at most `max_patterns` names and wildcards.
     pub fn parse(text: &str, max_patterns: usize) -> Result<Self, Invalid> {
-        let mut patterns: Vec<String> = Vec::new();
-        let mut normal: Vec<String> = Vec::new();
+        let mut patterns: Vec<Pattern> = Vec::new();
         for pattern in text.split(',').map(str::trim) {
-            if !is_pattern(pattern) {
+            let Some(pattern) = Pattern::parse(pattern) else {
                 return Err(Invalid::value(
                     "hub.events",
                     "must be a comma-separated list of event names and wildcards (*, *-*, Patient-*, *-select)",
                 ));
-            }
-            let folded = pattern.to_ascii_lowercase();
-            if !normal.contains(&folded) {
-                normal.push(folded);
-                patterns.push(pattern.to_owned());
+            };
+            if !patterns.contains(&pattern) {
+                patterns.push(pattern);
             }
             if patterns.len() > max_patterns {
                 return Err(Invalid::value(
@@ -48,44 +42,71 @@ impl EventFilter {
                 ));
             }
         }
+        Ok(Self::of(patterns))
+    }
+
+    fn of(patterns: Vec<Pattern>) -> Self {
+        let mut normal: Vec<String> =
+            patterns.iter().map(|pattern| pattern.as_str().to_ascii_lowercase()).collect();
         normal.sort_unstable();
-        Ok(Self { patterns, normal })
+        Self { patterns, normal }
     }
 
-    /// Does the subscriber want this event? The heartbeat has to be asked for by its name, since
-    /// it is traffic and no news (FC-WSC-06).
+    /// Does the subscriber want this event?
     pub fn matches(&self, name: &EventName) -> bool {
-        let bare_wildcard_suffices = name.kind() != EventKind::Heartbeat;
-        self.normal.iter().any(|pattern| match pattern.as_str() {
-            "*" => bare_wildcard_suffices,
-            pattern => matches_pattern(pattern, name.as_str()),
-        })
+        let is_heartbeat = name.is(HEARTBEAT);
+        self.patterns
+            .iter()
+            .any(|pattern| pattern.matches(name) && !(is_heartbeat && pattern.is_everything()))
+    }
+
+    /// What it asks for, in its order.
+    pub(super) fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// What it asks for, as far as these patterns allow it (FC-SCO-02). `None` when that is nothing.
+    ///
+    /// A pattern that is wholly allowed keeps its spelling; another is replaced by what it has in common
+    /// with each that is allowed. None is left that another one covers, so the result has at most four
+    /// patterns for each that is asked or allowed: it holds that pattern itself, or, of a `Patient-*`
+    /// that meets `*-open` and its like, one for each of the four actions.
+    pub(super) fn within(&self, allowed: &[Pattern]) -> Option<Self> {
+        let mut granted: Vec<Pattern> = Vec::new();
+        let mut grant = |pattern: Pattern| {
+            if !granted.iter().any(|other| asks_for(other, &pattern)) {
+                granted.retain(|other| !asks_for(&pattern, other));
+                granted.push(pattern);
+            }
+        };
+        for asked in &self.patterns {
+            if asked.is_covered_by(allowed) {
+                grant(asked.clone());
+                continue;
+            }
+            let common = allowed.iter().filter_map(|allowed| asked.meet(allowed));
+            common.filter(|common| asks_for(asked, common)).for_each(&mut grant);
+        }
+        (!granted.is_empty()).then(|| Self::of(granted))
     }
 }
 
-fn matches_pattern(pattern: &str, name: &str) -> bool {
-    let part = |wanted: &str, given: &str| wanted == "*" || wanted.eq_ignore_ascii_case(given);
-    match (pattern.split_once('-'), name.split_once('-')) {
-        (Some((resource, action)), Some((name, suffix))) => part(resource, name) && part(action, suffix),
-        (None, None) => pattern.eq_ignore_ascii_case(name),
-        _ => false,
-    }
-}
+const HEARTBEAT: &str = "heartbeat";
 
-fn is_pattern(pattern: &str) -> bool {
-    let is_wild = |(resource, action): (&str, &str)| match (resource, action) {
-        ("*", "*") => true,
-        ("*", action) => format!("Any-{action}").parse::<EventName>().is_ok(),
-        (resource, "*") => is_resource_type(resource),
-        _ => false,
-    };
-    pattern == "*" || pattern.split_once('-').is_some_and(is_wild) || pattern.parse::<EventName>().is_ok()
+/// Is everything that `other` stands for asked for by `pattern`? The heartbeat has to be asked for
+/// by its name, since it is traffic and no news (FC-WSC-06).
+fn asks_for(pattern: &Pattern, other: &Pattern) -> bool {
+    pattern.covers(other) && !(pattern.is_everything() && other.is(HEARTBEAT))
 }
 
 /// The list for `hub.events`, as the subscriber wrote it.
 impl fmt::Display for EventFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.patterns.join(","))
+        for (index, pattern) in self.patterns.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { "," })?;
+            f.write_str(pattern.as_str())?;
+        }
+        Ok(())
     }
 }
 

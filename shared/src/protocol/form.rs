@@ -55,9 +55,16 @@ impl<'a> Form<'a> {
     }
 }
 
-/// A parameter's name is the caller's own text: no more of it comes back than is needed to find it.
-fn shortened(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(40).collect()
+/// A parameter's name is the caller's own text, and may be anything that was posted as a form by mistake: it comes back
+/// only if it is named like those of the specification.
+pub(super) fn shortened(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_lowercase() || matches!(c, '.' | '_');
+    let is_known = name.starts_with("hub.") || name.starts_with("subscriber.");
+    if is_known && name.len() <= 40 && name.chars().all(is_plain) {
+        name.to_owned()
+    } else {
+        "a parameter".to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +86,8 @@ mod tests {
     fn a_repeated_parameter_is_refused_by_its_name() {
         let refused = Form::read(b"hub.topic=a&hub%2Etopic=b").unwrap_err();
         assert_eq!(refused.to_string(), "hub.topic appears more than once", "FC-TRN-04");
+        let refused = Form::read(b"{John Smith}=1&{John Smith}=2").unwrap_err();
+        assert_eq!(refused.to_string(), "a parameter appears more than once", "FC-TRN-03");
     }
 
     #[test]

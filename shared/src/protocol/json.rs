@@ -9,45 +9,16 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::Invalid;
+use super::{Invalid, unambiguous};
 
-/// Reads the body as text and looks at its nesting before any parser does.
+/// Reads the body as text, and refuses what its readers could understand differently (see [`unambiguous`]).
 ///
 /// `max_depth` is the number of brackets and braces that may be open at once: subscribers parse
 /// what we pass on, and their parsers may be recursive.
 pub fn text(body: &[u8], max_depth: usize) -> Result<&str, Invalid> {
     let text = std::str::from_utf8(body).map_err(|_| Invalid::Body("is not valid UTF-8".into()))?;
-    if is_deeper_than(text, max_depth) {
-        return Err(Invalid::Body(format!("is nested deeper than {max_depth} levels")));
-    }
+    unambiguous::check(text, max_depth)?;
     Ok(text)
-}
-
-fn is_deeper_than(text: &str, max_depth: usize) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        if in_string {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > max_depth {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }
 
 /// Parses JSON that the sender wrote; the message says where it went wrong, and quotes nothing.
@@ -171,11 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn depth_counts_brackets_outside_of_strings() {
-        assert!(text(br#"{"a":["[[[[\"[["]}"#, 2).is_ok());
-        assert!(text(b"[[[]]]", 2).is_err());
-        assert!(text(&b"[".repeat(100_000), 128).is_err());
+    fn a_text_is_utf_8_and_says_everything_once() {
+        assert!(text(b"[1]", 2).is_ok());
         assert!(text(&[b'"', 0xff, b'"'], 128).is_err());
+        assert!(text(br#"{"id":1,"id":2}"#, 128).is_err(), "FC-EVT-01");
+        assert!(text(b"[[[]]]", 2).is_err());
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //!
 //! Rules: FC-TRN-02…05, FC-EVT-01…07, FC-SUB-01…06, FC-SUB-10, FC-WSC-01, FC-WSC-03, FC-WHK-02,
 //! FC-WHK-03, FC-WHK-05, FC-NOT-01, FC-NOT-03, FC-CNF-01, FC-CNF-02,
-//! FC-CNT-03, FC-CNT-04, FC-WSC-06.
+//! FC-CNT-03, FC-CNT-04, FC-WSC-06, FC-SCO-01, FC-SCO-02.
 
 pub mod answer;
 pub mod bundle;
@@ -19,18 +19,20 @@ pub mod filter;
 pub mod form;
 pub mod heartbeat;
 pub mod json;
+mod pattern;
 pub mod scope;
 pub mod subscription_id;
 pub mod subscription_request;
 pub mod sync_error;
 pub mod topic;
+pub mod unambiguous;
 pub mod webhook;
 
 pub use context::{Anchor, ContextElement};
 pub use event::Event;
 pub use event_name::{Action, EventName};
 pub use filter::EventFilter;
-pub use scope::Scopes;
+pub use scope::{MissingScope, Scopes};
 pub use subscription_id::SubscriptionId;
 pub use topic::{Topic, TopicKey};
 

@@ -96,6 +96,10 @@ impl Callback {
         if text.len() > MAX_CALLBACK_BYTES {
             return problem("must not be longer than 2048 bytes");
         }
+        // A URL parser drops some of them without a word.
+        if text.chars().any(char::is_control) {
+            return problem("must not hold control characters, unless percent-encoded");
+        }
         let Ok(url) = Url::parse(text) else { return problem("must be an absolute URL") };
         match url.scheme() {
             "https" => {}
@@ -229,6 +233,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protocol::webhook::{Mode, verification_url};
 
     const LIMITS: RequestLimits = RequestLimits {
         max_events: 100,
@@ -270,6 +275,26 @@ mod tests {
         ] {
             assert_eq!(read(body).unwrap_err(), expected, "FC-SUB-01: {body}");
         }
+    }
+
+    #[test]
+    fn no_control_character_gets_into_a_callback_and_encoded_ones_stay_encoded() {
+        let with = |path: &str| read(&WEBHOOK.replace("cb?x=1", path));
+        for path in ["cb%0d%0aX:1", "c%09b", "cb?x=%00", "cb?x=%0A", "cb?x=%C2%85", "%7f"] {
+            let refused = with(path).unwrap_err();
+            assert!(refused.contains("hub.callback must not hold control"), "FC-SEC-02: {path}: {refused}");
+        }
+        let Ok(SubscriptionRequest::SubscribeWebhook { callback, topic, terms, .. }) =
+            with("cb%250d%250aX:1?x=%250d%250aHost:%2520evil")
+        else {
+            panic!("FC-SEC-02: it is only text")
+        };
+        let url = verification_url(&callback, Mode::Subscribe, &topic, &terms.events, "c", 1);
+        assert!(
+            url.as_str()
+                .starts_with("https://app.example/cb%0d%0aX:1?x=%0d%0aHost:%20evil&hub.mode=subscribe&"),
+            "FC-SEC-02, FC-WHK-02: {url}"
+        );
     }
 
     #[test]

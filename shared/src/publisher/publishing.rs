@@ -4,7 +4,7 @@
 //! state that it saw of the sessions it serves. A state that is too old costs a conflict, never a
 //! wrong commit; a *rejection* is given only on a state that was read for it.
 //!
-//! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-NOT-02.
+//! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-CTX-01, FC-NOT-02, FC-SCO-03.
 
 use std::{
     sync::Arc,
@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use super::losses::Witness;
 use crate::{
+    audit::{self, Audit},
     protocol::{
-        Event, TopicKey,
+        Event, EventName, Scopes, TopicKey,
         sync_error::{Cause, Reason, Severity},
     },
     session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
@@ -46,6 +47,7 @@ pub struct Publisher {
     pub(super) severity: Severity,
     sessions: Cache<TopicKey, Known, ByBytes>,
     pub(super) witness: Witness,
+    audit: Audit,
 }
 
 /// A session as this process saw it last.
@@ -108,14 +110,15 @@ const CACHED_SESSIONS: usize = 20_000;
 const CACHED_BYTES: u64 = 256 << 20;
 
 impl Publisher {
-    /// A publisher for this process.
-    pub fn new(store: Arc<dyn Store>, rules: Rules, severity: Severity) -> Self {
+    /// A publisher for this process. The subscribers that it reports are recorded in `audit`.
+    pub fn new(store: Arc<dyn Store>, rules: Rules, severity: Severity, audit: Audit) -> Self {
         Self {
             store,
             rules,
             severity,
             sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes),
             witness: Witness::default(),
+            audit,
         }
     }
 
@@ -147,7 +150,8 @@ impl Publisher {
             subscriber_name: subscription.terms.subscriber_name.as_deref(),
             reason,
         };
-        self.tell(&cause).await.map(Some)
+        let event = (notice.id.as_str(), &notice.name, entry.position);
+        self.tell_and_record(&cause, subscription, Some(event)).await.map(Some)
     }
 
     /// Tells the others that a subscriber has lost its connection and did not come back, once for
@@ -157,7 +161,7 @@ impl Publisher {
         subscription: &Subscription,
         mark: &str,
     ) -> Result<Published, PublishError> {
-        self.tell(&whole(subscription, mark, Reason::Gone)).await
+        self.tell_and_record(&whole(subscription, mark, Reason::Gone), subscription, None).await
     }
 
     /// Tells the others that a subscriber has missed what came after a position, once. Returns the
@@ -169,9 +173,23 @@ impl Publisher {
     ) -> Result<Entry, PublishError> {
         let mark = format!("missed after {after}");
         let cause = whole(subscription, &mark, Reason::Missed);
-        self.tell(&cause).await?;
+        self.tell_and_record(&cause, subscription, None).await?;
         let message = cause.message(self.severity, &now_iso_8601());
         Ok(sync_error_for(subscription.id, &read_own(&message)?))
+    }
+
+    /// Tells it, and records it where it is told first.
+    async fn tell_and_record(
+        &self,
+        cause: &Cause<'_>,
+        subscription: &Subscription,
+        event: Option<(&str, &EventName, Position)>,
+    ) -> Result<Published, PublishError> {
+        let published = self.tell(cause).await?;
+        if published != Published::Again {
+            self.audit.note(audit::Record::delivery(subscription, event, cause.reason));
+        }
+        Ok(published)
     }
 
     async fn tell(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
@@ -208,16 +226,16 @@ impl Publisher {
         }
     }
 
-    /// Get Current Context (FC-CTX-01…04): the session and its content as they were at one moment.
-    pub async fn current_context(&self, topic: TopicKey) -> Result<String, PublishError> {
+    /// Get Current Context (FC-CTX-01…04): the session and its content as they were at one moment, as
+    /// far as they may be read (FC-SCO-03).
+    pub async fn current_context(&self, topic: TopicKey, scopes: &Scopes) -> Result<String, PublishError> {
         let since = Instant::now();
         while since.elapsed() < CONFLICTS_FOR {
             let (snapshot, _) = self.store.session(topic, None).await?;
-            let state = read_state(&snapshot)?;
-            let Some(current) = state.current() else { return Ok(state.current_context([])) };
-            let content = self.store.content(topic, &current.resources(), snapshot.revision).await?;
-            if let Some(content) = content {
-                return Ok(state.current_context(content.iter().map(String::as_str)));
+            let shown = read_state(&snapshot)?.current_context(scopes);
+            let Some(prefix) = shown.content() else { return Ok(shown.to_json([])) };
+            if let Some(content) = self.store.content(topic, prefix, snapshot.revision).await? {
+                return Ok(shown.to_json(content.iter().map(String::as_str)));
             }
         }
         Err(PublishError::Contended)

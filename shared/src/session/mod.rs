@@ -9,7 +9,7 @@
 //! sockets and callbacks alike. No I/O, no clock, no randomness: versions are passed in.
 //!
 //! Rules: FC-EVT-04, FC-REQ-02…06, FC-CTX-01…04, FC-SUB-08, FC-CNT-01…07, FC-CNT-09, FC-CNT-10,
-//! FC-NOT-01, FC-NOT-07.
+//! FC-NOT-01, FC-NOT-07, FC-SCO-03.
 
 mod content;
 mod current_context;
@@ -22,6 +22,7 @@ mod state;
 mod view;
 
 pub use content::{Content, ContentRefusal, ContentWrite};
+pub use current_context::CurrentContext;
 pub use decide::{Change, Rejection, Rules, decide};
 pub use derived::Derived;
 pub use entry::{Audience, Entry, EntryKind, Notice, SubscriptionChange};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use proptest::prelude::*;
 
 use super::{Audience, Content, Entry, Rejection, Rules, SessionState, View, decide, render, view_by};
-use crate::protocol::{Action, Event, EventFilter, SubscriptionId, bundle};
+use crate::protocol::{Action, Event, EventFilter, Scopes, SubscriptionId, bundle};
 
 const RULES: Rules = Rules { max_open: 4, max_content_bytes: 600 };
 const TYPES: [&str; 3] = ["Patient", "ImagingStudy", "DiagnosticReport"];
@@ -137,10 +137,14 @@ impl Session {
     }
 
     fn current_context(&self) -> serde_json::Value {
-        let prefix = self.state.current().map(|open| open.resources()).unwrap_or_default();
-        let content =
-            self.content.below(&prefix).map(|(_, entry)| entry.as_str()).filter(|_| !prefix.is_empty());
-        serde_json::from_str(&self.state.current_context(content)).unwrap()
+        self.current_context_for(&Scopes::everything())
+    }
+
+    fn current_context_for(&self, scopes: &Scopes) -> serde_json::Value {
+        let shown = self.state.current_context(scopes);
+        let below = |prefix| self.content.below(prefix).map(|(_, entry)| entry.as_str());
+        let content = shown.content().into_iter().flat_map(below);
+        serde_json::from_str(&shown.to_json(content)).unwrap()
     }
 }
 
@@ -303,6 +307,34 @@ proptest! {
         prop_assert_eq!(kept, open, "FC-CNT-10: every open context has its own content");
         if early.opens.is_empty() {
             prop_assert!(session.content.is_empty(), "FC-CNT-07");
+        }
+    }
+
+    #[test]
+    fn whoever_may_read_patients_alone_is_shown_what_it_is_sent_of_the_current_context(
+        requests in prop::collection::vec(request(), 0..40),
+    ) {
+        let (mut session, scopes) = (Session::default(), Scopes::parse(["fhircast/Patient-open.read"]));
+        for request in &requests {
+            let _ = session.post(request);
+            let answer = session.current_context_for(&scopes);
+            let mut context = answer["context"].as_array().cloned().unwrap();
+            let content = context.pop();
+            // Of the current context alone: the one that was opened last, if it is open.
+            let mut alone = SessionState::default();
+            alone.clone_current_of(&session.state);
+            let sent = alone.opens_for(SubscriptionId::random(0), &filter("Patient-open"));
+            let Some(sent) = sent.first().and_then(|sent| render(sent, View::Source)) else {
+                prop_assert_eq!(&answer["context.type"], "", "FC-CTX-01, FC-SCO-03");
+                prop_assert!(content.is_none(), "FC-SCO-03");
+                continue;
+            };
+            let sent: serde_json::Value = serde_json::from_str(&sent).unwrap();
+            prop_assert_eq!(&answer["context.type"], "Patient", "FC-CTX-01");
+            prop_assert_eq!(&sent["event"]["context"], &serde_json::Value::from(context), "FC-CTX-01, FC-NOT-07");
+            prop_assert_eq!(&sent["event"]["context.versionId"], &answer["context.versionId"], "FC-CNT-01");
+            let entries = content.unwrap()["resource"]["entry"].as_array().unwrap().len();
+            prop_assert_eq!(entries, 0, "FC-SCO-03: it may not read the updates");
         }
     }
 

@@ -65,6 +65,14 @@ impl SessionState {
         self.opens.iter().find(|open| Some(open.ordinal) == self.current).map(Arc::as_ref)
     }
 
+    /// Becomes a state in which nothing is open but the current context of another.
+    #[cfg(test)]
+    pub(super) fn clone_current_of(&mut self, other: &Self) {
+        let is_current = |open: &&Arc<OpenContext>| Some(open.ordinal) == other.current;
+        self.opens = other.opens.iter().filter(is_current).cloned().collect();
+        self.current = other.current;
+    }
+
     /// All open contexts, oldest first.
     pub fn opens(&self) -> impl DoubleEndedIterator<Item = &OpenContext> {
         self.opens.iter().map(Arc::as_ref)

@@ -80,8 +80,9 @@ impl SessionState {
         let mut types: Vec<String> = Vec::new();
         let mut entries: Vec<Entry> = Vec::new();
         for open in self.opens().rev() {
-            let Some((of_type, id, name, message)) = open.seen_with(events, &types) else { continue };
-            types.push(of_type);
+            let Some(seen) = open.seen_by(|name| events.matches(name), &types) else { continue };
+            let Seen { resource_type, id, name, message } = seen;
+            types.push(resource_type);
             entries.push(Entry::event(Notice::new(id, name, Audience::Only(subscription), raw(message))));
         }
         entries.reverse();
@@ -116,25 +117,33 @@ impl SessionState {
     }
 }
 
+/// The open of a context as it is seen: its own, or one that is derived from it.
+pub(super) struct Seen {
+    /// The type of the resource that it is about.
+    pub resource_type: String,
+    pub id: String,
+    pub name: EventName,
+    /// The notification, with the context's present version.
+    pub message: String,
+}
+
 impl OpenContext {
-    /// Type of resource, id, name and message of the open that a subscriber sees which has those
-    /// of other types already.
-    fn seen_with(
-        &self,
-        events: &EventFilter,
-        types: &[String],
-    ) -> Option<(String, String, EventName, String)> {
+    /// What somebody sees of it who may see events of these names, and has the opens of other
+    /// types already.
+    pub(super) fn seen_by(&self, may_see: impl Fn(&EventName) -> bool, types: &[String]) -> Option<Seen> {
         let is_known = |resource: &Anchor| types.iter().any(|known| resource.is_a(known));
         let event = Event::read(self.message.get()).ok()?;
         let present = event.notification(Some(Versions { current: &self.version_id, prior: None }));
-        if events.matches(&self.name) {
-            let of_type = self.anchor.resource_type.clone();
-            return (!is_known(&self.anchor)).then_some((of_type, event.id, self.name.clone(), present));
+        if may_see(&self.name) {
+            let (resource_type, name) = (self.anchor.resource_type.clone(), self.name.clone());
+            let seen = Seen { resource_type, id: event.id, name, message: present };
+            return (!is_known(&self.anchor)).then_some(seen);
         }
-        let may_see = |part: &Part<'_>| events.matches(&part.derived.name) && !is_known(part.resource);
-        let part = parts(&event).into_iter().find(may_see)?;
+        let is_seen = |part: &Part<'_>| may_see(&part.derived.name) && !is_known(part.resource);
+        let part = parts(&event).into_iter().find(is_seen)?;
         let message = part.derived.message(&Event::read(&present).ok()?)?;
-        Some((part.resource.resource_type.clone(), part.derived.id(&event), part.derived.name, message))
+        let (resource_type, id) = (part.resource.resource_type.clone(), part.derived.id(&event));
+        Some(Seen { resource_type, id, name: part.derived.name, message })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use super::mistakes::Mistake;
-use super::{AuthMode, ClientAuth, Redis, Settings, Shape, Tls};
+use super::{Audit, AuditTarget, AuthMode, ClientAuth, Redis, Settings, Shape, Tls};
 
 /// What leaves the hub open to other machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<M
     found.in_listeners(settings);
     found.in_tls(settings);
     found.in_redis(&settings.redis);
+    for (settings, reason) in settings.auth.contradictions() {
+        found.add(settings, reason);
+    }
+    found.in_audit(&settings.audit);
     found.0.retain(|contradiction| match contradiction {
         Mistake::Contradiction { settings, .. } => !settings.iter().any(is_mistaken),
         _ => true,
@@ -101,6 +105,8 @@ impl Contradictions {
         let Settings { tls, admin_tls, .. } = settings;
         self.paired(&["tls.cert", "tls.key"], tls.cert.is_some(), tls.key.is_some());
         self.paired(&["admin_tls.cert", "admin_tls.key"], admin_tls.cert.is_some(), admin_tls.key.is_some());
+        let callbacks = &settings.callbacks;
+        self.paired(&["callbacks.cert", "callbacks.key"], callbacks.cert.is_some(), callbacks.key.is_some());
         self.in_client_auth(&["tls.client_auth", "tls.client_ca_file", "tls.cert"], tls);
         self.in_client_auth(
             &["admin_tls.client_auth", "admin_tls.client_ca_file", "admin_tls.cert"],
@@ -151,6 +157,13 @@ impl Contradictions {
         if (redis.ca_file.is_some() || redis.cert.is_some()) && !url.is_tls() {
             let reason = "the URL asks for no TLS: its scheme would be rediss";
             self.add(&["redis.url", "redis.ca_file", "redis.cert"], reason.to_owned());
+        }
+    }
+
+    fn in_audit(&mut self, audit: &Audit) {
+        if audit.required && audit.to == AuditTarget::Off {
+            let reason = "an audit trail that is required has to go somewhere";
+            self.add(&["audit.to", "audit.required"], reason.to_owned());
         }
     }
 

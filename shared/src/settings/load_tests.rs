@@ -183,7 +183,7 @@ fn all_mistakes_are_reported_at_once_each_with_its_name_and_origin() {
             "redis.partitions: ",
             "from 1 to 4096, not 5000 (from the environment variable FHIRCAST_REDIS__PARTITIONS)",
         ),
-        ("auth.mode: ", "must be \"off\", the only choice so far, not \"oidc\""),
+        ("auth.mode: ", "must be \"off\" or \"jwt\" or \"introspection\", not \"oidc\""),
         ("limits.unanswered: ", "(from the flag --set limits.unanswered)"),
         ("retry.max_attempts: ", "must be a whole number, not string \"many\""),
         ("log.level: ", "\"a=b=c\""),

@@ -5,16 +5,21 @@
 //! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
-//! - `tree`: how settings are declared and visited · `values`, `redis_url`, `durability`: types and checks of single values
+//! - `tree`: how settings are declared and visited · `audit`, `auth`, `callbacks`: groups with types of their own
+//! - `values`, `redis_url`, `durability`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
-//! - `checks`: what settings say about each other · `print`: the result as TOML
+//! - `limits`: the group that bounds everything · `checks`: what settings say about each other · `print`: the result as TOML
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
 
+mod audit;
+mod auth;
+mod callbacks;
 mod checks;
 mod durability;
 mod environment;
 mod flags;
+mod limits;
 mod load;
 mod mistakes;
 mod print;
@@ -30,10 +35,14 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use url::Url;
 
+pub use audit::{Audit, AuditFormat, AuditTarget};
+pub use auth::{Auth, KeySource};
+pub use callbacks::{Callbacks, PortRange};
 pub use checks::Exposure;
 pub use durability::Durability;
 pub use flags::Flags;
 pub use ipnet::IpNet;
+pub use limits::Limits;
 pub use mistakes::{Mistake, Mistakes};
 pub use redis_url::{HostPort, RedisUrl, Shape};
 pub use values::{AuthMode, ClientAuth, LogFormat, Password};
@@ -104,6 +113,8 @@ settings! {
             cors: Cors;
             /// What the programs write about themselves.
             log: Log;
+            /// The record of who did what.
+            audit: Audit;
         }
     }
 }
@@ -145,26 +156,6 @@ settings! {
 }
 
 settings! {
-    /// Who may do what.
-    pub struct Auth {
-        /// How the hub knows who is asking; only "off" so far.
-        mode: AuthMode = AuthMode::Off;
-    }
-}
-
-settings! {
-    /// Where callbacks may go.
-    pub struct Callbacks {
-        /// Whether a callback may be http instead of https.
-        allow_http: bool = false;
-        /// Networks that callbacks may go to although they are private or loopback.
-        allowed_networks: Vec<IpNet> = Vec::new();
-        /// PEM file of certificate authorities that are trusted for callbacks besides the system's.
-        ca_file: Option<PathBuf> = None;
-    }
-}
-
-settings! {
     /// How a listener speaks TLS.
     pub struct Tls {
         /// PEM file of the listener's certificate chain; with its key: it speaks TLS alone.
@@ -187,44 +178,6 @@ settings! {
         default_secs: u64 = 7200, at_least(1);
         /// Seconds of a subscription at most, whatever it asks for.
         max_secs: u64 = 86_400, at_least(1);
-    }
-}
-
-settings! {
-    /// A bound on everything that could grow.
-    pub struct Limits {
-        /// Bytes of a request's body.
-        body_bytes: usize = 4_194_304, at_least(1);
-        /// Brackets within brackets in JSON.
-        json_depth: usize = 128, at_least(1);
-        /// Bytes of a message that a subscriber sends on its socket.
-        frame_bytes: usize = 65_536, at_least(1);
-        /// Notifications that a socket may leave unanswered before it is closed.
-        unanswered: usize = 1000, at_least(1);
-        /// Bytes that may wait for a slow socket before it is closed.
-        unsent_bytes: usize = 16_777_216, at_least(1);
-        /// Contexts open at once in a topic.
-        open_contexts: usize = 64, at_least(1);
-        /// Bytes of content that the open contexts of a topic may share.
-        content_bytes: usize = 33_554_432, at_least(1);
-        /// Subscriptions of a topic.
-        subscriptions_per_topic: usize = 4000, at_least(1);
-        /// Event names in one subscription.
-        events_per_subscription: usize = 100, at_least(1);
-        /// Callback requests in flight at once from one worker.
-        deliveries: usize = 256, at_least(1);
-        /// Callback requests in flight at once from one worker to one host.
-        deliveries_per_host: usize = 32, at_least(1);
-        /// Bytes of a callback's answer that are read.
-        callback_body_bytes: usize = 65_536, at_least(1);
-        /// Seconds for which a topic's log keeps an event.
-        log_secs: u64 = 3600, at_least(1);
-        /// Events that a topic's log keeps at most.
-        log_entries: usize = 20_000, at_least(1);
-        /// Seconds after its last event or subscription for which a topic is kept.
-        session_secs: u64 = 86_400, at_least(1800);
-        /// Publishes that one hub works on at once.
-        in_flight_publishes: usize = 1024, at_least(1);
     }
 }
 
@@ -273,7 +226,8 @@ settings! {
     pub struct Log {
         /// Form of log lines: "pretty" or "json".
         format: LogFormat = LogFormat::Pretty;
-        /// Least important level that is logged, or a list of target=level.
+        /// Least important level that is logged, or a list of target=level; libraries that the hub is made of are
+        /// never asked for more than "info", since what they say beyond it holds what they carry.
         level: String = "info,actix_server=warn".to_owned(), log_level;
     }
 }
@@ -338,18 +292,6 @@ impl Tls {
     /// `reload_secs` as a duration.
     pub fn reload_every(&self) -> Duration {
         Duration::from_secs(self.reload_secs)
-    }
-}
-
-impl Limits {
-    /// `limits.log_secs` as a duration.
-    pub fn log_age(&self) -> Duration {
-        Duration::from_secs(self.log_secs)
-    }
-
-    /// `limits.session_secs` as a duration.
-    pub fn session_age(&self) -> Duration {
-        Duration::from_secs(self.session_secs)
     }
 }
 

@@ -73,7 +73,12 @@ leaf! {
     url::Url: Text, "a URL, such as https://hub.example.org";
     Vec<String>: List, "a list of texts";
     Vec<ipnet::IpNet>: List, "a list of networks, such as 10.0.0.0/8";
+    super::audit::AuditFormat: Text, "a format";
+    super::audit::AuditTarget: Text, "off, stdout or a path";
+    Vec<SocketAddr>: List, "a list of IP addresses with ports, such as 10.0.0.53:53";
+    Vec<super::callbacks::PortRange>: List, "a list of ports and ranges of ports, such as 443 or 8000-8999";
     super::durability::Durability: Text, "primary or replicas=N";
+    super::auth::KeySource: Text, "the https URL of a JWKS, or the path of a file";
     super::values::AuthMode: Text, "a mode";
     super::values::ClientAuth: Text, "a choice";
     super::values::LogFormat: Text, "a format";

@@ -13,6 +13,21 @@ use url::Url;
 pub enum AuthMode {
     /// It does not: everyone may do everything.
     Off,
+    /// It verifies the signature of the token (RFC 7519, RFC 9068).
+    Jwt,
+    /// It asks the authorization server about the token (RFC 7662).
+    Introspection,
+}
+
+impl AuthMode {
+    /// As it is set.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Jwt => "jwt",
+            Self::Introspection => "introspection",
+        }
+    }
 }
 
 /// Whether the clients of a listener show a certificate.

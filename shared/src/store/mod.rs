@@ -16,10 +16,16 @@
 //! - A bell may be lost, the log is not: after [`Rung::Interrupted`], read the log.
 //! - Times are the store's clock, never a node's.
 //! - Who holds a subscription (a connection, a claim) is the only one who can move its cursor.
+//! - Whose a subscription is ([`Owner`]) is compared in the step that would change it: another gets
+//!   [`Subscribed::Foreign`]. Who is nobody (authentication is off) may do everything.
+//! - A lease never outlives the token that it was asked for with ([`Subscription::not_after`]).
+//!
+//! Rules: FC-SUB-04, FC-SUB-05, FC-SEC-04.
 
 mod history;
 pub mod memory;
 pub mod open;
+mod owner;
 mod position;
 pub mod redis;
 mod subscription;
@@ -30,6 +36,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 pub use history::{History, NotARevision, Revision};
+pub use owner::{NotAnOwner, Owner};
 pub use position::{NotAPosition, Position};
 pub use subscription::{
     Absence, Activated, Activation, Address, Attached, Channel, Claim, Connection, CursorMove, Departure,
@@ -297,12 +304,14 @@ pub trait Store: Send + Sync + 'static {
     /// [`Rung::Interrupted`].
     async fn listen(&self, topic: TopicKey) -> Result<Listener>;
 
-    /// Writes a new WebSocket subscription, unless its topic has `limit` of them.
+    /// Writes a new WebSocket subscription, unless its topic has `limit` of them. Too late when its
+    /// token has ended.
     async fn subscribe_websocket(&self, subscription: &Subscription, limit: usize) -> Result<Subscribed>;
 
     /// Replaces events, lease and name of a WebSocket subscription (FC-SUB-04), and tells the
     /// node that holds its socket. One whose subscriber is away may be taken again within `grace`
-    /// from now on. Unknown when there is none of that id in that topic, or its grace is over.
+    /// from now on. Unknown when there is none of that id in that topic, or its grace is over; foreign
+    /// when it is another owner's; too late when the token has ended.
     async fn renew_websocket(&self, subscription: &Subscription, grace: Duration) -> Result<Subscribed>;
 
     /// A subscription that has not ended, with what remains of its lease.
@@ -324,12 +333,20 @@ pub trait Store: Send + Sync + 'static {
     /// that a worker looks after it.
     async fn detach(&self, address: Address, connection: &Connection, departure: Departure) -> Result<()>;
 
-    /// Ends a WebSocket subscription and tells the node that holds its socket. `false` when there
-    /// is none. What is due is ended by the worker that has claimed it ([`Release::End`]).
-    async fn end_websocket(&self, address: Address, reason: &str) -> Result<bool>;
+    /// Ends a WebSocket subscription for this owner and tells the node that holds its socket. Unknown
+    /// when there is none, foreign when it is another's. What is due is ended by the worker that has
+    /// claimed it ([`Release::End`]), whoever owns it.
+    async fn end_websocket(
+        &self,
+        address: Address,
+        owner: Option<&Owner>,
+        reason: &str,
+    ) -> Result<Subscribed>;
 
-    /// Notes a webhook subscriber's request and makes it due. Unknown when it would end what
-    /// does not exist; too many when the topic has `limit` of them.
+    /// Notes a webhook subscriber's request, for the owner that its subscription names, and makes it
+    /// due. Unknown when it would end what does not exist; foreign when what is in force or waits to
+    /// be verified is another owner's; too many when the topic has `limit` of them; too late when it
+    /// would begin what its token does not allow any more.
     async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed>;
 
     /// What is due now in these partitions, at most `limit` each, longest due first; and, likewise,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gap, LogEntry, Position, Revision, Snapshot};
+use super::{Gap, LogEntry, Owner, Position, Revision, Snapshot};
 use crate::{
     protocol::{
         SubscriptionId, Topic, TopicKey,
@@ -25,6 +25,13 @@ pub struct Subscription {
     pub channel: Channel,
     /// What it asked for.
     pub terms: Terms,
+    /// Whose it is; absent while authentication is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// The end of the token that it was asked for with, in milliseconds since 1970: no lease goes
+    /// beyond it (FC-SUB-05, FC-SEC-04).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<u64>,
 }
 
 /// The way in which a subscriber is told.
@@ -47,6 +54,17 @@ impl Subscription {
     /// Where the stores find it.
     pub fn address(&self) -> Address {
         Address { id: self.id, topic: self.topic.key() }
+    }
+
+    /// Its lease, if it began now (milliseconds since 1970 by the store's clock). `None` when its
+    /// token has ended.
+    pub fn lease(&self, now: u64) -> Option<Duration> {
+        let asked = Duration::from_secs(self.terms.lease_secs);
+        match self.not_after {
+            None => Some(asked),
+            Some(end) if end > now => Some(asked.min(Duration::from_millis(end - now))),
+            Some(_) => None,
+        }
     }
 }
 
@@ -103,15 +121,19 @@ pub struct Absence {
     pub parting: Parting,
 }
 
-/// What came of a request to subscribe.
+/// What came of a request to subscribe, or to end a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subscribed {
-    /// It stands, or for a webhook: it is being verified.
+    /// It is done, or for a webhook: it is being verified.
     Accepted,
     /// The subscription that the request names does not exist.
     Unknown,
     /// The topic has as many subscriptions as it may.
     TooMany,
+    /// The subscription is another owner's.
+    Foreign,
+    /// The token that it was asked for with has ended.
+    TooLate,
 }
 
 /// A subscription that a connection has just taken.
@@ -246,6 +268,9 @@ pub struct Progress {
     pub retry_at: u64,
     /// The last entry that a SyncError has been sent for.
     pub reported: Position,
+    /// How often the subscriber has been asked to confirm the request that is to be verified. A new
+    /// request begins at nought.
+    pub asked: u32,
 }
 
 /// What a worker does with its claim.
@@ -253,7 +278,8 @@ pub struct Progress {
 pub enum Release {
     /// Keep it for this long from now.
     Hold(Duration),
-    /// Give it back; it is due again after this time, or at once if a request has come in.
+    /// Give it back; it is due again after this time, or at once if a request has come in since the
+    /// claim.
     After(Duration),
     /// Give it back; it is due again when there is something to do, or when its lease ends.
     Idle,

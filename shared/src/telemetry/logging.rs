@@ -1,16 +1,29 @@
 //! Log lines on standard error, as text for people or as one JSON object a line, with times as RFC 3339 has them.
+//!
+//! What no line holds, whatever `log.level` says:
+//!
+//! - What the libraries say below `info`: they print requests, headers, URLs and frames there. Only this project's own
+//!   crates follow `log.level` further down.
+//! - What a panic says ([`hook_panics`]): it may quote what could not be dealt with. Its place is told.
+//! - The end of a line but at its end: whatever a client, a callback or Redis has written, one event is one line, and
+//!   control characters are escaped.
 
-use std::io::IsTerminal;
+use std::io::{self, Write};
+use std::{backtrace, panic, thread};
 
-use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{FilterFn, ParseError};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::{Log, LogFormat};
+
+/// The crates whose events never hold a payload: this project's.
+const OWN_CRATES: [&str; 5] = ["shared", "hub", "worker", "fhircast_hub", "fhircast_worker"];
 
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
@@ -23,34 +36,91 @@ pub enum LoggingError {
     Started(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Starts logging for the whole process, once, what the `log` crate's users say included.
+/// Starts logging for the whole process, once, what the `log` crate's users and panics say included.
 pub fn init(log: &Log) -> Result<(), LoggingError> {
-    let colours = std::io::stderr().is_terminal();
-    subscriber(log, colours, std::io::stderr)?.try_init()?;
+    start(log)?;
+    hook_panics();
     Ok(())
 }
 
-fn subscriber<W>(
-    log: &Log,
-    colours: bool,
-    writer: W,
-) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
+fn start(log: &Log) -> Result<(), LoggingError> {
+    subscriber(log, io::stderr)?.try_init()?;
+    Ok(())
+}
+
+/// A panic is told by its place and its thread, and not by its message.
+fn hook_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+        let thread = thread::current();
+        // Functions and places alone; there is one if RUST_BACKTRACE asks for it.
+        let backtrace = backtrace::Backtrace::capture();
+        let backtrace =
+            (backtrace.status() == backtrace::BacktraceStatus::Captured).then(|| backtrace.to_string());
+        tracing::error!(place, thread = thread.name(), backtrace, "a panic");
+    }));
+}
+
+fn subscriber<W>(log: &Log, writer: W) -> Result<Box<dyn Subscriber + Send + Sync>, LoggingError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filtered = registry().with(EnvFilter::builder().parse(&log.level)?);
-    let lines = fmt::layer().with_writer(writer);
+    let may_be_shown =
+        FilterFn::new(may_be_shown as fn(&Metadata<'_>) -> bool).with_max_level_hint(LevelFilter::TRACE);
+    let filtered = registry().with(EnvFilter::builder().parse(&log.level)?).with(may_be_shown);
+    let lines = fmt::layer();
     Ok(match log.format {
-        LogFormat::Pretty => Box::new(filtered.with(lines.with_ansi(colours))),
-        LogFormat::Json => Box::new(filtered.with(lines.json().flatten_event(true))),
+        // No colours: they are control characters as well, which only the formatter may write.
+        LogFormat::Pretty => Box::new(filtered.with(lines.with_ansi(false).with_writer(OneLine(writer)))),
+        LogFormat::Json => Box::new(filtered.with(lines.json().flatten_event(true).with_writer(writer))),
     })
+}
+
+fn may_be_shown(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO
+        || metadata.target().split("::").next().is_some_and(|name| OWN_CRATES.contains(&name))
+}
+
+/// Keeps each event on one line: it is written whole, and only its last byte ends a line.
+struct OneLine<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for OneLine<W> {
+    type Writer = OneLine<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        OneLine(self.0.make_writer())
+    }
+}
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = event.strip_suffix(b"\n").unwrap_or(event);
+        if text.iter().any(u8::is_ascii_control) {
+            let mut line = Vec::with_capacity(event.len() + 16);
+            for byte in text {
+                if byte.is_ascii_control() {
+                    line.extend(byte.escape_ascii());
+                } else {
+                    line.push(*byte);
+                }
+            }
+            line.extend_from_slice(&event[text.len()..]);
+            self.0.write_all(&line)?;
+        } else {
+            self.0.write_all(event)?;
+        }
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use time::OffsetDateTime;
@@ -76,7 +146,7 @@ mod tests {
         let log = Log { format, level: level.to_owned() };
         let written = Written::default();
         let writer = written.clone();
-        let subscriber = subscriber(&log, false, move || writer.clone()).unwrap();
+        let subscriber = subscriber(&log, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(code = 1001, "closed");
             tracing::debug!("details");
@@ -110,11 +180,51 @@ mod tests {
         assert_eq!(text.lines().count(), 2, "{text}");
     }
 
+    /// What is written of what `say` says.
+    fn said(format: LogFormat, level: &str, say: impl FnOnce()) -> String {
+        let log = Log { format, level: level.to_owned() };
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = subscriber(&log, move || writer.clone()).unwrap();
+        tracing::subscriber::with_default(subscriber, say);
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn libraries_are_not_asked_for_more_than_info() {
+        for level in ["trace", "actix_http=trace,h2=debug,info", "trace,awc::client=trace"] {
+            let text = said(LogFormat::Pretty, level, || {
+                tracing::trace!(target: "actix_http::h1::dispatcher", "payload");
+                tracing::debug!(target: "h2::codec", "payload");
+                tracing::trace!(target: "awc::client", "payload");
+                tracing::debug!(target: "sharedness", "payload");
+                tracing::info!(target: "actix_server::worker", "starting");
+            });
+            assert!(!text.contains("payload"), "{level}: {text}");
+            assert!(text.contains("starting"), "{level}: {text}");
+        }
+        let text = said(LogFormat::Pretty, "trace", || tracing::trace!("our own"));
+        assert!(text.contains("our own"), "{text}");
+    }
+
+    #[test]
+    fn whatever_others_have_written_is_one_line() {
+        let forged = "x\r\n2026-01-01T00:00:00Z ERROR hub: forged\n\u{1b}[31mred\u{7}\u{0}";
+        for format in [LogFormat::Pretty, LogFormat::Json] {
+            let text = said(format, "info", || {
+                tracing::info!(field = forged, shown = %forged, debug = ?forged, "{forged}");
+            });
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(!text.contains(['\u{1b}', '\r', '\u{7}', '\0']), "{text:?}");
+        }
+    }
+
     #[test]
     fn a_second_start_is_an_error() {
         let log = Log { level: "off".to_owned(), ..Log::default() };
         // Another test of this process may have been first.
-        let _ = init(&log);
-        assert!(matches!(init(&log), Err(LoggingError::Started(_))));
+        let _ = start(&log);
+        assert!(matches!(start(&log), Err(LoggingError::Started(_))));
     }
 }

@@ -112,6 +112,42 @@ labels! {
         Lost = "lost",
     }
 
+    /// What became of the token of a request (FC-SEC-01).
+    Authentication in "outcome" {
+        /// It was believed.
+        Accepted = "accepted",
+        /// There was none.
+        Missing = "missing",
+        /// It is not such a token as the hub takes.
+        Malformed = "malformed",
+        /// It is signed with a key or an algorithm that the hub does not know.
+        Key = "key",
+        /// Its signature is wrong.
+        Signature = "signature",
+        /// It has expired.
+        Expired = "expired",
+        /// It is not valid yet.
+        NotYetValid = "not_yet_valid",
+        /// It is from another issuer.
+        Issuer = "issuer",
+        /// It is for another audience.
+        Audience = "audience",
+        /// The authorization server says that it is not active.
+        Inactive = "inactive",
+        /// Nobody could be asked: answered with a 503.
+        Unavailable = "unavailable",
+    }
+
+    /// What became of one reading of the authorization server's keys.
+    KeysReading in "outcome" {
+        /// They are used from then on.
+        Taken = "taken",
+        /// What came is no set of keys.
+        Refused = "refused",
+        /// Nothing came.
+        Failed = "failed",
+    }
+
     /// Who listens.
     Listener in "listener" {
         /// The hub's API and its WebSockets.
@@ -134,6 +170,56 @@ labels! {
         Unreachable = "unreachable",
         /// The address policy forbids where the callback's host leads.
         Forbidden = "forbidden",
+    }
+
+    /// A limit that a request or a connection has reached: the name of its setting in the group `limits`.
+    Limit in "limit" {
+        /// Connections to the hub.
+        Connections = "connections",
+        /// Connections from one address.
+        ConnectionsPerAddress = "connections_per_address",
+        /// Connections without a whole request.
+        NewConnections = "new_connections",
+        /// Connections without a whole request from one address.
+        NewConnectionsPerAddress = "new_connections_per_address",
+        /// A TLS handshake took too long.
+        HandshakeSecs = "handshake_secs",
+        /// A request's head took too long.
+        HeadSecs = "head_secs",
+        /// A path is too long.
+        UrlBytes = "url_bytes",
+        /// Headers are too large.
+        HeaderBytes = "header_bytes",
+        /// There are too many headers.
+        Headers = "headers",
+        /// A body took too long.
+        BodySecs = "body_secs",
+        /// A body stood still.
+        BodyIdleSecs = "body_idle_secs",
+        /// Too many bytes of bodies are read at once.
+        BodiesBytes = "bodies_bytes",
+        /// A caller publishes too often.
+        CallerPublishesPerSec = "caller_publishes_per_sec",
+        /// A caller subscribes too often.
+        CallerSubscribesPerMin = "caller_subscribes_per_min",
+        /// A caller reads current contexts too often.
+        CallerReadsPerSec = "caller_reads_per_sec",
+        /// A caller has too many sockets.
+        CallerSockets = "caller_sockets",
+        /// A topic is published to too often.
+        TopicPublishesPerSec = "topic_publishes_per_sec",
+        /// A topic is subscribed to too often.
+        TopicSubscribesPerMin = "topic_subscribes_per_min",
+        /// A topic's current context is read too often.
+        TopicReadsPerSec = "topic_reads_per_sec",
+        /// A topic has too many subscriptions.
+        SubscriptionsPerTopic = "subscriptions_per_topic",
+        /// An address fails to authenticate too often.
+        AuthFailuresPerMin = "auth_failures_per_min",
+        /// A socket sends too many frames.
+        FramesPerSec = "frames_per_sec",
+        /// A socket pings too often.
+        PingsPerSec = "pings_per_sec",
     }
 }
 
@@ -182,6 +268,20 @@ pub struct Metrics {
     pub lost_leases: IntCounter,
     redis_calls: IntCounterVec,
     redis_errors: IntCounterVec,
+    /// Tokens of requests, by what became of them.
+    pub authentications: Counters<Authentication>,
+    /// Readings of the authorization server's keys, by outcome.
+    pub keys_readings: Counters<KeysReading>,
+    /// When the authorization server's keys were last read well, in seconds since 1970; 0: not yet.
+    pub keys_read: IntGauge,
+    /// Questions to the authorization server about a token.
+    pub introspections: IntCounter,
+    /// Records that the audit trail has.
+    pub audit_records: IntCounter,
+    /// Records that it should have and has not.
+    pub audit_lost: IntCounter,
+    /// Requests, connections and sockets that were refused or closed at a limit, by limit.
+    pub limited: Counters<Limit>,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
     pub insecure: IntGauge,
     certificate_expiry: IntGaugeVec,
@@ -287,6 +387,25 @@ impl Metrics {
                 "redis_errors_total",
                 "Calls to Redis that failed, by operation",
                 &["operation"],
+            ),
+            authentications: counters("authentications_total", "Tokens of requests, by what became of them"),
+            keys_readings: counters(
+                "keys_readings_total",
+                "Readings of the authorization server's keys, by outcome",
+            ),
+            keys_read: gauge(
+                "keys_read_timestamp_seconds",
+                "When the authorization server's keys were last read well",
+            ),
+            introspections: counter(
+                "introspections_total",
+                "Questions to the authorization server about a token",
+            ),
+            audit_records: counter("audit_records_total", "Records written to the audit trail"),
+            audit_lost: counter("audit_lost_total", "Records that the audit trail could not take"),
+            limited: counters(
+                "limited_total",
+                "Requests, connections and sockets that were refused or closed at a limit, by limit",
             ),
             insecure: gauge(
                 "insecure",
@@ -407,6 +526,13 @@ mod tests {
             "fhircast_redis_calls_total{operation=\"commit\"} ",
             "fhircast_redis_errors_total{operation=\"commit\"} ",
             "fhircast_build_info{version=",
+            "fhircast_authentications_total{outcome=\"expired\"} ",
+            "fhircast_keys_readings_total{outcome=\"refused\"} ",
+            "fhircast_keys_read_timestamp_seconds ",
+            "fhircast_introspections_total ",
+            "fhircast_audit_records_total ",
+            "fhircast_audit_lost_total ",
+            "fhircast_limited_total{limit=\"caller_publishes_per_sec\"} ",
             "fhircast_insecure ",
             "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"} ",
             "fhircast_certificate_reload_failures_total{listener=\"admin\"} ",
@@ -452,6 +578,7 @@ mod tests {
         check::<Notification>();
         check::<SyncErrorCause>();
         check::<CallbackAttempt>();
+        check::<Limit>();
     }
 
     #[test]

@@ -4,6 +4,9 @@
 
 mod absences;
 mod as_printed;
+mod attacks;
+mod audit;
+mod callbacks;
 mod configuration;
 mod conformance;
 mod conformance_page;
@@ -20,7 +23,9 @@ mod faults;
 mod health;
 mod heartbeats;
 mod histories;
+mod hygiene;
 mod insecure;
+mod limits;
 mod losses;
 mod malformed;
 mod memory;
@@ -39,6 +44,7 @@ mod store_model;
 mod stores;
 mod subscribing;
 mod tls;
+mod tokens;
 mod transport;
 mod unanswered;
 mod verifying;

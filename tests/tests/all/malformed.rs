@@ -56,13 +56,32 @@ async fn what_is_malformed_is_refused_with_a_reason_and_the_hub_lives_on(kind: K
     let deep_context =
         event("t", "i", "org.example.deep", &format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000)));
     let no_text = [b"{\"timestamp\":\"".as_slice(), b"\xff\xfe\"}"].concat();
+    let good = patient_open("t", "twice");
     let surrogate = r#"{"timestamp":"\ud800","id":"i","event":{}}"#;
     for (content_type, body, reason) in [
         (JSON, nested.as_bytes(), "nested"),
         (JSON, objects.as_bytes(), "nested"),
         (JSON, deep_context.as_bytes(), "nested"),
         (JSON, no_text.as_slice(), "UTF-8"),
-        (JSON, surrogate.as_bytes(), "timestamp"),
+        (JSON, surrogate.as_bytes(), "surrogate"),
+        (JSON, good.replacen("{", "{\"id\":\"other\",", 1).as_bytes(), "the member id appears"),
+        (
+            JSON,
+            good.replace("\"hub.topic\"", "\"hub.event\":\"Patient-close\",\"hub.topic\"").as_bytes(),
+            "hub.event appears",
+        ),
+        (
+            JSON,
+            good.replace("\"hub.topic\"", "\"hub.t\\u006fpic\":\"other\",\"hub.topic\"").as_bytes(),
+            "hub.topic appears",
+        ),
+        (
+            JSON,
+            good.replace("\"resourceType\"", "\"id\":\"other\",\"resourceType\"").as_bytes(),
+            "the member id appears",
+        ),
+        (JSON, format!("\u{feff}{good}").as_bytes(), "JSON"),
+        (JSON, format!("{good}\0").as_bytes(), "JSON"),
         (JSON, b"", "JSON"),
         (JSON, b"\0", "JSON"),
         (JSON, patient_open(&long_topic, "1").as_bytes(), "hub.topic"),

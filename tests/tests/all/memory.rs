@@ -18,7 +18,12 @@ use crate::stores::{Kind, Opened, PARTITIONS, RETENTION, connection, open, socke
 const AT_ONCE: usize = 64;
 
 fn publisher(store: Arc<dyn Store>) -> Publisher {
-    Publisher::new(store, Rules { max_open: 64, max_content_bytes: 1 << 20 }, Severity::Warning)
+    Publisher::new(
+        store,
+        Rules { max_open: 64, max_content_bytes: 1 << 20 },
+        Severity::Warning,
+        shared::audit::Audit::off(),
+    )
 }
 
 /// One of the specification's messages, sent to a topic.
@@ -79,7 +84,10 @@ async fn after_fifty_thousand_short_sessions_redis_holds_what_it_held_before() {
             }
             publish(publisher, &topic, "3.0.0/Patient-open", "open").await;
             if kind == Some(b'7') {
-                assert!(store.end_websocket(address, "unsubscribed").await.unwrap());
+                assert_eq!(
+                    store.end_websocket(address, None, "unsubscribed").await.unwrap(),
+                    Subscribed::Accepted
+                );
             }
         }
     })

@@ -98,8 +98,12 @@ impl Deref for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let leaks = self.0.leaks();
         if std::thread::panicking() {
             self.0.print_logs();
+            eprintln!("{leaks:#?}");
+        } else {
+            assert!(leaks.is_empty(), "FC-SEC-03: a shared program has printed what it must not: {leaks:#?}");
         }
     }
 }
@@ -158,6 +162,26 @@ impl Setup {
             Setup::Embedded(hub) => vec![hub],
             Setup::Cluster(system) => system.hubs.iter().collect(),
         }
+    }
+
+    /// All that its programs have printed.
+    pub fn log_lines(&self) -> Vec<String> {
+        let workers = match self {
+            Setup::Embedded(_) => &[][..],
+            Setup::Cluster(system) => &system.workers,
+        };
+        let of_workers = workers.iter().flat_map(|worker| worker.log_lines());
+        self.nodes().into_iter().flat_map(Hub::log_lines).chain(of_workers).collect()
+    }
+
+    /// What its programs have printed that they must not, since this was asked last.
+    fn leaks(&self) -> Vec<String> {
+        let workers = match self {
+            Setup::Embedded(_) => &[][..],
+            Setup::Cluster(system) => &system.workers,
+        };
+        let of_workers = workers.iter().flat_map(|worker| worker.leaks());
+        self.nodes().into_iter().flat_map(Hub::leaks).chain(of_workers).collect()
     }
 
     fn print_logs(&self) {

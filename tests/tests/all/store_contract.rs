@@ -4,7 +4,9 @@ mod absences;
 mod bells;
 mod claims;
 mod content;
+mod owners;
 mod sessions;
+mod tokens_end;
 mod webhooks;
 mod websockets;
 
@@ -104,6 +106,7 @@ contract! {
         a_claim_holds_until_its_time_is_over_and_the_next_makes_it_void,
         progress_is_kept_for_the_next_claim,
         the_tries_of_a_verification_are_kept_as_well,
+        a_request_waits_for_its_pause_and_a_newer_one_does_not,
         who_goes_idle_with_entries_left_is_due_at_once,
         who_gives_back_for_later_is_due_then,
         who_holds_on_stays_the_holder,
@@ -127,4 +130,18 @@ contract! {
         who_begins_anew_reads_from_the_head,
         a_node_is_alive_as_long_as_it_says_so,
         what_a_dead_node_held_is_let_go_of;
+    owners:
+        a_socket_is_renewed_and_ended_by_its_owner_alone,
+        what_is_nobodys_is_not_for_an_owner,
+        whoever_is_nobody_may_do_everything,
+        a_callback_in_force_is_its_owners_alone,
+        a_callback_that_waits_to_be_verified_is_its_owners_alone,
+        a_callback_that_has_ended_is_free_for_another,
+        a_callback_whose_lease_is_over_is_free_for_another,
+        the_hub_ends_what_anybody_owns;
+    tokens_end:
+        a_lease_ends_with_the_token,
+        a_token_that_has_ended_begins_nothing,
+        a_renewal_ends_with_its_own_token,
+        a_webhook_verified_late_ends_with_its_token;
 }

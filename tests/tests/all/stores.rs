@@ -22,8 +22,8 @@ use shared::{
     settings::{Redis, RedisUrl},
     store::{
         Activated, Activation, Address, Channel, Commit, Committed, Connection, Departure, Holder, LogEntry,
-        Once, Parting, Position, Progress, Release, Retention, Revision, Store, Subscribed, Subscription,
-        WebhookRequest, memory::MemoryStore, redis::RedisStore,
+        Once, Owner, Parting, Position, Progress, Release, Retention, Revision, Store, Subscribed,
+        Subscription, WebhookRequest, memory::MemoryStore, redis::RedisStore,
     },
 };
 use tokio::sync::{OnceCell as AsyncOnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -179,7 +179,7 @@ pub fn topic(name: &str) -> Topic {
 /// A WebSocket subscription with a new id.
 pub fn socket(topic: &Topic) -> Subscription {
     let id = SubscriptionId::random(topic.key().partition(PARTITIONS));
-    Subscription { id, topic: topic.clone(), channel: Channel::Websocket, terms: terms("*", LONG.as_secs()) }
+    subscription(id, topic, Channel::Websocket)
 }
 
 /// A webhook subscription; the same topic and path have the same id.
@@ -188,7 +188,17 @@ pub fn webhook(topic: &Topic, path: &str) -> Subscription {
     let key = topic.key();
     let id = SubscriptionId::of_callback(key.partition(PARTITIONS), &key, callback.url().as_str());
     let channel = Channel::Webhook { callback, secret: None };
-    Subscription { id, topic: topic.clone(), channel, terms: terms("*", LONG.as_secs()) }
+    subscription(id, topic, channel)
+}
+
+fn subscription(id: SubscriptionId, topic: &Topic, channel: Channel) -> Subscription {
+    let terms = terms("*", LONG.as_secs());
+    Subscription { id, topic: topic.clone(), channel, terms, owner: None, not_after: None }
+}
+
+/// An owner: the same name is the same one.
+pub fn owner(name: &str) -> Option<Owner> {
+    Some(Owner::of("https://as.example", Some(name), None))
 }
 
 pub fn terms(events: &str, lease_secs: u64) -> Terms {

@@ -68,7 +68,7 @@ async fn a_callback_is_https_unless_it_is_allowed_otherwise(kind: Kind) {
     let app = setup.subscriber();
     let answer = app.subscribe_webhook(&fresh_topic(), "*", "http://app.example/cb", &[]).await.unwrap();
     assert!(answer.status == 400 && answer.body.contains("hub.callback"), "FC-WHK-01: {answer:?}");
-    let answer = app.subscribe_webhook(&fresh_topic(), "*", "https://127.0.0.1:1/cb", &[]).await.unwrap();
+    let answer = app.subscribe_webhook(&fresh_topic(), "*", "https://127.0.0.1:1024/cb", &[]).await.unwrap();
     assert_eq!(answer.status, 202, "FC-WHK-01: {answer:?}");
 }
 

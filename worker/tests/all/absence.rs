@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::{
     protocol::webhook::Mode,
     session::{EntryKind, SubscriptionChange},
-    store::{Connection, Departure, Parting, Position, Subscription},
+    store::{Connection, Departure, Parting, Position, Subscribed, Subscription},
 };
 
 use crate::{
@@ -94,7 +94,7 @@ async fn who_comes_back_is_looked_after_no_longer() {
     let attached = system.store.attach(subscription.address(), &connection()).await.unwrap();
     assert!(attached.is_some());
     let watched = system.connect(&Connection { node: "node".into(), id: "other".into() }, 3600).await;
-    system.store.end_websocket(watched.address(), "-").await.unwrap();
+    system.store.end_websocket(watched.address(), None, "-").await.unwrap();
     system.publish("Patient-open", "1").await;
     actix_rt::time::sleep(GRACE + Duration::from_millis(300)).await;
     assert!(said(&system).await.is_empty(), "FC-NOT-04: its hub looks after it");
@@ -160,8 +160,9 @@ async fn a_node_that_lives_keeps_its_sockets() {
         system.store.register_node("node", Duration::from_millis(300)).await.unwrap();
         actix_rt::time::sleep(Duration::from_millis(100)).await;
     }
-    let held = system.store.end_websocket(subscription.address(), "-").await.unwrap();
-    assert!(held && said(&system).await.is_empty());
+    let held = system.store.end_websocket(subscription.address(), None, "-").await.unwrap();
+    assert_eq!(held, Subscribed::Accepted);
+    assert!(said(&system).await.is_empty());
     worker.stop().await;
 }
 

@@ -111,20 +111,26 @@ impl Callback {
 
     /// Answers everything like this.
     pub fn answering(answers: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Self {
-        Self::serve("http", answers, None)
+        Self::serve("127.0.0.1:0", "http", answers, None)
     }
 
     /// Speaks TLS.
     pub fn with_tls(tls: SslAcceptorBuilder) -> Self {
-        Self::serve("https", Reply::challenge, Some(tls))
+        Self::with_tls_at("127.0.0.1:0", tls)
+    }
+
+    /// Speaks TLS at this address.
+    pub fn with_tls_at(address: &str, tls: SslAcceptorBuilder) -> Self {
+        Self::serve(address, "https", Reply::challenge, Some(tls))
     }
 
     fn serve(
+        address: &str,
         scheme: &str,
         answers: impl Fn(&Received) -> Reply + Send + Sync + 'static,
         tls: Option<SslAcceptorBuilder>,
     ) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind(address).unwrap();
         let origin = format!("{scheme}://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared { received: Mutex::default(), answers: Box::new(answers) });
         let data = web::Data::from(shared.clone());

@@ -11,6 +11,7 @@ use std::{
 use actix_rt::task::JoinHandle;
 use serde_json::{Value, json};
 use shared::{
+    audit::Audit,
     protocol::{Event, EventFilter, SubscriptionId, Topic, subscription_request::Terms, webhook::Mode},
     publisher::{Published, Publisher},
     session,
@@ -62,12 +63,13 @@ impl System {
         change(&mut settings);
         let store: Arc<dyn Store> = MemoryStore::new(PARTITIONS, Retention::from(&settings.limits));
         let rules = session::Rules { max_open: 9, max_content_bytes: 1 << 20 };
-        let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
+        let severity = settings.syncerror.severity;
+        let publisher = Arc::new(Publisher::new(store.clone(), rules, severity, Audit::off()));
         Self { store, publisher, settings, topic: "topic".parse().unwrap() }
     }
 
     pub fn worker(&self) -> Worker {
-        Worker::new(self.store.clone(), self.publisher.clone(), &self.settings).unwrap()
+        Worker::new(self.store.clone(), self.publisher.clone(), Audit::off(), &self.settings).unwrap()
     }
 
     /// Starts a worker.
@@ -95,6 +97,8 @@ impl System {
                 lease_secs: 3600,
                 subscriber_name: None,
             },
+            owner: None,
+            not_after: None,
         }
     }
 

@@ -1,8 +1,11 @@
 //! FC-WHK-02, FC-WHK-05, FC-SUB-04, FC-SUB-08.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use shared::protocol::webhook::Mode;
@@ -235,6 +238,44 @@ async fn a_lease_that_is_over_is_denied_and_forgotten() {
 }
 
 #[actix_rt::test]
+async fn a_lease_ends_with_the_token_however_late_it_is_verified() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    let mut subscription = system.subscription(&callback.url("/"), "Patient-open");
+    let token_ends = system.store.now().await.unwrap() + 4_000;
+    subscription.not_after = Some(token_ends);
+    system.request(Mode::Subscribe, &subscription).await;
+    until("a second has gone", || async { system.store.now().await.unwrap() + 3_000 >= token_ends }).await;
+    assert_eq!(system.step().await, [Served::Verified(Mode::Subscribe)]);
+    let now = system.store.now().await.unwrap();
+    let told: u64 = callback.received()[0].parameter("hub.lease_seconds").unwrap().parse().unwrap();
+    assert!((1..=2).contains(&told), "FC-SUB-05, FC-SEC-04: {told} s told");
+    if let Some((_, lease)) = system.store.subscription(subscription.id).await.unwrap() {
+        let lease = u64::try_from(lease.as_millis()).unwrap();
+        assert!(now + lease <= token_ends + 500, "FC-SEC-04: {lease} ms are left");
+    }
+    let running = system.start();
+    until("the denial comes", || async { callback.received().len() == 2 }).await;
+    assert_eq!(callback.received()[1].parameter("hub.reason"), Some("lease expired"), "FC-SUB-07");
+    running.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_request_whose_token_has_ended_is_denied_and_not_verified() {
+    let (system, callback) = (System::new(), Callback::accepting());
+    let mut subscription = system.subscription(&callback.url("/"), "Patient-open");
+    let token_ends = system.store.now().await.unwrap() + 500;
+    subscription.not_after = Some(token_ends);
+    let address = system.request(Mode::Subscribe, &subscription).await;
+    until("the token ends", || async { system.store.now().await.unwrap() >= token_ends }).await;
+    assert_eq!(system.step().await, [Served::NotVerified(Mode::Subscribe)], "FC-SEC-04");
+    let told = callback.received();
+    assert_eq!(told.len(), 1, "FC-SUB-10: denied, and not asked");
+    assert_eq!(told[0].parameter("hub.mode"), Some("denied"), "FC-SUB-10");
+    assert_eq!(told[0].parameter("hub.reason"), Some("token expired"), "FC-SUB-10");
+    assert!(!system.exists(address).await, "FC-SEC-04");
+}
+
+#[actix_rt::test]
 async fn what_comes_after_the_lease_is_not_missed_by_a_subscriber_that_hangs_in_its_denial() {
     let callback = Callback::answering(|request| match request.parameter("hub.mode") {
         Some("denied") => Reply::never(),
@@ -249,4 +290,71 @@ async fn what_comes_after_the_lease_is_not_missed_by_a_subscriber_that_hangs_in_
     // The denial takes as long as any request may: the event would be overdue before its end.
     assert_eq!(system.step().await, [Served::Ended], "FC-WHK-05");
     assert!(system.reported().await.is_empty(), "FC-NOT-02: it was for nobody");
+}
+
+#[actix_rt::test]
+async fn one_address_is_asked_at_its_pace_whatever_it_is_called_and_nobody_else_waits() {
+    let (system, callback) = (
+        System::with(|settings| settings.limits.verifications_per_address_per_minute = 1),
+        Callback::accepting(),
+    );
+    let worker = system.worker();
+    system.request(Mode::Subscribe, &system.subscription(&callback.url("/1"), "*")).await;
+    assert_eq!(worker.step().await.unwrap(), [Served::Verified(Mode::Subscribe)]);
+    let renamed = callback.url("/2").replace("127.0.0.1", "localhost");
+    let waiting = system.request(Mode::Subscribe, &system.subscription(&renamed, "*")).await;
+    let outcomes = worker.step().await.unwrap();
+    assert!(matches!(outcomes[..], [Served::Waiting { .. }]), "FC-SEC-02: {outcomes:?}");
+    assert!(worker.step().await.unwrap().is_empty(), "FC-SEC-02: it is not due before its turn");
+    let elsewhere = callback.url("/3").replace("127.0.0.1", "127.0.0.2");
+    system.request(Mode::Subscribe, &system.subscription(&elsewhere, "*")).await;
+    assert_eq!(worker.step().await.unwrap(), [Served::NotVerified(Mode::Subscribe)], "nobody listens there");
+    assert_eq!(callback.received().len(), 1, "FC-SEC-02");
+    let claimed =
+        || async { system.store.claim(waiting, Duration::from_secs(60), 9).await.unwrap().is_some() };
+    until("FC-SEC-02: what waits is not lost", claimed).await;
+}
+
+#[actix_rt::test]
+async fn those_who_wait_for_their_turn_have_it() {
+    let (system, callback) = (
+        System::with(|settings| settings.limits.verifications_per_address_per_minute = 60),
+        Callback::accepting(),
+    );
+    let mut addresses = Vec::new();
+    for number in 0..62 {
+        let subscription = system.subscription(&callback.url(&format!("/{number}")), "*");
+        addresses.push(system.request(Mode::Subscribe, &subscription).await);
+    }
+    let running = system.start();
+    for address in addresses {
+        until("FC-SEC-02: all are verified in the end", || system.exists(address)).await;
+    }
+    running.stop().await;
+    let received = callback.received();
+    assert_eq!(received.len(), 62, "FC-WHK-02: each was asked once");
+    let span = received[61].at - received[0].at;
+    assert!(span > Duration::from_millis(900), "FC-SEC-02: a minute's worth, then one a second: {span:?}");
+}
+
+#[actix_rt::test]
+async fn a_request_that_workers_die_of_is_asked_about_three_times_and_no_more() {
+    let callback = Callback::answering(|_| Reply::never());
+    let system = System::with(|settings| settings.ack_timeout_secs = 60);
+    let address = system.request(Mode::Subscribe, &system.subscription(&callback.url("/"), "*")).await;
+    for asked in 1..=3 {
+        let due = || async { !system.store.due(&[address.topic.partition(16)], 9).await.unwrap().is_empty() };
+        until("its claim ends", due).await;
+        let worker = system.worker();
+        let dying = async { until("it is asked", || async { callback.received().len() == asked }).await };
+        tokio::select! {
+            served = worker.step() => panic!("{served:?}"),
+            () = dying => {}
+        }
+    }
+    let due = || async { !system.store.due(&[address.topic.partition(16)], 9).await.unwrap().is_empty() };
+    until("its claim ends", due).await;
+    assert_eq!(system.step().await, [Served::NotVerified(Mode::Subscribe)], "FC-SEC-02, FC-WHK-02");
+    assert_eq!(callback.received().len(), 3, "FC-SEC-02");
+    assert!(!system.exists(address).await);
 }

@@ -23,8 +23,8 @@ use async_trait::async_trait;
 use self::state::State;
 use super::{
     Activated, Activation, Address, Announced, Announcement, Attached, Claim, Commit, Committed, Connection,
-    CursorMove, Departure, DueListener, Holder, Listener, LogPage, Once, Position, Progress, Release, Result,
-    Retention, Revision, Snapshot, Store, Subscribed, Subscription, WebhookRequest,
+    CursorMove, Departure, DueListener, Holder, Listener, LogPage, Once, Owner, Position, Progress, Release,
+    Result, Retention, Revision, Snapshot, Store, Subscribed, Subscription, WebhookRequest,
 };
 use crate::protocol::{SubscriptionId, TopicKey};
 
@@ -64,6 +64,12 @@ fn clock() -> u64 {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// May whoever asks not touch what is this owner's? Nobody in particular asks while authentication
+/// is off.
+fn is_foreign(owner: Option<&Owner>, asking: Option<&Owner>) -> bool {
+    asking.is_some() && owner != asking
 }
 
 /// The moment at which what lasts for `duration` from now on ends.
@@ -149,8 +155,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn end_websocket(&self, address: Address, reason: &str) -> Result<bool> {
-        self.write(|state, now| state.end_websocket(address, reason, now))
+    async fn end_websocket(
+        &self,
+        address: Address,
+        owner: Option<&Owner>,
+        reason: &str,
+    ) -> Result<Subscribed> {
+        self.write(|state, now| state.end_websocket_for(owner, address, reason, now))
     }
 
     async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed> {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     super::{
-        Absence, Activated, Activation, Address, Attached, Connection, CursorMove, Parting, Position,
+        Absence, Activated, Activation, Address, Attached, Connection, CursorMove, Owner, Parting, Position,
         Progress, Subscribed, Subscription,
     },
-    end_of,
+    end_of, is_foreign,
     state::{Leased, State},
 };
 use crate::{
@@ -18,6 +18,8 @@ use crate::{
 /// A WebSocket subscription.
 pub(super) struct Socket {
     pub lease: Leased,
+    /// Whose it is, from the beginning on.
+    owner: Option<Owner>,
     holder: Option<Connection>,
     /// Since a connection has let go of it.
     pub absence: Option<Absence>,
@@ -67,6 +69,9 @@ impl Socket {
 impl State {
     pub fn subscribe_websocket(&mut self, subscription: &Subscription, limit: usize, now: u64) -> Subscribed {
         let Address { id, topic } = subscription.address();
+        if subscription.lease(now).is_none() {
+            return Subscribed::TooLate;
+        }
         let readers = self.topics.get(&topic).into_iter().flat_map(|state| &state.sockets);
         let living = readers.filter_map(|id| self.sockets.get(id)).filter(|socket| !socket.is_over(now));
         if living.count() >= limit {
@@ -74,8 +79,9 @@ impl State {
         }
         let lease = Leased::new(subscription.clone(), now);
         self.due.put_lease(subscription.address(), lease.until);
+        let owner = subscription.owner;
         let (holder, absence, cursor, noted, answers, token) = Default::default();
-        self.sockets.insert(id, Socket { lease, holder, absence, cursor, noted, answers, token });
+        self.sockets.insert(id, Socket { lease, owner, holder, absence, cursor, noted, answers, token });
         self.topic(topic, now).sockets.insert(id);
         Subscribed::Accepted
     }
@@ -85,8 +91,13 @@ impl State {
         let Some(socket) = self.socket(address).filter(|socket| !socket.is_over(now)) else {
             return Subscribed::Unknown;
         };
-        let terms = subscription.terms.clone();
-        socket.lease = Leased::new(Subscription { terms, ..socket.lease.subscription.clone() }, now);
+        if is_foreign(socket.owner.as_ref(), subscription.owner.as_ref()) {
+            return Subscribed::Foreign;
+        }
+        if subscription.lease(now).is_none() {
+            return Subscribed::TooLate;
+        }
+        socket.lease = Leased::new(subscription.clone(), now);
         // Whoever was about to end it looks again.
         socket.token = None;
         let (until, stays) = (socket.lease.until, grace.min(socket.lease.remaining(now)));
@@ -155,6 +166,23 @@ impl State {
             true
         };
         moves.iter().map(&mut save).collect()
+    }
+
+    pub fn end_websocket_for(
+        &mut self,
+        owner: Option<&Owner>,
+        address: Address,
+        reason: &str,
+        now: u64,
+    ) -> Subscribed {
+        match self.socket(address) {
+            None => Subscribed::Unknown,
+            Some(socket) if is_foreign(socket.owner.as_ref(), owner) => Subscribed::Foreign,
+            Some(_) => {
+                self.end_websocket(address, reason, now);
+                Subscribed::Accepted
+            }
+        }
     }
 
     /// `false` when there is none.

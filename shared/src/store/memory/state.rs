@@ -161,7 +161,7 @@ pub(super) struct Leased {
 
 impl Leased {
     pub fn new(subscription: Subscription, now: u64) -> Self {
-        let until = end_of(Duration::from_secs(subscription.terms.lease_secs), now);
+        let until = end_of(subscription.lease(now).unwrap_or_default(), now);
         Self { subscription, until }
     }
 
@@ -198,7 +198,8 @@ mod tests {
     fn subscription(id: SubscriptionId, channel: Channel) -> Subscription {
         let topic: Topic = "a topic".parse().unwrap();
         let events = EventFilter::parse("*", 1).unwrap();
-        Subscription { id, topic, channel, terms: Terms { events, lease_secs: 50, subscriber_name: None } }
+        let terms = Terms { events, lease_secs: 50, subscriber_name: None };
+        Subscription { id, topic, channel, terms, owner: None, not_after: None }
     }
 
     fn commit(state: &mut State, topic: TopicKey, now: u64) {

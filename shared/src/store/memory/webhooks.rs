@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Activated, Activation, Address, Claim, Gap, LogEntry, Progress, Release, Subscribed, WebhookRequest,
+        Activated, Activation, Address, Claim, Gap, LogEntry, Owner, Progress, Release, Subscribed,
+        WebhookRequest,
     },
-    end_of,
+    end_of, is_foreign,
     state::{Leased, State},
 };
 use crate::protocol::{TopicKey, webhook::Mode};
@@ -16,6 +17,8 @@ use crate::protocol::{TopicKey, webhook::Mode};
 /// A webhook subscription.
 pub(super) struct Webhook {
     address: Address,
+    /// Whose it is, while it is in force or a request waits.
+    owner: Option<Owner>,
     /// What has been verified and is in force. Nothing until the first activation.
     pub verified: Option<Leased>,
     /// What waits to be verified.
@@ -33,6 +36,11 @@ impl Webhook {
         self.is_in_force(now) || self.request.as_ref().is_some_and(|request| request.mode == Mode::Subscribe)
     }
 
+    /// Is it anybody's? What has ended and is still remembered is nobody's any more.
+    fn is_owned(&self, now: u64) -> bool {
+        self.is_in_force(now) || self.request.is_some()
+    }
+
     fn is_in_force(&self, now: u64) -> bool {
         self.verified.as_ref().is_some_and(|leased| !leased.is_over(now))
     }
@@ -41,11 +49,16 @@ impl Webhook {
 impl State {
     pub fn request_webhook(&mut self, request: &WebhookRequest, limit: usize, now: u64) -> Subscribed {
         let address = request.subscription.address();
+        let asking = request.subscription.owner;
         let (is_living, is_in_force) = self
             .webhook(address)
             .map_or((false, false), |webhook| (webhook.is_living(now), webhook.is_in_force(now)));
+        let owned = self.webhook(address).filter(|webhook| webhook.is_owned(now));
+        let is_foreign = owned.is_some_and(|webhook| is_foreign(webhook.owner.as_ref(), asking.as_ref()));
         match request.mode {
             Mode::Unsubscribe if !is_in_force => return Subscribed::Unknown,
+            Mode::Subscribe | Mode::Unsubscribe if is_foreign => return Subscribed::Foreign,
+            Mode::Subscribe if request.subscription.lease(now).is_none() => return Subscribed::TooLate,
             Mode::Subscribe if !is_living && self.living_webhooks(address.topic, now) >= limit => {
                 return Subscribed::TooMany;
             }
@@ -54,14 +67,19 @@ impl State {
         self.topic(address.topic, now).webhooks.insert(address.id);
         let webhook = self.webhooks.entry(address.id).or_insert_with(|| Webhook {
             address,
+            owner: None,
             verified: None,
             request: None,
             requested_at: now,
             progress: Progress::default(),
             token: None,
         });
+        if asking.is_some() || !webhook.is_owned(now) {
+            webhook.owner = asking;
+        }
         webhook.request = Some(request.clone());
         webhook.requested_at = now;
+        webhook.progress.asked = 0;
         let is_held = webhook.token.is_some() && self.due.time_of(address).is_some_and(|time| time > now);
         if !is_held {
             self.make_due(address, now, now);
@@ -203,6 +221,8 @@ impl State {
             (webhook.verified, webhook.progress) = (None, Progress::default());
         }
         let has_request = webhook.request.is_some();
+        let nonce = |request: &Option<WebhookRequest>| request.as_ref().map(|request| request.nonce.clone());
+        let has_new_request = has_request && nonce(&webhook.request) != nonce(&claim.request);
         let is_verified = webhook.verified.is_some();
         let is_over = is_verified && !webhook.is_in_force(now);
         if !matches!(release, Release::Hold(_)) {
@@ -213,9 +233,8 @@ impl State {
         }
         match release {
             Release::Hold(hold) => self.make_due(address, end_of(hold, now), now),
-            Release::After(_) | Release::Idle | Release::End(_) if has_request => {
-                self.make_due(address, now, now)
-            }
+            Release::After(_) if has_new_request => self.make_due(address, now, now),
+            Release::Idle | Release::End(_) if has_request => self.make_due(address, now, now),
             Release::After(pause) => self.make_due(address, end_of(pause, now), now),
             Release::Idle | Release::End(_) if !is_verified => {
                 self.end_webhook(address);

@@ -6,7 +6,7 @@ use redis::{Value, streams::StreamRangeReply};
 use uuid::Uuid;
 
 use super::{
-    RedisStore, keys,
+    RedisStore, keys, not_after, owner,
     reply::{Reply, corrupt, log_entries},
     sockets::parting,
     some, subscribed,
@@ -33,7 +33,9 @@ impl RedisStore {
         script
             .arg(serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?)
             .arg(&request.nonce)
-            .arg(limit);
+            .arg(limit)
+            .arg(owner(request.subscription.owner.as_ref()))
+            .arg(not_after(&request.subscription));
         subscribed(&self.invoke::<String>("request_webhook", keys.slot(), &script).await?)
     }
 
@@ -88,6 +90,7 @@ impl RedisStore {
             attempts: reply.parsed()?,
             retry_at: reply.parsed()?,
             reported: reply.parsed()?,
+            asked: reply.parsed()?,
         };
         let (since, until, why) = (reply.text()?, reply.text()?, reply.text()?);
         let absence = if since.is_empty() {
@@ -135,7 +138,8 @@ impl RedisStore {
         };
         let reason = if let Release::End(reason) = release { reason } else { "" };
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
-        script.arg(Entry::subscription(ended).to_json());
+        script.arg(Entry::subscription(ended).to_json()).arg(progress.asked);
+        script.arg(claim.request.as_ref().map_or("", |request| request.nonce.as_str()));
         self.invoke("settle", keys.slot(), &script).await
     }
 }

@@ -299,7 +299,14 @@ fn find(primaries: &Primaries, target: Target<'_>) -> Option<HostPort> {
 }
 
 fn unavailable(operation: &str, error: RedisError) -> StoreError {
-    StoreError::Unavailable(format!("{operation}: {error}"))
+    StoreError::Unavailable(format!("{operation}: {}", told(&error)))
+}
+
+/// An error as it may be logged. Of a command that it does not know, Redis repeats the arguments: here those are
+/// sessions, entries and tickets.
+pub fn told(error: &RedisError) -> String {
+    let text = error.to_string();
+    text.split_once(", with args beginning with").map_or(text.as_str(), |(told, _)| told).to_owned()
 }
 
 fn nobody() -> RedisError {
@@ -380,4 +387,19 @@ fn host_port(text: &str) -> Option<HostPort> {
         return None;
     }
     Some(HostPort { host: host.to_owned(), port: port.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use redis::ServerErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn what_redis_repeats_of_a_command_is_not_told() {
+        let detail = "unknown command 'SPUBLISH', with args beginning with: 'John Smith' 'ticket'".to_owned();
+        let error = RedisError::from((ErrorKind::Server(ServerErrorKind::ResponseError), "ERR", detail));
+        let text = told(&error);
+        assert!(text.contains("SPUBLISH") && !text.contains("Smith") && !text.contains("ticket"), "{text}");
+    }
 }

@@ -48,7 +48,7 @@ use self::{
 };
 use super::{
     Activated, Activation, Address, Announced, Announcement, Attached, Claim, Commit, Committed, Connection,
-    CursorMove, Departure, DueListener, Listener, LogPage, Once, Position, Progress, Release, Result,
+    CursorMove, Departure, DueListener, Listener, LogPage, Once, Owner, Position, Progress, Release, Result,
     Retention, Revision, Snapshot, Store, StoreError, Subscribed, Subscription, WebhookRequest,
 };
 use crate::{
@@ -209,6 +209,8 @@ fn subscribed(answer: &str) -> Result<Subscribed> {
         "accepted" => Ok(Subscribed::Accepted),
         "unknown" => Ok(Subscribed::Unknown),
         "too many" => Ok(Subscribed::TooMany),
+        "foreign" => Ok(Subscribed::Foreign),
+        "too late" => Ok(Subscribed::TooLate),
         other => Err(corrupt(format!("an unknown answer: {other}"))),
     }
 }
@@ -219,6 +221,16 @@ fn record(subscription: &Subscription) -> Result<String> {
 
 fn lease_millis(subscription: &Subscription) -> u64 {
     subscription.terms.lease_secs.saturating_mul(1000)
+}
+
+/// The end of the lease that cannot be passed, as scripts take it.
+fn not_after(subscription: &Subscription) -> String {
+    subscription.not_after.map(|end| end.to_string()).unwrap_or_default()
+}
+
+/// Whoever asks, as scripts take it.
+fn owner(owner: Option<&Owner>) -> String {
+    owner.map(Owner::to_string).unwrap_or_default()
 }
 
 #[async_trait]
@@ -295,8 +307,13 @@ impl Store for RedisStore {
         self.detach_from(address, ("connection", &connection.id), departure).await.map(|_| ())
     }
 
-    async fn end_websocket(&self, address: Address, reason: &str) -> Result<bool> {
-        self.end_socket(address, reason).await
+    async fn end_websocket(
+        &self,
+        address: Address,
+        owner: Option<&Owner>,
+        reason: &str,
+    ) -> Result<Subscribed> {
+        self.end_socket(address, owner, reason).await
     }
 
     async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed> {

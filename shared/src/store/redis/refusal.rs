@@ -7,6 +7,7 @@ use std::{error::Error, io, sync::Arc};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::connection::told;
 use crate::{
     settings::{Redis as Settings, RedisUrl, Shape},
     store::StoreError,
@@ -18,7 +19,7 @@ pub fn of_who_knows_them(settings: &Settings, error: &RedisError) -> StoreError 
     let is_refused = error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError);
     match shape {
         Some(Shape::Cluster) if is_refused => {
-            StoreError::Misconfigured(format!("redis.url: there is no cluster: {error}"))
+            StoreError::Misconfigured(format!("redis.url: there is no cluster: {}", told(error)))
         }
         Some(Shape::Sentinel { .. }) => {
             let user = "redis.sentinel_username, redis.sentinel_password";
@@ -37,18 +38,19 @@ fn explain(settings: &Settings, user: &str, operation: &str, error: &RedisError)
     let is_tls = settings.url.as_ref().is_some_and(RedisUrl::is_tls);
     let is_unknown = error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("NOAUTH");
     let is_forbidden = error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm);
+    let text = told(error);
     // A handshake that fails is the client's error; what the server finds fault with afterwards is
     // an error of reading that is of no kind.
     let is_of_tls = error.kind() == ErrorKind::Client || io_kind(error) == Some(io::ErrorKind::Other);
     if is_unknown || is_forbidden {
-        StoreError::Misconfigured(format!("{user}: Redis refuses them: {operation}: {error}"))
+        StoreError::Misconfigured(format!("{user}: Redis refuses them: {operation}: {text}"))
     } else if is_tls && is_of_tls {
-        StoreError::Misconfigured(format!("redis.ca_file, redis.cert, redis.key: {operation}: {error}"))
+        StoreError::Misconfigured(format!("redis.ca_file, redis.cert, redis.key: {operation}: {text}"))
     } else if is_tls && error.is_connection_dropped() && !error.is_connection_refusal() {
         // Often all that is seen of a server that wants a certificate.
-        StoreError::Unavailable(format!("{operation}: {error} (redis.cert: is it one that Redis trusts?)"))
+        StoreError::Unavailable(format!("{operation}: {text} (redis.cert: is it one that Redis trusts?)"))
     } else {
-        StoreError::Unavailable(format!("{operation}: {error}"))
+        StoreError::Unavailable(format!("{operation}: {text}"))
     }
 }
 

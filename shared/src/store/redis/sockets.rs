@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use redis::Value;
 
 use super::{
-    RedisStore, keys, lease_millis, record,
+    RedisStore, keys, lease_millis, not_after, owner, record,
     reply::{Reply, corrupt},
     subscribed,
 };
@@ -14,8 +14,8 @@ use crate::{
     protocol::SubscriptionId,
     session::{Entry, SubscriptionChange},
     store::{
-        Activated, Activation, Address, Attached, Connection, CursorMove, Departure, Holder, Parting, Result,
-        Subscribed, Subscription,
+        Activated, Activation, Address, Attached, Connection, CursorMove, Departure, Holder, Owner, Parting,
+        Result, Subscribed, Subscription,
     },
 };
 
@@ -33,6 +33,7 @@ impl RedisStore {
         script.key(keys::subscription(id)).key(keys.sockets()).key(keys.leases());
         script.arg(id.to_string()).arg(topic.to_string()).arg(record(subscription)?);
         script.arg(lease_millis(subscription)).arg(limit);
+        script.arg(owner(subscription.owner.as_ref())).arg(not_after(subscription));
         subscribed(&self.invoke::<String>("subscribe_websocket", keys.slot(), &script).await?)
     }
 
@@ -51,6 +52,7 @@ impl RedisStore {
         script.arg(lease_millis(subscription));
         script.arg(Entry::subscription(SubscriptionChange::Renewed { id }).to_json());
         script.arg(grace.as_millis() as u64);
+        script.arg(owner(subscription.owner.as_ref())).arg(not_after(subscription));
         subscribed(&self.invoke::<String>("renew_websocket", keys.slot(), &script).await?)
     }
 
@@ -118,8 +120,9 @@ impl RedisStore {
             Some(request) => script
                 .arg(record(&request.subscription)?)
                 .arg(lease_millis(&request.subscription))
+                .arg(not_after(&request.subscription))
                 .arg(&request.nonce),
-            None => script.arg("").arg(0).arg(""),
+            None => script.arg("").arg(0).arg("").arg(""),
         };
         for entry in &activation.entries {
             script.arg(entry.to_json());
@@ -184,17 +187,23 @@ impl RedisStore {
         self.invoke("detach", keys.slot(), &script).await
     }
 
-    pub(super) async fn end_socket(&self, address: Address, reason: &str) -> Result<bool> {
+    pub(super) async fn end_socket(
+        &self,
+        address: Address,
+        by: Option<&Owner>,
+        reason: &str,
+    ) -> Result<Subscribed> {
         let (Address { id, topic }, keys) = (address, self.topic(address.topic));
         if id.partition() != keys.partition() {
-            return Ok(false);
+            return Ok(Subscribed::Unknown);
         }
         let mut script = self.on_topic(&self.scripts.end_websocket, &keys);
         script.key(keys::subscription(id)).key(keys.sockets()).key(keys.leases());
         script.key(keys.due()).key(keys.held());
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
         script.arg(id.to_string()).arg(topic.to_string()).arg(Entry::subscription(ended).to_json());
-        self.invoke("end_websocket", keys.slot(), &script).await
+        script.arg(owner(by));
+        subscribed(&self.invoke::<String>("end_websocket", keys.slot(), &script).await?)
     }
 }
 

@@ -9,7 +9,6 @@ mod arrivals;
 mod callbacks;
 mod floor;
 mod plan;
-mod process_stats;
 mod publishers;
 mod report;
 mod subscribers;
@@ -25,8 +24,8 @@ use url::Url;
 use crate::arrivals::{Clock, Delivered};
 use crate::callbacks::CallbackHost;
 use crate::plan::{Payload, Plan};
-use crate::process_stats::Watched;
 use crate::report::Report;
+use harness::process_stats::{self, Watched};
 
 /// Tokio's threads: enough to saturate one hub on a small machine, few enough to leave it one.
 const RUNTIME_THREADS: usize = 2;

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::arrivals::Arrivals;
 use crate::plan::Plan;
-use crate::process_stats::{Sample, Watched};
 use crate::publishers::Outcomes;
+use harness::process_stats::{Sample, Watched};
 
 /// A run that is over, to be judged.
 pub struct Run<'a> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::{
     protocol::Topic,
-    store::{Address, Claim, Connection, CursorMove, Departure, Parting, Release, Store},
+    store::{Address, Claim, Connection, CursorMove, Departure, Parting, Release, Store, Subscribed},
 };
 
 use crate::stores::{
@@ -106,7 +106,7 @@ pub async fn what_ends_while_away_is_gone_and_nobody_is_told(kind: Kind) {
     assert!(store.settle(&held, &held.progress, None, Release::End("gone")).await.unwrap(), "FC-NOT-06");
     assert!(store.subscription(address.id).await.unwrap().is_none());
     assert!(store.attach(address, &connection).await.unwrap().is_none());
-    assert!(!store.end_websocket(address, "again").await.unwrap());
+    assert_eq!(store.end_websocket(address, None, "again").await.unwrap(), Subscribed::Unknown);
     assert!(!is_due(&*store, address).await && log(&*store, topic.key()).await.is_empty());
 }
 
@@ -200,7 +200,7 @@ pub async fn what_a_dead_node_held_is_let_go_of(kind: Kind) {
     let taken_over = connect(&*store, &topics[2], &dead("c")).await;
     store.attach(taken_over, &living("d")).await.unwrap().unwrap();
     let ended = connect(&*store, &topics[0], &dead("e")).await;
-    store.end_websocket(ended, "over").await.unwrap();
+    store.end_websocket(ended, None, "over").await.unwrap();
     store.register_node("dead", Duration::ZERO).await.unwrap();
 
     assert_eq!(store.other.orphan("dead", LONG).await.unwrap(), 1);

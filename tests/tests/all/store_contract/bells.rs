@@ -89,7 +89,7 @@ pub async fn what_a_subscription_appends_rings_as_well(kind: Kind) {
     store.activate(address, &first_reading(&first, Revision::NONE, &["open"])).await.unwrap();
     store.renew_websocket(&subscription, LONG).await.unwrap();
     store.attach(address, &connection("second")).await.unwrap().unwrap();
-    store.end_websocket(address, "over").await.unwrap();
+    store.end_websocket(address, None, "over").await.unwrap();
     let mut rung = Vec::new();
     for _ in 0..4 {
         rung.push(next(&mut listener).await);

@@ -106,7 +106,7 @@ pub async fn progress_is_kept_for_the_next_claim(kind: Kind) {
     let cursor = publish(&*store, &topic, "e").await;
     let reported = publish(&*store, &topic, "e2").await;
     let held = claim(&*store, address).await;
-    let progress = Progress { cursor, attempts: 3, retry_at: held.now + 5000, reported };
+    let progress = Progress { cursor, attempts: 3, retry_at: held.now + 5000, reported, asked: 0 };
     assert!(store.settle(&held, &progress, None, Release::After(Duration::ZERO)).await.unwrap());
     let next = claim(&*store.other, address).await;
     assert_eq!((&next.progress, say(&next.entries)), (&progress, vec!["e2".to_owned()]));
@@ -120,7 +120,7 @@ pub async fn the_tries_of_a_verification_are_kept_as_well(kind: Kind) {
     let address = subscription.address();
     let request = ask(&*store, Mode::Subscribe, &subscription).await;
     let held = claim(&*store, address).await;
-    let progress = Progress { attempts: 3, retry_at: held.now + 5000, ..Progress::default() };
+    let progress = Progress { attempts: 3, retry_at: held.now + 5000, asked: 2, ..Progress::default() };
     assert!(store.settle(&held, &progress, None, Release::After(Duration::ZERO)).await.unwrap());
     // A hold that is over at once, so that it can be claimed again.
     let held = store.claim(address, Duration::ZERO, 9).await.unwrap().unwrap();
@@ -133,6 +133,24 @@ pub async fn the_tries_of_a_verification_are_kept_as_well(kind: Kind) {
         .await
         .unwrap();
     assert_eq!(claim(&*store, address).await.progress, read_up_to(head), "its deliveries begin anew");
+}
+
+pub async fn a_request_waits_for_its_pause_and_a_newer_one_does_not(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let subscription = webhook(&topic("t"), "a");
+    let address = subscription.address();
+    ask(&*store, Mode::Subscribe, &subscription).await;
+    let held = claim(&*store, address).await;
+    let asked = Progress { asked: 2, ..Progress::default() };
+    assert!(store.settle(&held, &asked, None, Release::After(LONG)).await.unwrap());
+    assert!(!is_due(&*store, address).await, "FC-SEC-02: the same request waits");
+
+    let newer = ask(&*store, Mode::Subscribe, &subscription).await;
+    let held = claim(&*store, address).await;
+    assert_eq!((&held.request, held.progress.asked), (&Some(newer), 0), "a newer one has its own tries");
+    ask(&*store, Mode::Subscribe, &subscription).await;
+    assert!(store.settle(&held, &asked, None, Release::After(LONG)).await.unwrap());
+    assert!(is_due(&*store, address).await, "it came in since the claim");
 }
 
 pub async fn who_goes_idle_with_entries_left_is_due_at_once(kind: Kind) {
@@ -221,7 +239,7 @@ pub async fn first_entries_and_changes_of_sockets_make_nobody_due(kind: Kind) {
     store.activate(address, &first_reading(&first, Revision::NONE, &["open"])).await.unwrap();
     store.attach(address, &connection("second")).await.unwrap().unwrap();
     store.renew_websocket(&subscription, LONG).await.unwrap();
-    store.end_websocket(address, "over").await.unwrap();
+    store.end_websocket(address, None, "over").await.unwrap();
     assert_eq!(log(&*store, topic.key()).await.len(), 4);
     assert!(!is_due(&*store, idle).await);
     publish(&*store, &topic, "e").await;

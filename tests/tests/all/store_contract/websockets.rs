@@ -75,7 +75,7 @@ pub async fn what_has_ended_leaves_its_place_to_another(kind: Kind) {
     let topic = topic("t");
     let first = subscribe(&*store, &topic).await;
     assert_eq!(store.subscribe_websocket(&socket(&topic), 1).await.unwrap(), Subscribed::TooMany);
-    assert!(store.end_websocket(first.address(), "over").await.unwrap());
+    assert_eq!(store.end_websocket(first.address(), None, "over").await.unwrap(), Subscribed::Accepted);
     assert_eq!(store.subscribe_websocket(&socket(&topic), 1).await.unwrap(), Subscribed::Accepted);
 }
 
@@ -143,7 +143,10 @@ pub async fn what_is_not_there_cannot_be_renewed(kind: Kind) {
         assert_eq!(store.renew_websocket(&unknown, LONG).await.unwrap(), Subscribed::Unknown, "{unknown:?}");
     }
     assert_eq!(store.subscription(subscription.id).await.unwrap().unwrap().0, subscription);
-    assert!(store.end_websocket(subscription.address(), "over").await.unwrap());
+    assert_eq!(
+        store.end_websocket(subscription.address(), None, "over").await.unwrap(),
+        Subscribed::Accepted
+    );
     assert_eq!(store.renew_websocket(&subscription, LONG).await.unwrap(), Subscribed::Unknown);
 }
 
@@ -293,7 +296,7 @@ pub async fn only_who_holds_it_activates(kind: Kind) {
     store.detach(address, &second, lost(LONG)).await.unwrap();
     assert!(is_lost(&second).await, "it has let go");
     store.attach(address, &second).await.unwrap().unwrap();
-    store.end_websocket(address, "over").await.unwrap();
+    store.end_websocket(address, None, "over").await.unwrap();
     assert!(is_lost(&second).await, "it has ended");
     assert!(!said(&*store, &topic).await.contains(&"open".to_owned()));
 }
@@ -351,12 +354,12 @@ pub async fn ending_removes_it_and_tells_who_holds_it(kind: Kind) {
     let (detached, _) = connect(&*store, &topic, &connection("d")).await;
     store.detach(detached, &connection("d"), lost(LONG)).await.unwrap();
     let in_another_topic = Address { topic: crate::stores::topic("other").key(), ..held };
-    assert!(!store.end_websocket(in_another_topic, "over").await.unwrap());
+    assert_eq!(store.end_websocket(in_another_topic, None, "over").await.unwrap(), Subscribed::Unknown);
     for address in [unheld, detached, held] {
-        assert!(store.end_websocket(address, "\"over\"").await.unwrap());
+        assert_eq!(store.end_websocket(address, None, "\"over\"").await.unwrap(), Subscribed::Accepted);
         assert!(store.subscription(address.id).await.unwrap().is_none());
         assert!(store.attach(address, &connection("c")).await.unwrap().is_none(), "FC-SUB-09");
-        assert!(!store.end_websocket(address, "over").await.unwrap());
+        assert_eq!(store.end_websocket(address, None, "over").await.unwrap(), Subscribed::Unknown);
     }
     let id = held.id;
     let change = format!(r#"{{"v":1,"subscription":{{"ended":{{"id":"{id}","reason":"\"over\""}}}}}}"#);
@@ -368,7 +371,7 @@ pub async fn ending_a_websocket_touches_no_webhook(kind: Kind) {
     let topic = topic("t");
     let callback = webhook(&topic, "a");
     let address = verify(&*store, &callback).await;
-    assert!(!store.end_websocket(address, "over").await.unwrap());
+    assert_eq!(store.end_websocket(address, None, "over").await.unwrap(), Subscribed::Unknown);
     assert_eq!(store.subscription(address.id).await.unwrap().unwrap().0, callback);
     publish(&*store, &topic, "e").await;
     assert!(is_due(&*store, address).await);

@@ -56,11 +56,13 @@ pub enum Operation {
     Subscribe {
         socket: usize,
         limit: usize,
+        by: By,
     },
     Renew {
         socket: usize,
         leases: u64,
         grace: Duration,
+        by: By,
     },
     Attach {
         socket: usize,
@@ -88,12 +90,14 @@ pub enum Operation {
     },
     EndWebsocket {
         socket: usize,
+        by: By,
     },
     Request {
         webhook: usize,
         mode: Mode,
         limit: usize,
         leases: u64,
+        by: By,
     },
     Verify {
         worker: usize,
@@ -135,6 +139,21 @@ pub enum Operation {
 }
 
 use Operation as Op;
+
+/// Who asks: an owner, or nobody in particular; and for how many long times its token lasts, if it
+/// ends at all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct By {
+    pub owner: Option<u8>,
+    pub token: Option<u64>,
+}
+
+/// Mostly the same one.
+fn by() -> impl Strategy<Value = By> {
+    let owner = prop_oneof![3 => Just(None), 4 => Just(Some(0)), 1 => Just(Some(1))];
+    let token = prop_oneof![4 => Just(None), 3 => Just(Some(1)), 1 => Just(Some(0))];
+    (owner, token).prop_map(|(owner, token)| By { owner, token })
+}
 
 pub fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![4 => of_topics(), 6 => of_websockets(), 4 => of_webhooks(), 7 => of_workers(), 1 => of_nodes()]
@@ -209,9 +228,10 @@ fn of_websockets() -> impl Strategy<Value = Operation> {
     // A lease of nothing is over at once.
     let leases = prop_oneof![1 => Just(0_u64), 4 => 1..3_u64];
     prop_oneof![
-        2 => (0..SOCKETS, limit()).prop_map(|(socket, limit)| Op::Subscribe { socket, limit }),
-        2 => (0..SOCKETS, leases, grace())
-            .prop_map(|(socket, leases, grace)| Op::Renew { socket, leases, grace }),
+        2 => (0..SOCKETS, limit(), by())
+            .prop_map(|(socket, limit, by)| Op::Subscribe { socket, limit, by }),
+        2 => (0..SOCKETS, leases, grace(), by())
+            .prop_map(|(socket, leases, grace, by)| Op::Renew { socket, leases, grace, by }),
         3 => (0..SOCKETS, holder()).prop_map(|(socket, connection)| Op::Attach { socket, connection }),
         3 => (0..SOCKETS, holder(), lag(), prop::bool::weighted(0.3), 0..3_usize).prop_map(
             |(socket, connection, lag, is_restart, entries)| {
@@ -225,15 +245,15 @@ fn of_websockets() -> impl Strategy<Value = Operation> {
                 Op::Detach { socket, connection, parting, grace, look_after }
             }
         ),
-        1 => (0..SOCKETS).prop_map(|socket| Op::EndWebsocket { socket }),
+        1 => (0..SOCKETS, by()).prop_map(|(socket, by)| Op::EndWebsocket { socket, by }),
     ]
 }
 
 fn of_webhooks() -> impl Strategy<Value = Operation> {
     let mode = prop_oneof![3 => Just(Mode::Subscribe), 1 => Just(Mode::Unsubscribe)];
     prop_oneof![
-        3 => (webhook(), mode, limit(), 1..3_u64)
-            .prop_map(|(webhook, mode, limit, leases)| Op::Request { webhook, mode, limit, leases }),
+        3 => (webhook(), mode, limit(), 1..3_u64, by())
+            .prop_map(|(webhook, mode, limit, leases, by)| Op::Request { webhook, mode, limit, leases, by }),
         4 => (worker(), webhook(), lag(), 0..3_usize)
             .prop_map(|(worker, webhook, lag, entries)| Op::Verify { worker, webhook, lag, entries }),
         1 => (worker(), webhook(), lag(), 0..3_usize)
@@ -271,18 +291,21 @@ fn of_nodes() -> impl Strategy<Value = Operation> {
 }
 
 /// What all cases begin with, so that they get beyond subscribing: sockets 0 and 1 are read by
-/// connection 0, and the first two webhooks are verified by worker 0 and idle.
+/// connection 0, and the first two webhooks are verified by worker 0 and idle. Those that are numbered
+/// even have an owner.
 pub fn beginning() -> Vec<Operation> {
     let event = |topic, id| Op::Commit { topic, lag: 0, id, is_cause: true, writes: vec![], content: vec![] };
     let mut operations = vec![event(0, 100), event(1, 101)];
     for socket in 0..2 {
-        operations.push(Op::Subscribe { socket, limit: 9 });
+        let by = By { owner: (socket % 2 == 0).then_some(0), token: None };
+        operations.push(Op::Subscribe { socket, limit: 9, by });
         operations.push(Op::Attach { socket, connection: 0 });
         operations.push(Op::Activate { socket, connection: 0, lag: 0, is_restart: false, entries: 1 });
     }
     for webhook in SOCKETS..SOCKETS + 2 {
         let (worker, subscription, release) = (0, webhook, Release::Idle);
-        operations.push(Op::Request { webhook, mode: Mode::Subscribe, limit: 9, leases: 1 });
+        let by = By { owner: (webhook % 2 == 0).then_some(0), token: None };
+        operations.push(Op::Request { webhook, mode: Mode::Subscribe, limit: 9, leases: 1, by });
         operations.push(Op::Claim { worker, subscription, is_held: true, max_entries: 9 });
         operations.push(Op::Verify { worker, webhook, lag: 0, entries: 0 });
         operations.push(Op::Settle {

@@ -1,7 +1,10 @@
 //! One of the two stores, and all that its users have in hand: does what an operation says, and
 //! tells the answer in words that do not depend on the clock or on chance.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use shared::{
     protocol::Topic,
@@ -13,17 +16,19 @@ use shared::{
 use uuid::Uuid;
 
 use super::operations::{
-    CONNECTIONS, MAX_CONTENT_BYTES, Operation, PREFIXES, SOCKETS, SUBSCRIPTIONS, TOPICS, WORKERS,
+    By, CONNECTIONS, MAX_CONTENT_BYTES, Operation, PREFIXES, SOCKETS, SUBSCRIPTIONS, TOPICS, WORKERS,
 };
 use crate::stores::{
-    ALL_PARTITIONS, LONG, commit, event, first_reading, log, request, revision, say, socket, terms, topic,
-    verification, webhook,
+    ALL_PARTITIONS, LONG, commit, event, first_reading, log, owner, request, revision, say, socket, terms,
+    topic, verification, webhook,
 };
 use shared::store::Revision;
 
 /// What the operations of one case are about: the same for both stores.
 pub struct Cast {
     name: String,
+    /// When it began, in milliseconds since 1970.
+    began: u64,
     topics: Vec<Topic>,
     subscriptions: Vec<Subscription>,
 }
@@ -37,7 +42,15 @@ impl Cast {
             if number < SOCKETS { socket(topic) } else { webhook(topic, &number.to_string()) }
         };
         let subscriptions = (0..SUBSCRIPTIONS).map(subscription).collect();
-        Self { name, topics, subscriptions }
+        let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        Self { name, began, topics, subscriptions }
+    }
+
+    /// A subscription as somebody asks for it.
+    fn asked(&self, number: usize, by: By) -> Subscription {
+        let owner = by.owner.and_then(|number| owner(&number.to_string()));
+        let not_after = by.token.map(|longs| self.began + longs * LONG.as_millis() as u64);
+        Subscription { owner, not_after, ..self.subscriptions[number].clone() }
     }
 
     fn connection(&self, number: u8) -> Connection {
@@ -73,8 +86,8 @@ pub struct Side {
     is_there: [bool; SOCKETS],
 }
 
-fn with_lease(subscription: &Subscription, leases: u64) -> Subscription {
-    Subscription { terms: terms("*", leases * LONG.as_secs()), ..subscription.clone() }
+fn with_lease(subscription: Subscription, leases: u64) -> Subscription {
+    Subscription { terms: terms("*", leases * LONG.as_secs()), ..subscription }
 }
 
 /// A time as a number of long ones: a test takes no time, compared with that.
@@ -119,9 +132,11 @@ impl Side {
     }
 
     fn tell_progress(&self, topic: usize, progress: &Progress) -> String {
-        let Progress { cursor, attempts, retry_at, reported } = progress;
+        let Progress { cursor, attempts, retry_at, reported, asked } = progress;
         let (cursor, reported) = (self.place(topic, *cursor), self.place(topic, *reported));
-        format!("cursor {cursor}, attempts {attempts}, retry at {retry_at}, reported {reported}")
+        format!(
+            "cursor {cursor}, attempts {attempts}, retry at {retry_at}, reported {reported}, asked {asked}"
+        )
     }
 
     fn tell_claim(&self, topic: usize, claim: &Claim) -> String {
@@ -190,16 +205,16 @@ impl Side {
                     page.has_more
                 )
             }
-            Operation::Subscribe { socket, limit } => {
+            Operation::Subscribe { socket, limit, by } => {
                 if self.is_there[socket] {
                     return "there already".into();
                 }
-                let subscribed = store.subscribe_websocket(&cast.subscriptions[socket], limit).await.unwrap();
+                let subscribed = store.subscribe_websocket(&cast.asked(socket, by), limit).await.unwrap();
                 self.is_there[socket] = subscribed == Subscribed::Accepted;
                 format!("{subscribed:?}")
             }
-            Operation::Renew { socket, leases, grace } => {
-                let renewed = with_lease(&cast.subscriptions[socket], leases);
+            Operation::Renew { socket, leases, grace, by } => {
+                let renewed = with_lease(cast.asked(socket, by), leases);
                 format!("{:?}", store.renew_websocket(&renewed, grace).await.unwrap())
             }
             Operation::Attach { socket, connection } => {
@@ -238,13 +253,15 @@ impl Side {
                 store.detach(address, &connection, departure).await.unwrap();
                 String::new()
             }
-            Operation::EndWebsocket { socket } => {
-                self.is_there[socket] = false;
-                let address = cast.subscriptions[socket].address();
-                store.end_websocket(address, "over").await.unwrap().to_string()
+            Operation::EndWebsocket { socket, by } => {
+                let asking = cast.asked(socket, by);
+                let ended = store.end_websocket(asking.address(), asking.owner.as_ref(), "over");
+                let ended = ended.await.unwrap();
+                self.is_there[socket] &= ended == Subscribed::Foreign;
+                format!("{ended:?}")
             }
-            Operation::Request { webhook, mode, limit, leases } => {
-                let mut request = request(mode, &with_lease(&cast.subscriptions[webhook], leases));
+            Operation::Request { webhook, mode, limit, leases, by } => {
+                let mut request = request(mode, &with_lease(cast.asked(webhook, by), leases));
                 request.nonce = format!("step {step}");
                 format!("{:?}", store.request_webhook(&request, limit).await.unwrap())
             }
@@ -285,7 +302,13 @@ impl Side {
                 let Some(Held { claim, is_verified }) = &self.claims[worker][subscription] else {
                     return "no claim".into();
                 };
-                let moved = Progress { cursor, attempts, retry_at: attempts.into(), reported: cursor };
+                let moved = Progress {
+                    cursor,
+                    attempts,
+                    retry_at: attempts.into(),
+                    reported: cursor,
+                    asked: attempts,
+                };
                 let progress = if *is_verified { moved } else { claim.progress.clone() };
                 let answered =
                     claim.request.as_ref().filter(|_| is_answered).map(|request| request.nonce.as_str());

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::{
     super::{
         backoff::Backoff,
+        connection::told,
         dial::Dialer,
         topology::{Primaries, Slot},
     },
@@ -72,7 +73,7 @@ impl Ringer {
                 Err(error) => error,
             };
             if !is_said {
-                tracing::warn!(server = %self.server, %error, "the bells' connection to Redis has failed; trying again");
+                tracing::warn!(server = %self.server, error = told(&error), "the bells' connection to Redis has failed; trying again");
                 is_said = true;
             }
             self.doubts.notify_one();

@@ -3,7 +3,7 @@
 -- KEYS 1 due set  2 subscription  3 log  4 webhooks of the topic  5 leases  6 session
 -- ARGV 1 id  2 topic  3 hold ms  4 token  5 most entries  6 most bytes of them
 -- Returns nil when it is not due or gone, or {now, end of the lease, record or '', request or '',
--- cursor or '', attempts, retry at, reported, away since or '', grace or '', parting or '',
+-- cursor or '', attempts, retry at, reported, asked, away since or '', grace or '', parting or '',
 -- gap before the entries, entries as of XRANGE}.
 
 local member = ARGV[1] .. ' ' .. ARGV[2]
@@ -16,7 +16,7 @@ if not is_due and redis.call('HGET', KEYS[2], 'claim') ~= ARGV[4] then
   return nil
 end
 local known = redis.call('HMGET', KEYS[2], 'channel', 'record', 'request', 'cursor', 'attempts', 'retry_at',
-  'reported', 'away', 'grace', 'parting')
+  'reported', 'away', 'grace', 'parting', 'asked')
 if not known[1] then
   redis.call('ZREM', KEYS[1], member)
   redis.call('ZREM', KEYS[5], member)
@@ -47,6 +47,6 @@ if is_later(reported, head_of(KEYS[6])) then
 end
 return {
   integer(now), redis.call('HGET', KEYS[2], 'expires') or '0', known[2] or '', known[3] or '', known[4] or '', known[5] or '0', known[6] or '0',
-  reported, known[8] or '', known[9] or '', known[10] or '',
+  reported, known[11] or '0', known[8] or '', known[9] or '', known[10] or '',
   gap, entries,
 }

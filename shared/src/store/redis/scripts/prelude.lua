@@ -170,5 +170,20 @@ local function lease_left(subscription, now)
   return math.max(expires - now, 0)
 end
 
+-- May whoever asks not touch a subscription of this owner (false when it has none)? '' asks while
+-- nobody has to say who he is.
+local function is_foreign(owner, asking)
+  return asking ~= '' and owner ~= asking
+end
+
+-- not_after: the end that no lease goes beyond, in ms since 1970, or ''.
+local function is_too_late(not_after, now)
+  return not_after ~= '' and tonumber(not_after) <= now
+end
+
+local function lease_until(not_after, lease, now)
+  return not_after == '' and lease or math.max(math.min(lease, tonumber(not_after) - now), 0)
+end
+
 -- The record of a subscription outlives its lease by this, so that a worker can still deny it.
 local AFTERLIFE = 600000

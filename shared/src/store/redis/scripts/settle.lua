@@ -4,7 +4,8 @@
 --      10 webhooks of the topic  11 sockets of the topic  12 held
 -- ARGV 1 to 3 retention  4 id  5 topic  6 partition  7 token  8 cursor  9 attempts  10 retry at
 --      11 reported  12 nonce of the request that is done with, or ''  13 'hold', 'after', 'idle' or
---      'end'  14 ms  15 entry for the node that holds the socket
+--      'end'  14 ms  15 entry for the node that holds the socket  16 asked
+--      17 nonce of the request that the claim brought, or ''
 -- Returns 1, or 0 when the claim is void.
 
 if redis.call('HGET', KEYS[6], 'claim') ~= ARGV[7] then
@@ -18,7 +19,7 @@ if ARGV[13] == 'end' and known[4] == 'websocket' then
   return 1
 end
 local now = now_ms()
-redis.call('HSET', KEYS[6], 'attempts', ARGV[9], 'retry_at', ARGV[10], 'reported', ARGV[11])
+redis.call('HSET', KEYS[6], 'attempts', ARGV[9], 'retry_at', ARGV[10], 'reported', ARGV[11], 'asked', ARGV[16])
 if known[1] then
   redis.call('HSET', KEYS[6], 'cursor', ARGV[8])
 end
@@ -33,14 +34,20 @@ end
 
 redis.call('HDEL', KEYS[6], 'claim')
 if ARGV[13] == 'end' then
-  redis.call('HDEL', KEYS[6], 'record', 'expires', 'cursor', 'attempts', 'retry_at', 'reported')
+  redis.call('HDEL', KEYS[6], 'record', 'expires', 'cursor', 'attempts', 'retry_at', 'reported', 'asked')
   redis.call('ZREM', KEYS[9], member)
   known[1], known[3] = false, false
 end
 -- Not only what is later: after a loss the log may end before the cursor, by the numbers.
 local has_more = known[1] and head_of(KEYS[1]) ~= ARGV[8]
 local is_over = known[3] and lease_left(KEYS[6], now) == 0
-local is_due = known[2] or (ARGV[13] == 'idle' and (has_more or is_over))
+local is_due
+if ARGV[13] == 'after' then
+  -- Not for what it was given back with.
+  is_due = known[2] and known[2] ~= ARGV[17]
+else
+  is_due = known[2] or (ARGV[13] == 'idle' and (has_more or is_over))
+end
 if is_due then
   redis.call('ZADD', KEYS[7], integer(now), member)
   redis.call('SPUBLISH', KEYS[8], ARGV[6])

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use self::{cluster::Cluster, sentinel::Sentinels};
-use super::{backoff::Backoff, dial::Dialer};
+use super::{backoff::Backoff, connection::told, dial::Dialer};
 use crate::settings::{HostPort, RedisUrl, Shape};
 
 /// Hash slots of Redis Cluster; elsewhere they are all on one server.
@@ -179,7 +179,10 @@ async fn keep_looking(mut source: Source, publish: watch::Sender<Arc<Primaries>>
                 });
             }
             Err(error) if !is_said => {
-                tracing::warn!(%error, "nobody says where the primaries of Redis are; trying again");
+                tracing::warn!(
+                    error = told(&error),
+                    "nobody says where the primaries of Redis are; trying again"
+                );
                 is_said = true;
             }
             Err(_) => {}

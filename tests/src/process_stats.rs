@@ -40,7 +40,8 @@ pub fn samples(watched: &[Watched]) -> Result<Vec<Sample>> {
     watched.iter().map(|process| sample(process.pid).with_context(|| process.name.clone())).collect()
 }
 
-fn sample(pid: u32) -> Result<Sample> {
+/// Looks at one process.
+pub fn sample(pid: u32) -> Result<Sample> {
     let stat =
         std::fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("no process {pid}"))?;
     parse(&stat, rustix::param::clock_ticks_per_second(), rustix::param::page_size() as u64)

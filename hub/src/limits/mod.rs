@@ -1,0 +1,181 @@
+//! How much one caller, one address and one topic may ask of this hub.
+//!
+//! Promises: who is over a rate is told which one, whose it is and when to come back ([`Refused`], a 429 with
+//! `Retry-After`); nobody's rate is used up by another; what is remembered is bounded, whoever asks and for whatever.
+//! A hub counts for itself: to count for all of them would cost every request a round trip.
+//!
+//! The order is the caller's: its address's failures, who it is, its rate, what it may do, and only then the topic's
+//! rate. Else a stranger could use up the topic of others.
+//!
+//! - `budgets`: rates (GCRA), in a cache of bounded size; no request in it.
+//! - `key`: whom a rate belongs to.
+//! - `shares`: what callers hold at once: sockets, and room for bodies.
+//! - `refused`: what is answered.
+
+mod budgets;
+mod key;
+mod refused;
+mod shares;
+
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+
+use governor::Quota;
+use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Limit};
+
+pub use key::Network;
+pub use refused::{Refused, Whose};
+pub use shares::{Share as SocketPlace, Share as BodyShare};
+
+use self::{
+    budgets::{Budgets, Failures},
+    key::CallerKey,
+    shares::Shares,
+};
+use crate::auth::Caller;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Publishing an event.
+    Publish,
+    /// Subscribing, or unsubscribing.
+    Subscribe,
+    /// Reading a current context.
+    Read,
+}
+
+/// Bytes that a share of a body is for.
+pub const SHARE_BYTES: usize = 65_536;
+
+/// All that this hub counts.
+pub struct Limits {
+    callers: Budgets<CallerKey>,
+    topics: Budgets<TopicKey>,
+    failures: Failures,
+    sockets: Shares,
+    bodies: Shares,
+}
+
+impl Limits {
+    /// Nothing is counted yet.
+    pub fn new(limits: &settings::Limits) -> Self {
+        let callers = Rates {
+            publish: per_sec(limits.caller_publishes_per_sec, limits.caller_publishes_burst),
+            subscribe: per_min(limits.caller_subscribes_per_min),
+            read: per_sec(limits.caller_reads_per_sec, limits.caller_reads_per_sec),
+        };
+        let topics = Rates {
+            publish: per_sec(limits.topic_publishes_per_sec, limits.topic_publishes_burst),
+            subscribe: per_min(limits.topic_subscribes_per_min),
+            read: per_sec(limits.topic_reads_per_sec, limits.topic_reads_per_sec),
+        };
+        let share = limits.callers_per_address;
+        let sockets = limits.caller_sockets as usize;
+        let any = |number| if number == 0 { usize::MAX } else { number };
+        let bodies = limits.bodies_bytes.div_ceil(SHARE_BYTES);
+        Self {
+            callers: Budgets::new(limits.counted, callers, callers.times(share)),
+            topics: Budgets::new(limits.counted, topics, topics),
+            failures: Failures::new(limits.counted, per_min(limits.auth_failures_per_min)),
+            sockets: Shares::new(any(sockets), any(sockets.saturating_mul(share as usize)), usize::MAX),
+            bodies: Shares::new(bodies.div_ceil(4), bodies.div_ceil(2), bodies),
+        }
+    }
+
+    /// May this address try to authenticate, or has it failed too often?
+    pub fn may_authenticate(&self, address: IpAddr) -> Result<(), Refused> {
+        self.failures
+            .check(Network::of(address))
+            .map_err(|wait| Refused::for_rate(Limit::AuthFailuresPerMin, Whose::Address, wait))
+    }
+
+    /// This address has failed to authenticate.
+    pub fn authentication_failed(&self, address: IpAddr) {
+        self.failures.count(Network::of(address));
+    }
+
+    /// One more request of this caller.
+    pub fn caller(&self, caller: &Caller, kind: Kind) -> Result<(), Refused> {
+        let key = CallerKey::of(caller);
+        let (limit, is_many) = (Self::of_caller(kind), key.is_an_address());
+        self.callers.take(&key, kind, is_many).map_err(|wait| Refused::for_rate(limit, key.whose(), wait))
+    }
+
+    /// One more request for this topic, by somebody who may.
+    pub fn topic(&self, topic: TopicKey, kind: Kind) -> Result<(), Refused> {
+        let limit = match kind {
+            Kind::Publish => Limit::TopicPublishesPerSec,
+            Kind::Subscribe => Limit::TopicSubscribesPerMin,
+            Kind::Read => Limit::TopicReadsPerSec,
+        };
+        self.topics.take(&topic, kind, false).map_err(|wait| Refused::for_rate(limit, Whose::Topic, wait))
+    }
+
+    /// A place for one more socket of who owns its subscription, or else of who is at that address; it is free again when the place is dropped.
+    pub fn socket(&self, owner: Option<Owner>, address: IpAddr) -> Result<SocketPlace, Refused> {
+        let taken = self.sockets.take(CallerKey::of_owner(owner, address));
+        taken.map_err(|whose| Refused::for_number(Limit::CallerSockets, whose))
+    }
+
+    /// Room for [`SHARE_BYTES`] more of a body of this caller; it is free again when the share is dropped.
+    pub fn body_share(&self, caller: &Caller) -> Result<BodyShare, Refused> {
+        let taken = self.bodies.take(CallerKey::of(caller));
+        taken.map_err(|whose| Refused::for_number(Limit::BodiesBytes, whose))
+    }
+
+    fn of_caller(kind: Kind) -> Limit {
+        match kind {
+            Kind::Publish => Limit::CallerPublishesPerSec,
+            Kind::Subscribe => Limit::CallerSubscribesPerMin,
+            Kind::Read => Limit::CallerReadsPerSec,
+        }
+    }
+}
+
+/// A rate of each kind; absent: any.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    publish: Option<Quota>,
+    subscribe: Option<Quota>,
+    read: Option<Quota>,
+}
+
+impl Rates {
+    fn of(&self, kind: Kind) -> Option<Quota> {
+        match kind {
+            Kind::Publish => self.publish,
+            Kind::Subscribe => self.subscribe,
+            Kind::Read => self.read,
+        }
+    }
+
+    /// The rates of so many together.
+    fn times(self, count: u32) -> Self {
+        let times = |quota: Option<Quota>| {
+            quota.map(|quota| {
+                let burst =
+                    quota.burst_size().saturating_mul(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
+                let every = quota.replenish_interval() / count.max(1);
+                Quota::with_period(every).unwrap_or(quota).allow_burst(burst)
+            })
+        };
+        Self { publish: times(self.publish), subscribe: times(self.subscribe), read: times(self.read) }
+    }
+}
+
+/// So many a second, and so many at once; no limit for 0.
+fn per_sec(rate: u32, burst: u32) -> Option<Quota> {
+    let quota = Quota::per_second(NonZeroU32::new(rate)?);
+    Some(quota.allow_burst(NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN)))
+}
+
+/// So many a minute, all of them at once if need be; no limit for 0.
+fn per_min(rate: u32) -> Option<Quota> {
+    let rate = NonZeroU32::new(rate)?;
+    // Not `Quota::per_minute`, whose interval is of whole nanoseconds as well.
+    Some(Quota::with_period(Duration::from_secs(60) / rate.get())?.allow_burst(rate))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Rates by a clock that stands still until it is told to move.
+
+use std::{sync::Arc, time::Instant};
+
+use governor::clock::FakeRelativeClock;
+use proptest::prelude::*;
+
+use super::*;
+
+const NOBODY: Network = Network::V6(0);
+
+fn rates(publish: Option<Quota>) -> Rates {
+    Rates { publish, subscribe: per_min(60), read: None }
+}
+
+fn budgets(capacity: usize, publish: Option<Quota>) -> (Budgets<u64, FakeRelativeClock>, FakeRelativeClock) {
+    let clock = FakeRelativeClock::default();
+    let rates = rates(publish);
+    (Budgets::with_clock(capacity, rates, rates.times(3), clock.clone()), clock)
+}
+
+#[test]
+fn a_burst_passes_and_then_the_rate_and_who_waits_as_long_as_it_is_told_passes() {
+    let (budgets, clock) = budgets(16, per_sec(2, 5));
+    let taken = (0..10).filter(|_| budgets.take(&1, Kind::Publish, false).is_ok()).count();
+    assert_eq!(taken, 5);
+    let wait = budgets.take(&1, Kind::Publish, false).unwrap_err();
+    clock.advance(wait - Duration::from_millis(1));
+    assert!(budgets.take(&1, Kind::Publish, false).is_err());
+    clock.advance(Duration::from_millis(1));
+    assert!(budgets.take(&1, Kind::Publish, false).is_ok(), "what it was told is true");
+    assert!(budgets.take(&1, Kind::Publish, false).is_err());
+}
+
+#[test]
+fn nobody_uses_up_the_budget_of_another_nor_of_another_kind() {
+    let (budgets, _) = budgets(16, per_sec(1, 1));
+    assert!(budgets.take(&1, Kind::Publish, false).is_ok());
+    assert!(budgets.take(&1, Kind::Publish, false).is_err());
+    assert!(budgets.take(&2, Kind::Publish, false).is_ok());
+    assert!(budgets.take(&1, Kind::Subscribe, false).is_ok());
+    assert!((0..1000).all(|_| budgets.take(&1, Kind::Read, false).is_ok()), "absent: any number");
+}
+
+#[test]
+fn who_stands_for_many_has_as_much_as_they() {
+    let (budgets, clock) = budgets(16, per_sec(2, 5));
+    assert_eq!((0..100).filter(|_| budgets.take(&1, Kind::Publish, true).is_ok()).count(), 15);
+    clock.advance(Duration::from_secs(1));
+    assert_eq!((0..100).filter(|_| budgets.take(&1, Kind::Publish, true).is_ok()).count(), 6);
+}
+
+#[test]
+fn however_many_keys_there_are_no_more_are_remembered_than_may_be() {
+    let (budgets, _) = budgets(100, per_sec(1, 1));
+    for key in 0..100_000 {
+        assert!(budgets.take(&key, Kind::Publish, false).is_ok());
+    }
+    assert!(budgets.len() <= 100, "{}", budgets.len());
+}
+
+#[test]
+fn an_address_that_fails_too_often_is_not_asked_for_a_while() {
+    let clock = FakeRelativeClock::default();
+    let failures = Failures::with_clock(16, per_min(6), clock.clone());
+    for _ in 0..6 {
+        assert!(failures.check(NOBODY).is_ok());
+        failures.count(NOBODY);
+    }
+    let wait = failures.check(NOBODY).unwrap_err();
+    assert!(wait <= Duration::from_secs(10), "{wait:?}");
+    assert!(failures.check(Network::V6(1)).is_ok(), "another's are its own");
+    clock.advance(wait);
+    assert!(failures.check(NOBODY).is_ok(), "what it was told is true");
+    failures.count(NOBODY);
+    assert!(failures.check(NOBODY).is_err(), "one failure, and not as many as before");
+}
+
+#[test]
+fn what_is_said_of_a_limit_is_its_setting_whose_it_is_and_when_to_come_back() {
+    let refused = Refused::for_rate(Limit::TopicPublishesPerSec, Whose::Topic, Duration::from_millis(1001));
+    assert_eq!(refused.to_string(), "limits.topic_publishes_per_sec: the topic has reached it; again in 2 s");
+    let soon = Refused::for_rate(Limit::CallerReadsPerSec, Whose::Address, Duration::from_micros(1));
+    assert_eq!(soon.retry_after_secs, 1);
+}
+
+proptest! {
+    #[test]
+    fn no_more_pass_than_the_burst_and_the_rate_allow(
+        rate in 1u32..50, burst in 1u32..50, pauses in prop::collection::vec(0u64..400, 1..200),
+    ) {
+        let (budgets, clock) = budgets(16, per_sec(rate, burst));
+        let (mut passed, mut elapsed) = (0u64, 0u64);
+        for pause in pauses {
+            clock.advance(Duration::from_millis(pause));
+            elapsed += pause;
+            passed += u64::from(budgets.take(&1, Kind::Publish, false).is_ok());
+            let most = u64::from(burst) + elapsed * u64::from(rate) / 1000 + 1;
+            prop_assert!(passed <= most, "{passed} of {most}");
+        }
+    }
+}
+
+/// Not a test of what is promised: `cargo test -p fhircast-hub --lib limits -- --ignored --nocapture` says what a check costs.
+#[test]
+#[ignore = "it measures"]
+#[allow(clippy::print_stdout)]
+fn what_a_check_costs() {
+    let limits = Arc::new(Limits::new(&settings::Limits::default()));
+    for threads in [1, 2, 4] {
+        let begun = Instant::now();
+        const CHECKS: u32 = 1_000_000;
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let limits = limits.clone();
+                scope.spawn(move || {
+                    let caller = Caller { address: IpAddr::from([127, 0, 0, thread]), identity: None };
+                    for _ in 0..CHECKS {
+                        let _ = limits.caller(&caller, Kind::Publish);
+                    }
+                });
+            }
+        });
+        println!("{threads} threads: {:?} a check", begun.elapsed() / CHECKS);
+    }
+}

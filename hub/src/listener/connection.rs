@@ -1,0 +1,240 @@
+//! One connection: its place, and the time that it may take.
+//!
+//! actix gives a time-out to the first head of a connection and to the pause between two requests, and none to a second
+//! head that has begun. This one holds for each: what has begun must be there within `limits.head_secs`, and what does
+//! not begin within `limits.keep_alive_secs`, or else the connection reads as broken. While a request is worked on, no
+//! time runs here; a body has its own.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::rt::net::{ActixStream, Ready, TcpStream};
+use shared::telemetry::metrics::{Limit, METRICS};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::oneshot,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::places::{Place, Places};
+use crate::limits::Network;
+
+/// actix answers the first head that is late, and says what is wrong: it goes first.
+const AFTER_ACTIX: Duration = Duration::from_secs(1);
+
+/// What the requests of a connection and the connection itself share.
+#[derive(Debug)]
+pub struct Activity {
+    places: Arc<Mutex<Places>>,
+    id: u64,
+    network: Network,
+    has_asked: AtomicBool,
+    begun: AtomicU64,
+    under_way: AtomicUsize,
+}
+
+/// A request is being worked on.
+#[derive(Debug)]
+pub struct UnderWay(Arc<Activity>);
+
+impl Activity {
+    /// A request has come, whole but for its body.
+    pub fn begin(self: &Arc<Self>) -> UnderWay {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        if !self.has_asked.swap(true, Ordering::Relaxed) {
+            lock(&self.places).has_asked(self.id);
+        }
+        UnderWay(self.clone())
+    }
+}
+
+impl UnderWay {
+    /// The connection has become a socket, which has times of its own.
+    pub fn for_good(self) {
+        self.0.under_way.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        lock(&self.places).leave(self.id, self.network);
+    }
+}
+
+/// A place, from the accept to the end of the connection.
+pub struct Connection {
+    io: TcpStream,
+    activity: Arc<Activity>,
+    gives_way: Option<oneshot::Receiver<()>>,
+    head: Duration,
+    keep_alive: Duration,
+    /// Absent during the handshake, which has a time of its own, and while a request is worked on.
+    wait: Option<Wait>,
+    begun: u64,
+    is_handshaking: bool,
+}
+
+struct Wait {
+    until: Pin<Box<Sleep>>,
+    has_begun: bool,
+}
+
+impl Connection {
+    /// Gives a connection its place, or says which limit it would exceed.
+    pub fn take(
+        io: TcpStream,
+        network: Network,
+        places: &Arc<Mutex<Places>>,
+        (head, keep_alive): (Duration, Duration),
+    ) -> Result<Self, Limit> {
+        let Place { id, network, gives_way } = lock(places).take(network)?;
+        let activity = Arc::new(Activity {
+            places: places.clone(),
+            id,
+            network,
+            has_asked: AtomicBool::new(false),
+            begun: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+        });
+        Ok(Self {
+            io,
+            activity,
+            gives_way: Some(gives_way),
+            head: head + AFTER_ACTIX,
+            keep_alive: keep_alive + AFTER_ACTIX,
+            wait: None,
+            begun: 0,
+            is_handshaking: false,
+        })
+    }
+
+    /// What its requests tell it.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// It begins with a TLS handshake, or has done with it.
+    pub fn handshakes(&mut self, is_handshaking: bool) {
+        self.is_handshaking = is_handshaking;
+    }
+
+    /// Has it to end?
+    fn is_over(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if let Some(gives_way) = &mut self.gives_way {
+            if self.activity.has_asked.load(Ordering::Relaxed) {
+                self.gives_way = None;
+            } else if Pin::new(gives_way).poll(cx).is_ready() {
+                METRICS.limited.with(Limit::NewConnections).inc();
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+        }
+        let begun = self.activity.begun.load(Ordering::Relaxed);
+        if self.is_handshaking || self.activity.under_way.load(Ordering::Relaxed) > 0 {
+            self.wait = None;
+        } else if begun != self.begun {
+            self.wait = Some(Wait::until(self.keep_alive, false));
+        } else if self.wait.is_none() {
+            // The first head has begun with the connection.
+            let is_first = begun == 0;
+            self.wait = Some(Wait::until(if is_first { self.head } else { self.keep_alive }, is_first));
+        }
+        self.begun = begun;
+        self.poll_wait(cx)
+    }
+
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(wait) = &mut self.wait else { return Ok(()) };
+        if wait.until.as_mut().poll(cx).is_pending() {
+            return Ok(());
+        }
+        if wait.has_begun {
+            METRICS.limited.with(Limit::HeadSecs).inc();
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    }
+
+    /// Bytes have come while nothing was worked on: a head has begun.
+    fn heard(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match &self.wait {
+            Some(wait) if !wait.has_begun => {
+                self.wait = Some(Wait::until(self.head, true));
+                self.poll_wait(cx)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Wait {
+    fn until(after: Duration, has_begun: bool) -> Self {
+        Self { until: Box::pin(sleep_until(Instant::now() + after)), has_begun }
+    }
+}
+
+fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
+    places.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.is_over(cx)?;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.heard(cx)?;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+impl ActixStream for Connection {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(&self.io, cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(&self.io, cx)
+    }
+}

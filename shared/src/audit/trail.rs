@@ -1,0 +1,383 @@
+//! How records come to the writer: who wants to be recorded takes a slot first, and leaves the record there.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, Sender, SyncSender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use super::{Record, writer::Writer};
+use crate::{
+    settings::{self, AuditFormat, AuditTarget},
+    telemetry::{Readiness, metrics::METRICS},
+};
+
+/// The part of the readiness that tells of the audit trail, where it is required.
+pub const READINESS: &str = "audit";
+
+/// For which the end of the process waits until all is written: who hangs on a file for longer may do so for ever.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// After which an outage is over.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Who writes the records.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The program.
+    pub program: &'static str,
+    /// The machine.
+    pub host: String,
+    /// The process, unlike all others ever.
+    pub node: String,
+}
+
+impl Source {
+    fn new(program: &'static str) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host = Some(host.trim()).filter(|host| !host.is_empty()).unwrap_or("unknown").to_owned();
+        Self { program, host, node: Uuid::new_v4().to_string() }
+    }
+
+    pub(super) fn render(&self, format: AuditFormat, record: &Record) -> String {
+        match format {
+            AuditFormat::Json => super::json::render(record, self),
+            AuditFormat::Fhir => super::fhir::render(record, self),
+        }
+    }
+}
+
+/// The audit trail of this process; clones are the same one.
+#[derive(Clone)]
+pub struct Audit {
+    node: Arc<str>,
+    trail: Option<Arc<Trail>>,
+}
+
+struct Trail {
+    slots: Arc<Semaphore>,
+    to_writer: Sender<ToWriter>,
+    state: Arc<State>,
+}
+
+/// What the writer is told.
+pub(super) enum ToWriter {
+    /// Write this.
+    Record(Box<Record>, OwnedSemaphorePermit),
+    /// Write what waits, say so, and end.
+    Finish(SyncSender<()>),
+}
+
+impl Audit {
+    /// None.
+    pub fn off() -> Self {
+        Self { node: Uuid::new_v4().to_string().into(), trail: None }
+    }
+
+    /// Starts to write where the settings say. Where it is required, a part of `readiness` says whether it can.
+    pub fn start(
+        settings: &settings::Audit,
+        program: &'static str,
+        readiness: &Readiness,
+    ) -> io::Result<Self> {
+        if settings.to == AuditTarget::Off {
+            return Ok(Self::off());
+        }
+        let source = Source::new(program);
+        let node = source.node.as_str().into();
+        let readiness = settings.required.then(|| readiness.clone());
+        let state = Arc::new(State::new(readiness));
+        let slots = Arc::new(Semaphore::new(settings.queue));
+        let (to_writer, records) = mpsc::channel();
+        let writer = Writer::new(settings, source, state.clone());
+        thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&records))?;
+        Ok(Self { node, trail: Some(Arc::new(Trail { slots, to_writer, state })) })
+    }
+
+    /// What the records call this process.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// A slot for the record of a request that is about to be served. `None` when the trail is required and cannot take
+    /// it: then nothing may be done.
+    pub fn admit(&self) -> Option<Slot> {
+        let Some(trail) = &self.trail else { return Some(Slot { trail: None, permit: None }) };
+        let permit = trail.slots.clone().try_acquire_owned().ok();
+        if permit.is_none() {
+            trail.state.is_full();
+        }
+        let may_be_lost = trail.state.readiness.is_none();
+        let is_taken = permit.is_some() && trail.state.is_writable.load(Ordering::Relaxed);
+        (is_taken || may_be_lost).then(|| Slot { trail: Some(trail.clone()), permit })
+    }
+
+    /// Records what has happened, whether or not it can be written.
+    pub fn note(&self, record: Record) {
+        if let Some(trail) = &self.trail {
+            let permit = trail.slots.clone().try_acquire_owned().ok();
+            Slot { trail: Some(trail.clone()), permit }.record(record);
+        }
+    }
+
+    /// Writes what waits, for as long as that may take at the end of a process.
+    pub fn finish(&self) {
+        let Some(trail) = &self.trail else { return };
+        let (done, is_done) = mpsc::sync_channel(1);
+        let told = trail.to_writer.send(ToWriter::Finish(done));
+        if told.is_err() || is_done.recv_timeout(FINISH_WITHIN).is_err() {
+            tracing::error!("the audit trail could not be written to its end");
+        }
+    }
+}
+
+/// Room for one record.
+pub struct Slot {
+    trail: Option<Arc<Trail>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Slot {
+    /// Leaves the record there.
+    pub fn record(self, record: Record) {
+        let Some(trail) = self.trail else { return };
+        let Some(permit) = self.permit else {
+            trail.state.is_full();
+            return trail.state.lost(1);
+        };
+        let record = Box::new(record.without_ticket());
+        if trail.to_writer.send(ToWriter::Record(record, permit)).is_err() {
+            trail.state.lost(1);
+        }
+    }
+}
+
+/// How the trail is, for the writer and for those who are recorded.
+pub(super) struct State {
+    is_writable: AtomicBool,
+    /// The last moment of an outage that has been told of, and whose end has not.
+    outage: Mutex<Option<Instant>>,
+    lost: AtomicU64,
+    /// Where the trail is required.
+    readiness: Option<Readiness>,
+}
+
+impl State {
+    fn new(readiness: Option<Readiness>) -> Self {
+        let is_writable = AtomicBool::new(false);
+        let state = Self { is_writable, outage: Mutex::new(None), lost: AtomicU64::new(0), readiness };
+        state.say(false, "starting");
+        state
+    }
+
+    pub(super) fn is_required(&self) -> bool {
+        self.readiness.is_some()
+    }
+
+    /// All that was waiting is written, or nothing stands in the way of it. `false` while it was otherwise a moment ago.
+    pub(super) fn is_well(&self) -> bool {
+        let is_new = !self.is_writable.swap(true, Ordering::Relaxed);
+        let mut outage = self.outage();
+        if outage.is_some_and(|last| last.elapsed() < QUIET) {
+            return false;
+        }
+        if outage.take().is_some() {
+            let lost = self.lost.swap(0, Ordering::Relaxed);
+            tracing::warn!(lost, "the audit trail is written again");
+        } else if !is_new {
+            return true;
+        }
+        self.say(true, "ok");
+        true
+    }
+
+    /// It could not be written.
+    pub(super) fn is_broken(&self, error: &io::Error) {
+        self.is_writable.store(false, Ordering::Relaxed);
+        if self.is_out("cannot be written") {
+            let required = self.is_required();
+            tracing::error!(%error, required, "the audit trail cannot be written (audit.to)");
+        }
+    }
+
+    /// As much waits as may.
+    fn is_full(&self) {
+        if self.is_out("as many records wait as may") {
+            let required = self.is_required();
+            tracing::error!(required, "as many records wait for the audit trail as may (audit.queue)");
+        }
+    }
+
+    /// So many records are lost.
+    pub(super) fn lost(&self, records: u64) {
+        METRICS.audit_lost.inc_by(records);
+        self.lost.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Is it the beginning of an outage?
+    fn is_out(&self, text: &'static str) -> bool {
+        let before = self.outage().replace(Instant::now());
+        self.say(false, text);
+        before.is_none()
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, is_well: bool, text: &'static str) {
+        if let Some(readiness) = &self.readiness {
+            readiness.set(READINESS, is_well, text);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt,
+        path::{Path, PathBuf},
+    };
+
+    use super::*;
+    use crate::audit::Kind;
+
+    pub fn source() -> Source {
+        Source { program: "fhircast-hub", host: "host-1".to_owned(), node: "node-1".to_owned() }
+    }
+
+    /// A folder of the test's own, gone when it ends well.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("fhircast-audit-{}", Uuid::new_v4()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn start(to: &Path, required: bool, queue: usize) -> (Audit, Readiness) {
+        let settings = settings::Audit {
+            to: AuditTarget::File(to.to_owned()),
+            required,
+            queue,
+            ..settings::Audit::default()
+        };
+        let readiness = Readiness::new([]);
+        (Audit::start(&settings, "fhircast-hub", &readiness).unwrap(), readiness)
+    }
+
+    fn until(what: &str, is_so: impl Fn() -> bool) {
+        let since = Instant::now();
+        while !is_so() {
+            assert!(since.elapsed() < Duration::from_secs(20), "not in time: {what}");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn lines(path: &Path) -> Vec<String> {
+        fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    fn numbered(number: usize) -> Record {
+        Record::new(Kind::Publish).because(format!("number {number}"))
+    }
+
+    #[test]
+    fn what_is_queued_is_written_in_order_by_the_end_and_the_file_is_nobody_elses() {
+        let folder = Folder::new();
+        let path = folder.file("audit");
+        let (audit, _) = start(&path, false, 10_000);
+        (0..5000).for_each(|number| audit.note(numbered(number)));
+        audit.finish();
+        let lines = lines(&path);
+        assert_eq!(lines.len(), 5000);
+        let in_order = |(number, line): (usize, &String)| line.contains(&format!("\"number {number}\""));
+        assert!(lines.iter().enumerate().all(in_order));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_is_moved_or_removed_is_begun_anew() {
+        let folder = Folder::new();
+        let (path, moved) = (folder.file("audit"), folder.file("audit.1"));
+        let (audit, _) = start(&path, true, 10);
+        audit.note(numbered(1));
+        until("the first record", || lines(&path).len() == 1);
+        fs::rename(&path, &moved).unwrap();
+        audit.note(numbered(2));
+        until("the second record", || lines(&path).len() == 1);
+        fs::remove_file(&path).unwrap();
+        audit.note(numbered(3));
+        audit.finish();
+        assert!(lines(&moved)[0].contains("number 1") && lines(&moved).len() == 1);
+        assert!(lines(&path)[0].contains("number 3") && lines(&path).len() == 1);
+    }
+
+    #[test]
+    fn what_is_required_and_cannot_be_written_admits_nobody_until_it_can() {
+        let folder = Folder::new();
+        let inner = folder.file("inner");
+        fs::create_dir(&inner).unwrap();
+        let path = inner.join("audit");
+        let (audit, readiness) = start(&path, true, 10);
+        until("it is ready", || readiness.is_ready());
+        let admitted = audit.admit().unwrap();
+        fs::remove_dir_all(&inner).unwrap();
+        admitted.record(numbered(1));
+        until("it is not ready", || !readiness.is_ready());
+        assert!(audit.admit().is_none());
+        audit.note(numbered(2));
+        fs::create_dir(&inner).unwrap();
+        until("it is ready again", || readiness.is_ready());
+        audit.admit().unwrap().record(numbered(3));
+        audit.finish();
+        let lines = lines(&path);
+        assert_eq!(lines.len(), 3, "what waited is written: {lines:?}");
+    }
+
+    #[test]
+    fn a_disk_that_is_full_admits_nobody_and_a_queue_that_is_full_loses_records() {
+        let (audit, readiness) = start(Path::new("/dev/full"), true, 2);
+        until("it is ready", || readiness.is_ready());
+        audit.admit().unwrap().record(numbered(1));
+        until("it is not ready", || !readiness.is_ready());
+        assert!(audit.admit().is_none());
+
+        let before = METRICS.audit_lost.get();
+        let (audit, readiness) = start(Path::new("/dev/full"), false, 2);
+        (0..10).for_each(|number| audit.admit().unwrap().record(numbered(number)));
+        assert!(METRICS.audit_lost.get() - before >= 8, "all but the two that wait");
+        assert!(readiness.is_ready(), "it is not required");
+    }
+
+    #[test]
+    fn without_a_trail_everybody_is_admitted() {
+        let audit = Audit::off();
+        audit.admit().unwrap().record(numbered(1));
+        audit.note(numbered(2));
+        audit.finish();
+    }
+}

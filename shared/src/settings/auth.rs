@@ -1,0 +1,191 @@
+//! Who may do what: the settings of tokens, and what they say about each other.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
+
+use super::tree::settings;
+use super::values::{AuthMode, Password, at_least, between};
+
+settings! {
+    /// Who may do what.
+    pub struct Auth {
+        /// How the hub knows who is asking: "jwt" (it verifies signed tokens), "introspection" (it asks the authorization
+        /// server) or "off" (it does not know, and everyone may do everything).
+        mode: AuthMode = AuthMode::Off;
+        /// The authorization server, exactly as tokens name it in iss.
+        issuer: Option<String> = None, some_text;
+        /// Names of this hub; a token must be for one of them (aud).
+        audience: Vec<String> = Vec::new(), some_texts;
+        /// The keys of the authorization server: the https URL of its JWKS (http on this machine only), or the path of a file.
+        jwks: Option<KeySource> = None;
+        /// Seconds after which the keys are read anew.
+        jwks_refresh_secs: u64 = 300, between(1, 86_400);
+        /// Seconds that pass between two readings of the keys because of tokens that name an unknown one.
+        jwks_cooldown_secs: u64 = 10, between(1, 3600);
+        /// URL at which the authorization server is asked about a token (RFC 7662): https, or http on this machine.
+        introspection_url: Option<Url> = None, protected;
+        /// Name of the hub at the authorization server, when it asks about tokens.
+        client_id: Option<String> = None, some_text;
+        /// Secret that goes with auth.client_id.
+        client_secret: Option<Password> = None;
+        /// Seconds for which the hub goes by what the authorization server said of a token; 0: it asks every time.
+        introspection_cache_secs: u64 = 10, between(0, 300);
+        /// Tokens about which the hub remembers what the authorization server said.
+        introspection_cache_entries: usize = 10_000, at_least(1);
+        /// Seconds within which the authorization server must answer.
+        timeout_secs: u64 = 5, between(1, 60);
+        /// PEM file of certificate authorities that are trusted for the authorization server besides the system's.
+        ca_file: Option<PathBuf> = None;
+        /// Seconds by which the clocks of the hub and of the authorization server may differ.
+        leeway_secs: u64 = 30, between(0, 300);
+        /// Bytes of a token at most.
+        token_bytes: usize = 16_384, between(1, 65_536);
+        /// Claim with the topic that a token is for; one with dots in it is meant as it stands.
+        topic_claim: String = "hub.topic".to_owned(), text;
+        /// Claims with the scopes, of which each that is there counts: a text with spaces between them, or an array.
+        scope_claims: Vec<String> = ["scope", "scp"].map(str::to_owned).to_vec(), some_texts;
+        /// Claims with the name of the app, of which the first that is there counts.
+        client_claims: Vec<String> = ["client_id", "azp"].map(str::to_owned).to_vec(), some_texts;
+    }
+}
+
+impl Auth {
+    /// `auth.jwks_refresh_secs` as a duration.
+    pub fn jwks_refresh(&self) -> Duration {
+        Duration::from_secs(self.jwks_refresh_secs)
+    }
+
+    /// `auth.jwks_cooldown_secs` as a duration.
+    pub fn jwks_cooldown(&self) -> Duration {
+        Duration::from_secs(self.jwks_cooldown_secs)
+    }
+
+    /// `auth.introspection_cache_secs` as a duration.
+    pub fn introspection_cache(&self) -> Duration {
+        Duration::from_secs(self.introspection_cache_secs)
+    }
+
+    /// `auth.timeout_secs` as a duration.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout_secs)
+    }
+
+    /// What these settings say about each other: the names of the settings, and what is wrong.
+    pub(super) fn contradictions(&self) -> Vec<(&'static [&'static str], String)> {
+        let mut found: Vec<(&'static [&'static str], String)> = Vec::new();
+        let mut needs = |settings: &'static [&'static str], has_it: bool| {
+            if !has_it {
+                found.push((settings, format!("the mode {:?} needs it", self.mode.as_str())));
+            }
+        };
+        match self.mode {
+            AuthMode::Off => {}
+            AuthMode::Jwt => {
+                needs(&["auth.mode", "auth.issuer"], self.issuer.is_some());
+                needs(&["auth.mode", "auth.audience"], !self.audience.is_empty());
+                needs(&["auth.mode", "auth.jwks"], self.jwks.is_some());
+            }
+            AuthMode::Introspection => {
+                needs(&["auth.mode", "auth.introspection_url"], self.introspection_url.is_some());
+                needs(&["auth.mode", "auth.client_id"], self.client_id.is_some());
+                needs(&["auth.mode", "auth.client_secret"], self.client_secret.is_some());
+            }
+        }
+        let mut idle = |settings: &'static [&'static str], is_there: bool| {
+            if is_there {
+                found.push((settings, format!("the mode {:?} does not use it", self.mode.as_str())));
+            }
+        };
+        // Whoever sets these believes that tokens are asked for.
+        if self.mode == AuthMode::Off {
+            idle(&["auth.mode", "auth.issuer"], self.issuer.is_some());
+            idle(&["auth.mode", "auth.audience"], !self.audience.is_empty());
+        }
+        if self.mode != AuthMode::Jwt {
+            idle(&["auth.mode", "auth.jwks"], self.jwks.is_some());
+        }
+        if self.mode != AuthMode::Introspection {
+            idle(&["auth.mode", "auth.introspection_url"], self.introspection_url.is_some());
+            idle(&["auth.mode", "auth.client_secret"], self.client_secret.is_some());
+        }
+        found
+    }
+}
+
+/// Where the keys of an authorization server are.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum KeySource {
+    /// They are fetched.
+    Url(Url),
+    /// They are read.
+    File(PathBuf),
+}
+
+impl TryFrom<String> for KeySource {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if !text.contains("://") {
+            let problem = text.trim().is_empty().then(|| "must be a URL or the path of a file".to_owned());
+            return problem.map_or(Ok(Self::File(text.into())), Err);
+        }
+        let url = Url::parse(&text).map_err(|problem| format!("must be a URL: {problem}"))?;
+        protect(&url)?;
+        Ok(Self::Url(url))
+    }
+}
+
+impl From<KeySource> for String {
+    fn from(source: KeySource) -> Self {
+        source.to_string()
+    }
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => url.fmt(f),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+fn protected(url: &Option<Url>) -> Result<(), String> {
+    url.as_ref().map_or(Ok(()), protect)
+}
+
+/// What the hub trusts must come over TLS, unless it does not leave this machine.
+fn protect(url: &Url) -> Result<(), String> {
+    let is_here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must hold neither a user name nor a password".to_owned());
+    }
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_here => Ok(()),
+        "http" => Err("must be https: http is for this machine (localhost) only".to_owned()),
+        other => Err(format!("the scheme must be https, not {other}")),
+    }
+}
+
+fn text(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() { Err("must not be empty".to_owned()) } else { Ok(()) }
+}
+
+fn some_text(given: &Option<String>) -> Result<(), String> {
+    given.as_deref().map_or(Ok(()), text)
+}
+
+fn some_texts(texts: &[String]) -> Result<(), String> {
+    texts.iter().try_for_each(|one| text(one))
+}

@@ -1,0 +1,185 @@
+//! A TCP or TLS connection whose bytes are its user's.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_openssl::SslStream;
+use url::Url;
+
+/// How long a connection may take; an attacked machine is busy.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A connection.
+#[derive(Debug)]
+pub struct Raw {
+    stream: Stream,
+    /// What came and was not looked at yet.
+    came: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<SslStream<TcpStream>>),
+}
+
+/// The address in a URL of the hub.
+pub fn address(url: &str) -> Result<SocketAddr> {
+    let url = Url::parse(url)?;
+    let host: IpAddr = url.host_str().context("no host")?.parse().context("the host is no address")?;
+    Ok((host, url.port_or_known_default().context("no port")?).into())
+}
+
+/// A POST to the hub with this type and these further header lines (each with its end), up to the body.
+pub fn post_head(content_type: &str, lines: &str) -> String {
+    format!("POST /api/hub HTTP/1.1\r\nHost: hub\r\nContent-Type: {content_type}\r\n{lines}\r\n")
+}
+
+/// A whole POST.
+pub fn post(content_type: &str, body: &str) -> String {
+    format!("{}{body}", post_head(content_type, &format!("Content-Length: {}\r\n", body.len())))
+}
+
+impl Raw {
+    /// Connects from an address of the loopback network to the host of `url`, without TLS.
+    pub async fn connect(url: &str, from: Ipv4Addr) -> Result<Raw> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((from, 0).into())?;
+        let stream =
+            timeout(CONNECT_TIMEOUT, socket.connect(address(url)?)).await.context("no connection")??;
+        stream.set_nodelay(true)?;
+        Ok(Raw { stream: Stream::Plain(stream), came: Vec::new() })
+    }
+
+    /// The same with TLS, whoever the other is. Answers with what was agreed on by ALPN when `alpn` was offered, in
+    /// its wire format.
+    pub async fn connect_tls(url: &str, from: Ipv4Addr, alpn: &[u8]) -> Result<(Raw, Option<Vec<u8>>)> {
+        let Stream::Plain(stream) = Raw::connect(url, from).await?.stream else { bail!("it is plain") };
+        let mut connector = SslConnector::builder(SslMethod::tls_client())?;
+        connector.set_verify(SslVerifyMode::NONE);
+        if !alpn.is_empty() {
+            connector.set_alpn_protos(alpn)?;
+        }
+        let ssl = connector.build().configure()?.verify_hostname(false).into_ssl("localhost")?;
+        let mut stream = SslStream::new(ssl, stream)?;
+        timeout(CONNECT_TIMEOUT, Pin::new(&mut stream).connect()).await.context("no handshake")??;
+        let agreed = stream.ssl().selected_alpn_protocol().map(<[u8]>::to_vec);
+        Ok((Raw { stream: Stream::Tls(Box::new(stream)), came: Vec::new() }, agreed))
+    }
+
+    /// Opens the WebSocket of an endpoint, and leaves the frames to its user.
+    pub async fn upgrade(endpoint: &str, from: Ipv4Addr) -> Result<Raw> {
+        let url = Url::parse(endpoint)?;
+        let mut raw = Raw::connect(&endpoint.replacen("ws", "http", 1), from).await?;
+        raw.send(
+            format!(
+                "GET {} HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+                url.path()
+            )
+            .as_bytes(),
+        )
+        .await?;
+        let answer = raw.answer(CONNECT_TIMEOUT).await?;
+        match answer.status {
+            101 => Ok(raw),
+            status => bail!("the upgrade was answered with {status}: {}", answer.text),
+        }
+    }
+
+    /// Sends bytes.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.write_all(bytes).await?,
+            Stream::Tls(stream) => stream.write_all(bytes).await?,
+        }
+        Ok(())
+    }
+
+    /// Reads what comes next; `None` at the end, however it came.
+    async fn more(&mut self) -> Option<()> {
+        let mut buffer = [0; 4096];
+        let read = match &mut self.stream {
+            Stream::Plain(stream) => stream.read(&mut buffer).await,
+            Stream::Tls(stream) => stream.read(&mut buffer).await,
+        };
+        let count = read.ok().filter(|count| *count > 0)?;
+        self.came.extend_from_slice(&buffer[..count]);
+        Some(())
+    }
+
+    /// The head of an answer and what came of its body with it, within `patience`.
+    pub async fn answer(&mut self, patience: Duration) -> Result<RawAnswer> {
+        let end = timeout(patience, async {
+            loop {
+                if let Some(at) = self.came.windows(4).position(|part| part == b"\r\n\r\n") {
+                    return Some(at + 4);
+                }
+                self.more().await?;
+            }
+        })
+        .await
+        .context("no answer in time")?
+        .context("the connection ended without an answer")?;
+        let head = String::from_utf8_lossy(&self.came[..end]).into_owned();
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).context("no HTTP")?;
+        let lower = head.to_ascii_lowercase();
+        let length =
+            lower.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+        let whole = end + length.unwrap_or(0);
+        let _ = timeout(patience, async { while self.came.len() < whole && self.more().await.is_some() {} })
+            .await;
+        let whole = whole.min(self.came.len());
+        let text = format!("{head}{}", String::from_utf8_lossy(&self.came[end..whole]));
+        self.came.drain(..whole);
+        Ok(RawAnswer { status, text })
+    }
+
+    /// Waits for the other side to end the connection; says whether it did.
+    pub async fn ends_within(&mut self, patience: Duration) -> bool {
+        timeout(patience, async {
+            loop {
+                self.came.clear();
+                if self.more().await.is_none() {
+                    return;
+                }
+            }
+        })
+        .await
+        .is_ok()
+    }
+
+    /// Waits for a Close frame; `None` when the connection ends, or does not end, without one.
+    pub async fn close_code(&mut self, patience: Duration) -> Option<u16> {
+        timeout(patience, async {
+            loop {
+                while let Some((opcode, payload, length)) = super::frames::read(&self.came) {
+                    let code = payload.get(..2).map(|code| u16::from_be_bytes([code[0], code[1]]));
+                    if opcode == super::frames::CLOSE {
+                        return code;
+                    }
+                    self.came.drain(..length);
+                }
+                self.more().await?;
+            }
+        })
+        .await
+        .ok()
+        .flatten()
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct RawAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Head and body.
+    pub text: String,
+}

@@ -1,0 +1,274 @@
+//! What is asked for too often, too slowly or too largely is refused, by the name of its limit.
+
+use std::time::{Duration, Instant};
+
+use harness::{
+    attack::{
+        ATTACKER,
+        frames::{CONTINUATION, PING, Shape, TEXT},
+        raw::{Raw, post, post_head},
+    },
+    certs::Certificates,
+    client::{Answer, App},
+    examples::{fresh_id, fresh_topic},
+    socket::{Socket, upgrade_status},
+    system::Hub,
+    wait::{PATIENCE, eventually},
+};
+use reqwest::Method;
+
+use crate::messages::patient_open;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
+
+async fn hub(settings: &[(&str, &str)]) -> Hub {
+    Hub::start_embedded(settings).await.unwrap()
+}
+
+/// Checks a refusal, and answers with what it says of when to come back.
+fn assert_limited(answer: &Answer, limit: &str, whose: &str) -> Duration {
+    assert_eq!(answer.status, 429, "{limit}: {answer:?}");
+    assert!(answer.body.starts_with(&format!("limits.{limit}: {whose} has")), "{answer:?}");
+    let secs: u64 = answer.header("retry-after").parse().unwrap();
+    assert!(secs >= 1, "{answer:?}");
+    Duration::from_secs(secs)
+}
+
+async fn counted(hub: &Hub, limit: &str) -> f64 {
+    let metrics = hub.metrics().await.unwrap();
+    metrics.value(&format!("fhircast_limited_total{{limit=\"{limit}\"}}")).unwrap()
+}
+
+/// Asks until it is refused, waits as long as it is told, and asks once more.
+async fn refused_and_true<F: Future<Output = Answer>>(limit: &str, whose: &str, ask: impl Fn() -> F) {
+    for _ in 0..100 {
+        let answer = ask().await;
+        if answer.status < 300 {
+            continue;
+        }
+        let again = assert_limited(&answer, limit, whose);
+        tokio::time::sleep(again).await;
+        let answer = ask().await;
+        assert!(answer.status < 300, "{limit}: after {again:?}: {answer:?}");
+        return;
+    }
+    panic!("{limit}: it was never refused");
+}
+
+#[tokio::test]
+async fn a_caller_over_a_rate_is_told_which_and_when_to_come_back() {
+    let hub = hub(&[
+        ("limits.callers_per_address", "1"),
+        ("limits.caller_publishes_per_sec", "1"),
+        ("limits.caller_publishes_burst", "3"),
+        ("limits.caller_reads_per_sec", "1"),
+        ("limits.caller_subscribes_per_min", "30"),
+    ])
+    .await;
+    let app = &hub.app().unwrap();
+    let whose = "the caller's address";
+    refused_and_true("caller_publishes_per_sec", whose, || async {
+        app.publish(&patient_open(&fresh_topic(), &fresh_id())).await.unwrap()
+    })
+    .await;
+    refused_and_true("caller_reads_per_sec", whose, || async {
+        app.current_context(&fresh_topic()).await.unwrap()
+    })
+    .await;
+    let form = format!(
+        "hub.channel.type=websocket&hub.mode=subscribe&hub.events=Patient-open&hub.topic={}",
+        fresh_topic()
+    );
+    refused_and_true("caller_subscribes_per_min", whose, || async {
+        app.post("", FORM, form.as_bytes()).await.unwrap()
+    })
+    .await;
+    for limit in ["caller_publishes_per_sec", "caller_reads_per_sec", "caller_subscribes_per_min"] {
+        assert!(counted(&hub, limit).await >= 1.0, "{limit}");
+    }
+    let mut other = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+    other.send(post(JSON, &patient_open(&fresh_topic(), "1")).as_bytes()).await.unwrap();
+    assert_eq!(other.answer(PATIENCE).await.unwrap().status, 202, "another address has a rate of its own");
+}
+
+#[tokio::test]
+async fn a_topic_over_a_rate_is_told_so_and_others_are_not() {
+    let hub = hub(&[
+        ("limits.topic_publishes_per_sec", "1"),
+        ("limits.topic_publishes_burst", "3"),
+        ("limits.topic_reads_per_sec", "1"),
+        ("limits.topic_subscribes_per_min", "30"),
+    ])
+    .await;
+    let (app, topic) = (&hub.app().unwrap(), &fresh_topic());
+    refused_and_true("topic_publishes_per_sec", "the topic", || async {
+        app.publish(&patient_open(topic, &fresh_id())).await.unwrap()
+    })
+    .await;
+    refused_and_true("topic_reads_per_sec", "the topic", || async {
+        app.current_context(topic).await.unwrap()
+    })
+    .await;
+    let form = format!("hub.channel.type=websocket&hub.mode=subscribe&hub.events=*&hub.topic={topic}");
+    refused_and_true("topic_subscribes_per_min", "the topic", || async {
+        app.post("", FORM, form.as_bytes()).await.unwrap()
+    })
+    .await;
+    app.publish(&patient_open(&fresh_topic(), "1")).await.unwrap().expect_status(202).unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_too_many_is_429_at_the_upgrade_and_has_a_place_when_another_goes() {
+    let hub = hub(&[("limits.caller_sockets", "2"), ("limits.callers_per_address", "1")]).await;
+    let (app, topic) = (hub.app().unwrap(), fresh_topic());
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let endpoint = app.subscribe_websocket(&topic, "*", &[]).await.unwrap();
+        open.push(Socket::connect(&endpoint).await.unwrap());
+    }
+    let endpoint = app.subscribe_websocket(&topic, "*", &[]).await.unwrap();
+    let refused = Socket::connect(&endpoint).await.err().unwrap();
+    assert_eq!(upgrade_status(&refused), Some(429));
+    assert_eq!(counted(&hub, "caller_sockets").await, 1.0);
+    open.pop().unwrap().close(1000).await.unwrap();
+    let opened = eventually(PATIENCE, "a place", || async { Socket::connect(&endpoint).await.ok() });
+    assert!(opened.await.is_ok());
+}
+
+#[tokio::test]
+async fn a_body_that_comes_too_slowly_is_408_and_the_connection_ends() {
+    let hub = hub(&[("limits.body_idle_secs", "2"), ("limits.body_secs", "4")]).await;
+    for (every, limit) in
+        [(Duration::from_secs(60), "body_idle_secs"), (Duration::from_millis(500), "body_secs")]
+    {
+        let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+        raw.send(post_head(JSON, "Content-Length: 1000\r\n").as_bytes()).await.unwrap();
+        let begun = Instant::now();
+        let answer = loop {
+            raw.send(b" ").await.unwrap();
+            if let Ok(answer) = raw.answer(every).await {
+                break answer;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{limit}");
+        };
+        assert_eq!(answer.status, 408, "{answer:?}");
+        assert!(answer.text.contains(&format!("limits.{limit}")), "{answer:?}");
+        assert!(raw.ends_within(PATIENCE).await, "{limit}");
+        assert!(counted(&hub, limit).await >= 1.0);
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_or_a_body_that_is_compressed_is_refused() {
+    let hub =
+        hub(&[("limits.url_bytes", "200"), ("limits.header_bytes", "2000"), ("limits.headers", "20")]).await;
+    let app = hub.app().unwrap();
+    let get = |path: &str| app.request(Method::GET, path);
+    let long = app.send(get(&format!("/{}", "t".repeat(300)))).await.unwrap();
+    assert_eq!((long.status, long.body.contains("limits.url_bytes")), (414, true), "{long:?}");
+    let large = app.send(get("/t").header("x-large", "x".repeat(3000))).await.unwrap();
+    assert_eq!((large.status, large.body.contains("limits.header_bytes")), (431, true), "{large:?}");
+    let many = (0..30).fold(get("/t"), |request, number| request.header(format!("x-{number}"), "1"));
+    let many = app.send(many).await.unwrap();
+    assert_eq!((many.status, many.body.contains("limits.headers")), (431, true), "{many:?}");
+    for coding in ["gzip", "deflate", "identity, gzip", "x-unknown"] {
+        let request = app.request(Method::POST, "").header("content-type", JSON);
+        let request = request.header("content-encoding", coding).body(patient_open("t", "1"));
+        let answer = app.send(request).await.unwrap();
+        assert_eq!(answer.status, 415, "{coding}: {answer:?}");
+        assert!(answer.body.contains("Content-Encoding"), "{answer:?}");
+    }
+    // What no room of the API sees: more than any head may be.
+    let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+    let huge = format!("GET /api/hub HTTP/1.1\r\nx: {}", "x".repeat(200_000));
+    let _ = raw.send(huge.as_bytes()).await;
+    assert!(raw.ends_within(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn a_head_has_its_time_whether_it_is_the_first_of_its_connection_or_the_second() {
+    let hub = hub(&[("limits.head_secs", "1"), ("limits.keep_alive_secs", "2")]).await;
+    let mut first = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+    first.send(b"GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n").await.unwrap();
+    assert_eq!(first.answer(PATIENCE).await.unwrap().status, 408);
+    assert!(first.ends_within(PATIENCE).await);
+
+    let mut second = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+    second.send(b"GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n\r\nGET /api/h").await.unwrap();
+    assert_eq!(second.answer(PATIENCE).await.unwrap().status, 200);
+    let mut slow = tokio::time::interval(Duration::from_millis(300));
+    let begun = Instant::now();
+    while second.send(b"x").await.is_ok() {
+        assert!(begun.elapsed() < PATIENCE, "a second head may last for ever");
+        slow.tick().await;
+    }
+    let mut silent = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+    silent.send(b"GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n\r\nGET /api/h").await.unwrap();
+    assert!(silent.ends_within(PATIENCE).await, "a second head that stands still");
+}
+
+#[tokio::test]
+async fn http_2_is_not_spoken_with_tls_or_without() {
+    let certificates = Certificates::new().unwrap();
+    let [cert, key] = [certificates.cert(), certificates.key()].map(|path| path.to_str().unwrap().to_owned());
+    let hub = hub(&[("tls.cert", &cert), ("tls.key", &key)]).await;
+    let (_, agreed) = Raw::connect_tls(hub.url(), ATTACKER, b"\x02h2\x08http/1.1").await.unwrap();
+    assert_eq!(agreed.as_deref(), Some(b"http/1.1".as_slice()));
+    let (mut raw, agreed) = Raw::connect_tls(hub.url(), ATTACKER, b"\x02h2").await.unwrap();
+    assert_eq!(agreed, None);
+    raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    assert!(raw.ends_within(PATIENCE).await);
+}
+
+/// A socket of its own, whose frames are the test's.
+async fn raw_socket(app: &App) -> Raw {
+    let endpoint = app.subscribe_websocket(&fresh_topic(), "*", &[]).await.unwrap();
+    Raw::upgrade(&endpoint, ATTACKER).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_no_websocket_or_too_much_of_it_closes_the_socket_with_its_code() {
+    let hub = hub(&[("limits.frames_per_sec", "100"), ("limits.frame_bytes", "4096")]).await;
+    let app = hub.app().unwrap();
+    let text = Shape::good(TEXT);
+    let part = Shape { opcode: CONTINUATION, is_last: false, ..text };
+    let object = br#"{"hub.channel.endpoint":"x"}"#;
+    let fragments =
+        [Shape { is_last: false, ..text }.frame(b"{"), part.frame(&[b' '; 1000]).repeat(20)].concat();
+    let broken_text =
+        [Shape { is_last: false, ..text }.frame(b"{"), Shape { is_last: true, ..part }.frame(b"\xff")];
+    for (what, bytes, code) in [
+        ("a flood of pings", Shape::good(PING).frame(b"x").repeat(2000), 1008),
+        ("a flood of pongs", Shape::good(0xA).frame(b"x").repeat(2000), 1008),
+        ("a flood of tiny frames", text.frame(b"{}").repeat(2000), 1008),
+        ("a flood of objects", text.frame(object).repeat(2000), 1008),
+        ("a flood of answers to nothing", text.frame(br#"{"id":"x","status":200}"#).repeat(2000), 1008),
+        (
+            "empty fragments without end",
+            [Shape { is_last: false, ..text }.frame(b""), part.frame(b"").repeat(2000)].concat(),
+            1008,
+        ),
+        ("fragments without end", fragments, 1009),
+        ("a frame that is too large", text.frame(&[b' '; 5000]), 1009),
+        (
+            "a frame that says it is larger than it can be",
+            [vec![0x81, 0xff], vec![0x7f; 8], vec![0; 4]].concat(),
+            1009,
+        ),
+        ("a compressed frame", Shape { reserved: 0x40, ..text }.frame(object), 1002),
+        ("a frame without a mask", Shape { is_masked: false, ..text }.frame(object), 1002),
+        ("an unknown opcode", Shape::good(0x3).frame(object), 1002),
+        ("a part of nothing", part.frame(b"x"), 1002),
+        ("a ping in parts", Shape { is_last: false, ..Shape::good(PING) }.frame(b"x"), 1002),
+        ("text that is none", text.frame(b"\xff\xfe"), 1007),
+        ("text in parts that is none", broken_text.concat(), 1007),
+        ("binary", Shape::good(0x2).frame(object), 1003),
+    ] {
+        let mut raw = raw_socket(&app).await;
+        // The hub may close while it is still sent to.
+        let _ = raw.send(&bytes).await;
+        assert_eq!(raw.close_code(PATIENCE).await, Some(code), "FC-WSC-05: {what}");
+        assert!(raw.ends_within(PATIENCE).await, "FC-WSC-05: {what}");
+    }
+}

@@ -1,0 +1,310 @@
+//! Connections to callbacks (FC-TRN-01, FC-SEC-02): how they are opened, and how much comes back.
+//!
+//! - [`Dialer::connect`] asks the gate for every connection and connects to the very addresses that
+//!   it was given. No proxy.
+//! - TLS 1.2 or newer, verified against the system's roots and `callbacks.ca_file` for the very host
+//!   of the URL, a name or an address. With `callbacks.cert` the worker shows who it is.
+//! - What a server answers to one request is bounded on the wire ([`Bounded`]): a head of
+//!   `limits.callback_head_bytes`, and behind it no more than the body may have. So nobody can make
+//!   the worker read, parse or keep more than that, in whatever form it comes: endless heads, interim
+//!   answers, extensions of chunks, trailers. The time of a request is bounded by who makes it.
+
+use std::{
+    io,
+    path::Path,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use actix_rt::net::{ActixStream, Ready};
+use openssl::{
+    error::ErrorStack,
+    ssl::{SslConnector, SslFiletype, SslMethod, SslMode, SslVersion},
+};
+use shared::{
+    callbacks::{self, Gate, GateError, Refusal},
+    settings::Settings,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_openssl::SslStream;
+
+/// What comes on the wire besides a body of the size that it may have: chunks and their like.
+const FRAMING: usize = 4096;
+
+/// The settings do not make a client.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A file of certificates or keys cannot be used.
+    #[error("{setting}: {path}: {reason}")]
+    File {
+        /// Which setting names it.
+        setting: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: ErrorStack,
+    },
+    /// A key that is not that of the certificate.
+    #[error("callbacks.cert and callbacks.key: {0}")]
+    Unpaired(ErrorStack),
+    /// There is no way to resolve names.
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    /// OpenSSL does not work.
+    #[error("TLS for callbacks: {0}")]
+    Tls(#[from] ErrorStack),
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum DialError {
+    /// It may not be.
+    Refused(Refusal),
+    /// Nobody answers, or not in time.
+    Io(io::Error),
+}
+
+/// Opens connections; made once, for any thread.
+pub struct Dialer {
+    gate: Gate,
+    tls: SslConnector,
+    /// For one address: one that swallows packets must leave time for the ones after it.
+    patience: Duration,
+    head_bytes: usize,
+    body_bytes: usize,
+}
+
+impl Dialer {
+    /// From the settings; reads the files that they name.
+    pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let callbacks = &settings.callbacks;
+        let mut tls = SslConnector::builder(SslMethod::tls_client())?;
+        tls.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+        // An idle connection without this holds 34 KiB.
+        tls.set_mode(SslMode::RELEASE_BUFFERS);
+        if let Some(path) = &callbacks.ca_file {
+            tls.set_ca_file(path).map_err(|reason| file("callbacks.ca_file", path, reason))?;
+        }
+        // The settings have them together or not at all.
+        if let (Some(cert), Some(key)) = (&callbacks.cert, &callbacks.key) {
+            tls.set_certificate_chain_file(cert).map_err(|reason| file("callbacks.cert", cert, reason))?;
+            tls.set_private_key_file(key, SslFiletype::PEM)
+                .map_err(|reason| file("callbacks.key", key, reason))?;
+            tls.check_private_key().map_err(SetupError::Unpaired)?;
+        }
+        Ok(Self {
+            gate: Gate::new(callbacks)?,
+            tls: tls.build(),
+            patience: settings.ack_timeout() / 3,
+            head_bytes: settings.limits.callback_head_bytes,
+            body_bytes: settings.limits.callback_body_bytes,
+        })
+    }
+
+    /// Where callbacks may lead.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Resolves, checks, connects; shakes hands if it is to be TLS. An IPv6 address is in brackets.
+    pub async fn connect(&self, host: &str, port: u16, is_tls: bool) -> Result<Bounded, DialError> {
+        let mut problem = None;
+        for address in self.gate.addresses(host, port).await.map_err(DialError::Refused)? {
+            match timeout(self.patience, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // Only the speed depends on it.
+                    let _ = stream.set_nodelay(true);
+                    let stream = if is_tls {
+                        Stream::Tls(Box::new(self.shake_hands(host, stream).await.map_err(DialError::Io)?))
+                    } else {
+                        Stream::Plain(stream)
+                    };
+                    return Ok(Bounded::new(stream, self.head_bytes, self.body_bytes));
+                }
+                Ok(Err(error)) => problem = Some(error),
+                Err(_) => problem = Some(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        Err(DialError::Io(problem.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
+    }
+
+    async fn shake_hands(&self, host: &str, stream: TcpStream) -> io::Result<SslStream<TcpStream>> {
+        // What a certificate bears: an address without brackets, a name without the root's dot.
+        let name = match callbacks::literal(host) {
+            Some(address) => address.to_string(),
+            None => host.trim_end_matches('.').to_owned(),
+        };
+        let ssl = self.tls.configure()?.into_ssl(&name)?;
+        let mut stream = SslStream::new(ssl, stream)?;
+        Pin::new(&mut stream).connect().await.map_err(io::Error::other)?;
+        Ok(stream)
+    }
+}
+
+fn file(setting: &'static str, path: &Path, reason: ErrorStack) -> SetupError {
+    SetupError::File { setting, path: path.display().to_string(), reason }
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<SslStream<TcpStream>>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref(),
+        }
+    }
+}
+
+/// A connection on which no answer is longer than it may be.
+#[derive(Debug)]
+pub struct Bounded {
+    stream: Stream,
+    head_bytes: usize,
+    body_bytes: usize,
+    /// What has come since the last request.
+    seen: Seen,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    bytes: usize,
+    /// How much of the empty line that ends a head has come last.
+    newlines: usize,
+    /// Where the first head ended.
+    head: Option<usize>,
+}
+
+impl Seen {
+    fn add(&mut self, bytes: &[u8]) {
+        for (at, byte) in bytes.iter().enumerate() {
+            if self.head.is_some() {
+                break;
+            }
+            match byte {
+                b'\n' => self.newlines += 1,
+                b'\r' => {}
+                _ => self.newlines = 0,
+            }
+            if self.newlines == 2 {
+                self.head = Some(self.bytes + at + 1);
+            }
+        }
+        self.bytes += bytes.len();
+    }
+
+    fn is_too_much(&self, head_bytes: usize, body_bytes: usize) -> bool {
+        match self.head {
+            Some(head) => head > head_bytes || self.bytes - head > body_bytes + FRAMING,
+            None => self.bytes > head_bytes,
+        }
+    }
+}
+
+impl Bounded {
+    fn new(stream: Stream, head_bytes: usize, body_bytes: usize) -> Self {
+        Self { stream, head_bytes, body_bytes, seen: Seen::default() }
+    }
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.seen.is_too_much(this.head_bytes, this.body_bytes) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the answer is longer than limits.callback_head_bytes or limits.callback_body_bytes",
+            )));
+        }
+        let before = buffer.filled().len();
+        ready!(match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
+        })?;
+        this.seen.add(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        // Another request: what comes from now on answers that.
+        this.seen = Seen::default();
+        match &mut this.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+impl ActixStream for Bounded {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_read_ready(self.stream.tcp(), cx)
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        ActixStream::poll_write_ready(self.stream.tcp(), cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_head_ends_with_an_empty_line_however_it_comes() {
+        for head in ["HTTP/1.1 200 OK\r\na: b\r\n\r\n", "HTTP/1.1 200 OK\na: b\n\n"] {
+            let mut whole = Seen::default();
+            whole.add(format!("{head}body\r\n\r\n").as_bytes());
+            let mut piecemeal = Seen::default();
+            for byte in format!("{head}body").bytes() {
+                piecemeal.add(&[byte]);
+            }
+            assert_eq!((whole.head, piecemeal.head), (Some(head.len()), Some(head.len())), "FC-SEC-02");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_is_read_than_a_head_and_a_body_may_have(reads in proptest::collection::vec(proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 1..600), 1..40)) {
+            let mut seen = Seen::default();
+            for read in &reads {
+                if seen.is_too_much(500, 1000) {
+                    break;
+                }
+                seen.add(read);
+            }
+            prop_assert!(seen.bytes <= 500 + 1000 + FRAMING + 600);
+        }
+    }
+}
