@@ -63,7 +63,7 @@ pub fn start(
     let node = web::Data::new(Node {
         id: audit.node().to_owned(),
         audit,
-        authenticator: Authenticator::new(&settings)?,
+        authenticator: Authenticator::start(&settings.auth, &readiness)?,
         store,
         publisher: publisher.clone(),
         relays: Relays::default(),

@@ -25,6 +25,7 @@ mod heartbeats;
 mod histories;
 mod hygiene;
 mod insecure;
+mod introspection;
 mod limits;
 mod losses;
 mod malformed;
