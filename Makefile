@@ -17,7 +17,7 @@ CLUSTER_PACKAGES = $(BUILD_PACKAGES) redis-server haproxy curl openssl
 help:
 	@echo "make run      the embedded hub on http://127.0.0.1:8080/api/hub, nothing else needed"
 	@echo "make cluster  Redis, two hubs, two workers and a load balancer, as local processes"
-	@echo "make cluster SECURE=1   the same with TLS everywhere"
+	@echo "make cluster SECURE=1   the same with TLS everywhere, tokens and an audit trail"
 	@echo "make dev-certs  an authority and certificates for this machine alone, in deploy/local/certs"
 	@echo "make test     all tests, against real processes"
 	@echo "make lint     formatting and clippy, as CI has them"
@@ -33,7 +33,8 @@ run:
 
 cluster:
 	@deploy/local/ensure-packages $(CLUSTER_PACKAGES)
-	cargo build --locked --profile $(PROFILE) -p fhircast-hub -p fhircast-worker
+	cargo build --locked --profile $(PROFILE) -p fhircast-hub -p fhircast-worker \
+		$(if $(SECURE),-p fhircast-tests --bin fhircast-hub --bin fhircast-worker --bin fhircast-token)
 	@exec deploy/local/$(if $(SECURE),secure-)cluster $(BUILT)
 
 dev-certs:

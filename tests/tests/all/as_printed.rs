@@ -135,6 +135,20 @@ async fn the_commands_that_the_secure_cluster_prints_work_as_printed_and_nothing
     assert!(url.starts_with("https://localhost:"), "{url}");
     subscribe_listen_and_publish_as_printed(&cluster.script.log_lines()).await;
 
+    let asked = |arguments: &str| {
+        let ca = certs.path().join("ca.pem");
+        let status = format!(
+            "curl -sS -o /dev/null -w '%{{http_code}}' --cacert {} {arguments} {url}/demo",
+            ca.display()
+        );
+        String::from_utf8_lossy(&shell(&status).stdout).into_owned()
+    };
+    assert_eq!(asked(""), "401", "FC-SEC-01: without a token");
+    assert_eq!(asked("-H 'Authorization: Bearer x'"), "401", "FC-SEC-01: with a token that is none");
+    let trail = shell(&format!("cat {}/*/hub*.audit", cluster.folder.path().display())).stdout;
+    let trail = String::from_utf8_lossy(&trail);
+    assert!(trail.contains("doctor"), "the audit trail says who: {trail}");
+
     let plain = shell(&format!("curl -sS {}", url.replacen("https", "http", 1)));
     assert!(!String::from_utf8_lossy(&plain.stdout).contains("HTTP/1.1 200"), "FC-TRN-01");
     let untrusted = shell(&format!("curl -sS {url}"));
