@@ -12,7 +12,7 @@ pub fn announce(settings: &Settings) {
     tracing::warn!(
         listen = %settings.listen,
         only_loopback = settings.listen.ip().is_loopback(),
-        authentication = "off",
+        authentication = settings.auth.mode.as_str(),
         http_callbacks = settings.callbacks.allow_http,
         callback_networks = ?settings.callbacks.allowed_networks,
         "embedded: for a desk or a demo"

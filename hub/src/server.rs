@@ -58,7 +58,7 @@ pub fn start(settings: Settings, store: Arc<dyn Store>, readiness: Readiness) ->
     let publisher = Arc::new(Publisher::new(store.clone(), rules, settings.syncerror.severity));
     let node = web::Data::new(Node {
         id: Uuid::new_v4().to_string(),
-        authenticator: Authenticator::new(&settings)?,
+        authenticator: Authenticator::start(&settings.auth, &readiness)?,
         store,
         publisher: publisher.clone(),
         relays: Relays::default(),

@@ -119,3 +119,126 @@ fn topic(claims: &Claims, name: &str) -> Result<Option<Topic>, Refusal> {
     let topic = value.as_str().and_then(|topic| topic.parse().ok());
     topic.map(Some).ok_or(Refusal::Claim("hub.topic"))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn settings() -> Auth {
+        let issuer = Some("https://as.example".to_owned());
+        Auth { issuer, audience: vec!["hub".to_owned(), "hub-2".to_owned()], ..Auth::default() }
+    }
+
+    /// Claims that hold, with `changes` over them; null takes one away.
+    fn with(changes: Value) -> Claims {
+        let mut claims = json!({
+            "iss": "https://as.example",
+            "aud": "hub",
+            "sub": "user",
+            "exp": NOW + 60,
+            "scope": "openid fhircast/Patient-open.read",
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        claims.as_object().unwrap().clone()
+    }
+
+    fn read(changes: Value) -> Result<Identity, Refusal> {
+        identity(&with(changes), &settings(), Required::All, "", NOW)
+    }
+
+    fn reads(identity: &Identity, name: &str) -> bool {
+        identity.scopes.may_read(&name.parse().unwrap())
+    }
+
+    #[test]
+    fn what_holds_is_believed() {
+        let bearer = read(json!({"client_id": "app", "azp": "other", "hub.topic": "t"})).unwrap();
+        assert_eq!(bearer.issuer, "https://as.example");
+        assert_eq!(bearer.subject.as_deref(), Some("user"));
+        assert_eq!(bearer.client.as_deref(), Some("app"));
+        assert_eq!(bearer.topic, Some("t".parse().unwrap()), "FC-SES-02");
+        assert_eq!(bearer.expires, Some(NOW + 60));
+        assert!(reads(&bearer, "Patient-open") && !reads(&bearer, "Patient-close"), "FC-SCO-01");
+        assert_eq!(read(json!({"azp": "other"})).unwrap().client.as_deref(), Some("other"));
+        assert_eq!(read(json!({})).unwrap().topic, None);
+    }
+
+    #[test]
+    fn times_are_held_with_a_small_leeway() {
+        for (changes, expected) in [
+            (json!({"exp": null}), Some(Refusal::NoExpiry)),
+            (json!({"exp": "tomorrow"}), Some(Refusal::Claim("exp"))),
+            (json!({"exp": -1}), Some(Refusal::Claim("exp"))),
+            (json!({"exp": NOW - 30}), Some(Refusal::Expired)),
+            (json!({"exp": NOW - 29}), None),
+            (json!({"exp": NOW as f64 + 0.5}), None),
+            (json!({"exp": u64::MAX}), None),
+            (json!({"nbf": NOW + 31}), Some(Refusal::NotYetValid)),
+            (json!({"nbf": NOW + 30}), None),
+            (json!({"nbf": true}), Some(Refusal::Claim("nbf"))),
+            (json!({"iat": NOW + 31}), Some(Refusal::NotYetValid)),
+            (json!({"iat": NOW - 100_000}), None),
+        ] {
+            assert_eq!(read(changes.clone()).err(), expected, "FC-SEC-01: {changes}");
+        }
+    }
+
+    #[test]
+    fn issuer_and_audience_are_compared_exactly() {
+        for (changes, expected) in [
+            (json!({"iss": null}), Some(Refusal::Issuer)),
+            (json!({"iss": "https://as.example/"}), Some(Refusal::Issuer)),
+            (json!({"iss": ["https://as.example"]}), Some(Refusal::Claim("iss"))),
+            (json!({"aud": null}), Some(Refusal::Audience)),
+            (json!({"aud": []}), Some(Refusal::Audience)),
+            (json!({"aud": "hub-3"}), Some(Refusal::Audience)),
+            (json!({"aud": "HUB"}), Some(Refusal::Audience)),
+            (json!({"aud": {"hub": 1}}), Some(Refusal::Claim("aud"))),
+            (json!({"aud": ["hub", 1]}), Some(Refusal::Claim("aud"))),
+            (json!({"aud": ["x", "hub-2"]}), None),
+        ] {
+            assert_eq!(read(changes.clone()).err(), expected, "FC-SEC-01: {changes}");
+        }
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_one_does_not_make_a_free_token() {
+        for topic in [json!(""), json!(1), json!(["t"]), json!("metadata")] {
+            let refused = read(json!({"hub.topic": topic})).unwrap_err();
+            assert_eq!(refused, Refusal::Claim("hub.topic"), "FC-SES-02: {topic}");
+        }
+        let nested = read(json!({"hub": {"topic": "t"}})).unwrap();
+        assert_eq!(nested.topic, None, "FC-SES-02: a name with a dot is no path");
+    }
+
+    #[test]
+    fn scopes_of_every_claim_count_as_text_or_array() {
+        for changes in [
+            json!({"scope": null, "scp": ["openid", "fhircast/Patient-open.read"]}),
+            json!({"scope": "openid", "scp": "fhircast/Patient-open.read"}),
+            json!({"scope": ["fhircast/Patient-open.read"]}),
+        ] {
+            let bearer = read(changes.clone()).unwrap();
+            assert!(reads(&bearer, "Patient-open"), "FC-SCO-01: {changes}");
+        }
+        let none = read(json!({"scope": null})).unwrap();
+        assert!(!reads(&none, "Patient-open"), "FC-SCO-02");
+        assert_eq!(read(json!({"scope": 1})).unwrap_err(), Refusal::Claim("scope"));
+    }
+
+    #[test]
+    fn what_the_authorization_server_says_need_not_say_everything() {
+        let free = Auth { issuer: None, audience: Vec::new(), ..Auth::default() };
+        let bare = |settings: &Auth| identity(&Claims::new(), settings, Required::AsSet, "as", NOW);
+        let bearer = bare(&free).unwrap();
+        assert_eq!((bearer.issuer.as_str(), bearer.expires), ("as", None));
+        assert_eq!(bare(&settings()).unwrap_err(), Refusal::Issuer, "what is set must be said");
+    }
+}

@@ -74,3 +74,116 @@ fn asymmetric(alg: &str) -> Option<Algorithm> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The example of RFC 7515, A.3, which has neither `kid` nor `aud`.
+    const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9\
+        .eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ\
+        .DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+    const BEFORE_ITS_END: u64 = 1_300_819_379;
+
+    fn keys() -> Keys {
+        let key = json!({
+            "kty": "EC", "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        });
+        Keys::read(json!({"keys": [key]}).to_string().as_bytes()).unwrap()
+    }
+
+    fn verified(token: &str) -> Result<Identity, Refusal> {
+        let settings = Auth { issuer: Some("joe".to_owned()), ..Auth::default() };
+        verify(token, &keys(), &settings, BEFORE_ITS_END)
+    }
+
+    fn with_header(header: Value) -> String {
+        let (_, rest) = TOKEN.split_once('.').unwrap();
+        format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()))
+    }
+
+    #[test]
+    fn the_example_of_the_specification_is_believed_until_it_ends() {
+        assert_eq!(verified(TOKEN).unwrap().issuer, "joe");
+        let settings = Auth { issuer: Some("joe".to_owned()), ..Auth::default() };
+        let late = verify(TOKEN, &keys(), &settings, BEFORE_ITS_END + 100);
+        assert_eq!(late.unwrap_err(), Refusal::Expired, "FC-SEC-01");
+    }
+
+    #[test]
+    fn any_other_byte_makes_another_token() {
+        for at in 0..TOKEN.len() {
+            let mut other = TOKEN.as_bytes().to_vec();
+            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            assert!(verified(std::str::from_utf8(&other).unwrap()).is_err(), "FC-SEC-01: at {at}");
+        }
+    }
+
+    #[test]
+    fn headers_that_ask_for_something_else_are_refused() {
+        for (header, expected) in [
+            (json!({"alg": "none"}), Refusal::Algorithm),
+            (json!({"alg": "HS256"}), Refusal::Algorithm),
+            (json!({"alg": "es256"}), Refusal::Algorithm),
+            (json!({"alg": "ES512"}), Refusal::Algorithm),
+            (json!({"alg": "RS256"}), Refusal::Algorithm),
+            (json!({"alg": "ES256", "kid": "other"}), Refusal::UnknownKey),
+            (json!({"alg": "ES256", "crit": ["exp"], "exp": 1}), Refusal::Critical),
+            (json!({"alg": "ES256", "typ": "dpop+jwt"}), Refusal::Type),
+            (json!({"alg": "ES256", "typ": "AT+JWT"}), Refusal::Signature),
+            (json!({"alg": "ES256", "typ": "application/at+jwt"}), Refusal::Signature),
+            (json!({"alg": ["ES256"]}), Refusal::NotAJwt),
+            (json!({"alg": "ES256", "kid": 1}), Refusal::NotAJwt),
+            (json!({}), Refusal::NotAJwt),
+            (json!([]), Refusal::NotAJwt),
+        ] {
+            let refused = verified(&with_header(header.clone())).unwrap_err();
+            assert_eq!(refused, expected, "FC-SEC-01: {header}");
+        }
+        let twice = URL_SAFE_NO_PAD.encode("{\"alg\":\"ES256\",\"alg\":\"none\"}");
+        let token = TOKEN.replacen("eyJhbGciOiJFUzI1NiJ9", &twice, 1);
+        assert_eq!(verified(&token).unwrap_err(), Refusal::NotAJwt, "FC-SEC-01");
+    }
+
+    #[test]
+    fn what_has_another_shape_is_no_token() {
+        for token in ["", "a", "a.b", "a.b.c", "..", "a.b.c.d", &format!("{TOKEN}.a"), &format!("a.{TOKEN}")]
+        {
+            assert!(verified(token).is_err(), "FC-SEC-01: {token}");
+        }
+        assert!(verified(TOKEN.rsplit_once('.').unwrap().0).is_err(), "FC-SEC-01: no signature");
+    }
+
+    #[test]
+    fn measure() {
+        use openssl::{hash::MessageDigest, pkey::PKey, rsa::Rsa, sign::Signer};
+        let rsa = Rsa::generate(2048).unwrap();
+        let (n, e) = (URL_SAFE_NO_PAD.encode(rsa.n().to_vec()), URL_SAFE_NO_PAD.encode(rsa.e().to_vec()));
+        let key = PKey::from_rsa(rsa).unwrap();
+        let keys =
+            Keys::read(json!({"keys": [{"kty": "RSA", "n": n, "e": e}]}).to_string().as_bytes()).unwrap();
+        let message = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode("{\"alg\":\"RS256\"}"),
+            URL_SAFE_NO_PAD.encode("{\"iss\":\"joe\",\"exp\":1300819380,\"scope\":\"fhircast/*.read\"}")
+        );
+        let signature = Signer::new(MessageDigest::sha256(), &key)
+            .unwrap()
+            .sign_oneshot_to_vec(message.as_bytes())
+            .unwrap();
+        let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let settings = Auth { issuer: Some("joe".to_owned()), ..Auth::default() };
+        for (name, token, keys) in [("RS256", token.as_str(), &keys), ("ES256", TOKEN, &self::keys())] {
+            let began = std::time::Instant::now();
+            for _ in 0..2000 {
+                verify(token, keys, &settings, BEFORE_ITS_END).unwrap();
+            }
+            eprintln!("{name}: {:?}", began.elapsed() / 2000);
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! What a token says of its algorithm only chooses among those. Keys that are for something else
 //! than signatures, that are symmetric, weak or of an unknown kind are passed over.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse},
@@ -133,9 +134,109 @@ impl Key {
     }
 }
 
-/// Bytes of a number in base64url, without leading zeros.
+/// Bytes of what is written in base64url.
 fn length(base64: &str) -> Option<usize> {
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    let bytes = URL_SAFE_NO_PAD.decode(base64).ok()?;
-    Some(bytes.len())
+    Some(URL_SAFE_NO_PAD.decode(base64).ok()?.len())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn bytes(count: usize) -> String {
+        URL_SAFE_NO_PAD.encode(vec![0xA5; count])
+    }
+
+    fn rsa(kid: &str) -> Value {
+        json!({"kty": "RSA", "kid": kid, "n": bytes(256), "e": "AQAB"})
+    }
+
+    fn ec(kid: &str) -> Value {
+        json!({"kty": "EC", "crv": "P-256", "kid": kid, "x": bytes(32), "y": bytes(32)})
+    }
+
+    fn with(mut key: Value, name: &str, value: Value) -> Value {
+        key[name] = value;
+        key
+    }
+
+    fn read(keys: &[Value]) -> Result<Keys, NoKeys> {
+        Keys::read(json!({ "keys": keys }).to_string().as_bytes())
+    }
+
+    fn found(keys: &Keys, kid: Option<&str>, algorithm: Algorithm) -> Result<(), Refusal> {
+        keys.find(kid, algorithm).map(|_| ())
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_name_and_used_for_its_own_algorithms_alone() {
+        let keys = read(&[rsa("r"), ec("e"), with(rsa("r384"), "alg", json!("RS384"))]).unwrap();
+        assert_eq!(found(&keys, Some("r"), Algorithm::RS256), Ok(()));
+        assert_eq!(found(&keys, Some("r"), Algorithm::PS384), Ok(()));
+        assert_eq!(found(&keys, Some("e"), Algorithm::ES256), Ok(()));
+        assert_eq!(found(&keys, Some("r384"), Algorithm::RS384), Ok(()));
+        for (kid, algorithm) in [
+            ("r", Algorithm::ES256),
+            ("e", Algorithm::ES384),
+            ("e", Algorithm::EdDSA),
+            ("e", Algorithm::RS256),
+            ("r384", Algorithm::RS256),
+        ] {
+            assert_eq!(found(&keys, Some(kid), algorithm), Err(Refusal::Algorithm), "FC-SEC-01: {kid}");
+        }
+        assert_eq!(found(&keys, Some("R"), Algorithm::RS256), Err(Refusal::UnknownKey), "FC-SEC-01");
+    }
+
+    #[test]
+    fn a_token_without_a_kid_is_taken_where_one_key_alone_can_be_meant() {
+        let keys = read(&[rsa("r"), ec("e"), ec("f")]).unwrap();
+        assert_eq!(found(&keys, None, Algorithm::RS256), Ok(()));
+        assert_eq!(found(&keys, None, Algorithm::ES256), Err(Refusal::AmbiguousKey));
+        assert_eq!(found(&keys, None, Algorithm::EdDSA), Err(Refusal::Algorithm));
+        let twins = read(&[rsa("k"), with(rsa("k"), "n", json!(bytes(257))), ec("k")]).unwrap();
+        assert_eq!(found(&twins, Some("k"), Algorithm::RS256), Err(Refusal::AmbiguousKey));
+        assert_eq!(found(&twins, Some("k"), Algorithm::ES256), Ok(()), "RFC 7517: by its type");
+    }
+
+    #[test]
+    fn keys_that_are_not_for_signatures_or_weak_are_passed_over() {
+        for bad in [
+            with(rsa("x"), "use", json!("enc")),
+            with(rsa("x"), "key_ops", json!(["encrypt"])),
+            with(rsa("x"), "alg", json!("RSA-OAEP")),
+            with(rsa("x"), "alg", json!("HS256")),
+            with(rsa("x"), "alg", json!("ES256")),
+            with(rsa("x"), "n", json!(bytes(255))),
+            with(rsa("x"), "n", json!("not base64!")),
+            with(ec("x"), "crv", json!("P-521")),
+            with(ec("x"), "x", json!(bytes(31))),
+            json!({"kty": "oct", "kid": "x", "k": bytes(32)}),
+            json!({"kty": "oct", "kid": "x", "alg": "RS256", "k": bytes(32)}),
+            json!({"kty": "OKP", "crv": "X25519", "kid": "x", "x": bytes(32)}),
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "x", "x": bytes(31)}),
+            json!({"kty": "new", "kid": "x"}),
+            json!("x"),
+        ] {
+            assert_eq!(
+                read(std::slice::from_ref(&bad)).unwrap_err(),
+                NoKeys::NoneFits(1),
+                "FC-SEC-01: {bad}"
+            );
+            let keys = read(&[bad.clone(), ec("e")]).unwrap();
+            assert_eq!(keys.count(), 1, "FC-SEC-01: the others are used: {bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_of_keys_is_not_taken_for_one() {
+        for document in ["", "{}", "[]", "null", "{\"keys\": {}}", "<html>"] {
+            let refused = Keys::read(document.as_bytes()).unwrap_err();
+            assert!(matches!(refused, NoKeys::NotAJwks(_)), "{document}: {refused}");
+        }
+        assert_eq!(read(&[]).unwrap_err(), NoKeys::NoneFits(0));
+        assert_eq!(read(&vec![ec("e"); 101]).unwrap_err(), NoKeys::TooMany(101));
+    }
 }

@@ -4,7 +4,9 @@
 //! it. Every room of the API asks the caller whether it may do what it asks for.
 //!
 //! - `bearer`: the token of a request. `authenticator`: who vouches for it.
-//! - `jwt`, `keys`: signed tokens. `claims`: what a token says, whoever vouches for it.
+//! - `jwt`, `keys`: signed tokens. `jwks`: the keys as they are now.
+//! - `introspection`: what the authorization server says of a token. `server`: how it is reached.
+//! - `claims`: what a token says, whoever vouches for it.
 //! - `refusal`: why a token is not believed.
 //!
 //! Rules: FC-SEC-01, FC-SEC-04, FC-SES-02, FC-SCO-01…03.
@@ -12,9 +14,12 @@
 mod authenticator;
 mod bearer;
 mod claims;
+mod introspection;
+mod jwks;
 mod jwt;
 mod keys;
 mod refusal;
+mod server;
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -25,7 +30,6 @@ use shared::{
 };
 
 pub use self::{authenticator::Authenticator, refusal::Refusal};
-
 use crate::{api::ApiError, client_address::client_address, node::Node};
 
 /// Whoever sent a request.

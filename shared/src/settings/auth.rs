@@ -189,3 +189,91 @@ fn some_text(given: &Option<String>) -> Result<(), String> {
 fn some_texts(texts: &[String]) -> Result<(), String> {
     texts.iter().try_for_each(|one| text(one))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use crate::settings::{Defaults, Flags, Settings};
+
+    /// What these settings of the group make of the whole: the mistakes, one a line, or nothing.
+    fn mistakes(auth: &[(&str, &str)]) -> String {
+        let variables = auth
+            .iter()
+            .map(|(name, value)| (format!("FHIRCAST_AUTH__{}", name.to_uppercase()), (*value).to_owned()));
+        let loaded = Settings::load(Defaults::Standard, &Flags::default(), variables);
+        loaded.err().map(|mistakes| mistakes.to_string()).unwrap_or_default()
+    }
+
+    const JWT: [(&str, &str); 4] =
+        [("mode", "jwt"), ("issuer", "https://as"), ("audience", "hub"), ("jwks", "/etc/jwks.json")];
+    const INTROSPECTION: [(&str, &str); 4] = [
+        ("mode", "introspection"),
+        ("introspection_url", "https://as/introspect"),
+        ("client_id", "hub"),
+        ("client_secret", "s3cret"),
+    ];
+
+    #[test]
+    fn each_mode_needs_its_own_settings_and_names_those_that_are_missing() {
+        assert_eq!(mistakes(&[]), "");
+        for complete in [JWT, INTROSPECTION] {
+            assert_eq!(mistakes(&complete), "");
+            for left_out in 1..complete.len() {
+                let mut given = complete.to_vec();
+                let (name, _) = given.remove(left_out);
+                let found = mistakes(&given);
+                assert!(found.contains(&format!("auth.mode and auth.{name}: ")), "{name}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_mode_does_not_use_is_refused() {
+        for (mode, other) in [
+            (vec![], ("issuer", "https://as")),
+            (vec![], ("audience", "hub")),
+            (vec![], ("jwks", "/etc/jwks.json")),
+            (JWT.to_vec(), ("introspection_url", "https://as/introspect")),
+            (JWT.to_vec(), ("client_secret", "s3cret")),
+            (INTROSPECTION.to_vec(), ("jwks", "/etc/jwks.json")),
+        ] {
+            let found = mistakes(&[mode, vec![other]].concat());
+            assert!(found.contains(&format!("auth.mode and auth.{}: ", other.0)), "{}: {found}", other.0);
+            assert!(!found.contains("s3cret"), "{found}");
+        }
+    }
+
+    #[test]
+    fn what_is_trusted_comes_over_tls_or_from_this_machine() {
+        for url in
+            ["https://as/jwks", "http://127.0.0.1:1/jwks", "http://[::1]/jwks", "http://localhost/jwks"]
+        {
+            let given = [&JWT[..3], &[("jwks", url)]].concat();
+            assert_eq!(mistakes(&given), "", "{url}");
+        }
+        for url in
+            ["http://as/jwks", "ftp://as/jwks", "https://u:p@as/jwks", "https://", "http://10.0.0.1/x", " "]
+        {
+            let given = [&JWT[..3], &[("jwks", url)]].concat();
+            assert!(mistakes(&given).contains("auth.jwks: "), "{url}: {}", mistakes(&given));
+            let given = [&INTROSPECTION[..], &[("introspection_url", url)]].concat();
+            assert!(mistakes(&given).contains("auth.introspection_url: "), "{url}: {}", mistakes(&given));
+        }
+    }
+
+    #[test]
+    fn texts_are_not_empty_and_the_secret_is_not_shown() {
+        for (name, value) in
+            [("issuer", " "), ("topic_claim", ""), ("audience", "[\"\"]"), ("leeway_secs", "301")]
+        {
+            assert!(mistakes(&[(name, value)]).contains(&format!("auth.{name}: ")), "{name}");
+        }
+        let variables = INTROSPECTION
+            .map(|(name, value)| (format!("FHIRCAST_AUTH__{}", name.to_uppercase()), value.to_owned()));
+        let settings = Settings::load(Defaults::Standard, &Flags::default(), variables).unwrap();
+        for shown in [settings.to_toml(), format!("{settings:?}")] {
+            assert!(!shown.contains("s3cret") && shown.contains("***"), "{shown}");
+        }
+    }
+}

@@ -109,9 +109,12 @@ impl<'a> Ask<'a> {
 
     /// Sends it, and reads the answer to its end. A usual token that is refused is renewed once.
     pub async fn send(self) -> Outcome<Answer> {
-        let usual = matches!(self.token, TokenChoice::Usual);
+        let usual = matches!(self.token, TokenChoice::Usual) && self.probe.token.is_none();
         let token = match &self.token {
-            TokenChoice::Usual => self.probe.hub.token.get().await?,
+            TokenChoice::Usual => match &self.probe.token {
+                Some(own) => Some(own.clone()),
+                None => self.probe.hub.token.get().await?,
+            },
             TokenChoice::None => None,
             TokenChoice::This(token) => Some(token.clone()),
         };

@@ -17,6 +17,7 @@ use super::check::{Outcome, expect, fail, skip};
 use super::hub::{Configuration, HubUnderTest, Timing};
 use super::messages::Event;
 use super::subscriber::{Reach, Subscriber, open};
+use super::token::Narrow;
 use super::trace::Trace;
 use crate::client::App;
 use crate::examples::fresh_topic;
@@ -32,13 +33,15 @@ pub struct Probe {
     pub(super) trace: Trace,
     pub(super) app: App,
     pub(super) url: String,
+    /// The token of its requests in place of the usual one.
+    pub(super) token: Option<String>,
     subscribers: Arc<AtomicUsize>,
 }
 
 impl Probe {
     pub(super) fn new(hub: Arc<HubUnderTest>, callbacks: Arc<CallbackHost>, app: App, trace: Trace) -> Probe {
         let url = hub.url.clone();
-        Probe { hub, callbacks, trace, app, url, subscribers: Arc::default() }
+        Probe { hub, callbacks, trace, app, url, token: None, subscribers: Arc::default() }
     }
 
     /// The same for a check that begins now.
@@ -76,6 +79,22 @@ impl Probe {
         let url = self.hub.second_node.clone().ok_or_else(|| skip("no --second-node was given"))?;
         let app = HubUnderTest::app(&url, self.hub.ca.as_ref())?;
         Ok(Probe { app, url, ..self.clone() })
+    }
+
+    /// Skips unless requests carry a token.
+    pub fn needs_token(&self) -> Outcome {
+        match self.hub.token.is_there() {
+            true => Ok(()),
+            false => Err(skip("no --token was given")),
+        }
+    }
+
+    /// The same with a narrower token; skips if none can be had.
+    pub async fn narrowed(&self, narrow: &Narrow) -> Outcome<Probe> {
+        let token = self.hub.token.narrowed(narrow).await?;
+        let token = token.ok_or_else(|| skip("no --token-command was given that narrows"))?;
+        self.trace.sent(format!("a token is made: {narrow:?}"));
+        Ok(Probe { token: Some(token), ..self.clone() })
     }
 
     /// An endpoint, wherever it was handed out, at the node of this probe: what a load balancer does.

@@ -7,10 +7,12 @@
 
 mod authority;
 mod builder;
+mod directory;
 mod key;
 
 pub use authority::{AUDIENCE, Fault, TokenAuthority};
 pub use builder::TokenBuilder;
+pub use directory::TokenDirectory;
 pub use key::{Algorithm, Key};
 
 /// Seconds since 1970.

@@ -12,6 +12,7 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use super::Wrong;
+use super::grant::Grant;
 use super::hub::{DEFAULT_LEASE_SECS, Hub, Terms};
 use super::message::{Event, Filter, Refusal, bad};
 use super::socket::Socket;
@@ -30,6 +31,9 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, hub: web::Dat
     answer(&request, payload, hub).await.unwrap_or_else(|(status, reason)| {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut answer = HttpResponse::build(status);
+        if status == StatusCode::UNAUTHORIZED && wrong != Wrong::NoChallenge {
+            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"wrong hub\""));
+        }
         match wrong {
             Wrong::ErrorsWithoutText => answer.finish(),
             _ => answer.content_type("text/plain; charset=utf-8").body(reason),
@@ -56,9 +60,13 @@ async fn answer(
     }
     let rest = rest.trim_matches('/');
     let (is_get, is_post) = (request.method() == Method::GET, request.method() == Method::POST);
+    let grant = || match hub.wants_tokens {
+        true => Grant::of(request, hub.wrong),
+        false => Ok(Grant::everything()),
+    };
     match rest {
         ".well-known/fhircast-configuration" if is_get => Ok(json_answer(200, configuration(hub.wrong))),
-        "" if is_post => post(request, payload, &hub, None).await,
+        "" if is_post => post(request, payload, &hub, &grant()?, None).await,
         "" => Err((405, "this is where events are posted".to_owned())),
         _ if is_get && rest.starts_with("ws/") => {
             let id = rest["ws/".len()..].to_owned();
@@ -68,8 +76,14 @@ async fn answer(
             ws::start(Socket::new(hub, id), request, payload).map_err(|error| (400, error.to_string()))
         }
         _ if is_get && RESERVED.contains(&rest) => Err(nowhere()),
-        _ if is_get => Ok(json_answer(200, hub.current_context(&topic(&decoded(rest), hub.wrong)?)?)),
-        _ if is_post => post(request, payload, &hub, Some(topic(&decoded(rest), hub.wrong)?)).await,
+        _ if is_get => {
+            let (grant, topic) = (grant()?, topic(&decoded(rest), hub.wrong)?);
+            grant.use_topic(&topic, hub.wrong)?;
+            Ok(json_answer(200, hub.current_context(&topic, &grant)?))
+        }
+        _ if is_post => {
+            post(request, payload, &hub, &grant()?, Some(topic(&decoded(rest), hub.wrong)?)).await
+        }
         _ => Err((405, "a topic is read or posted to".to_owned())),
     }
 }
@@ -117,6 +131,7 @@ async fn post(
     request: &HttpRequest,
     payload: web::Payload,
     hub: &Hub,
+    grant: &Grant,
     in_path: Option<String>,
 ) -> Result<HttpResponse, Refusal> {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -133,7 +148,7 @@ async fn post(
         Err(_) => return Err((413, format!("the body is larger than {BODY_LIMIT_BYTES} bytes"))),
     };
     if is_form {
-        return subscribe(&body, hub);
+        return subscribe(&body, hub, grant);
     }
     let Ok(text) = std::str::from_utf8(&body) else { return bad("the body must be UTF-8") };
     let mut event = Event::read(text, hub.wrong)?;
@@ -142,6 +157,8 @@ async fn post(
     if is_elsewhere && hub.wrong != Wrong::AnyTopicInPath {
         return bad("event.hub.topic must be the topic in the path");
     }
+    grant.use_topic(&event.topic, hub.wrong)?;
+    grant.send(&event.name, hub.wrong)?;
     hub.publish(&event, another_comes(hub).await)?;
     Ok(match hub.wrong {
         Wrong::PublishedWith200 => HttpResponse::Ok().finish(),
@@ -163,7 +180,7 @@ async fn another_comes(hub: &Hub) -> bool {
 }
 
 /// Subscribes or unsubscribes (FC-SUB-01…06, FC-SUB-09).
-fn subscribe(body: &[u8], hub: &Hub) -> Result<HttpResponse, Refusal> {
+fn subscribe(body: &[u8], hub: &Hub, grant: &Grant) -> Result<HttpResponse, Refusal> {
     let mut form: HashMap<String, String> = HashMap::new();
     for (name, value) in form_urlencoded::parse(body).into_owned() {
         if form.contains_key(&name) {
@@ -181,6 +198,7 @@ fn subscribe(body: &[u8], hub: &Hub) -> Result<HttpResponse, Refusal> {
     let mode = get("hub.mode").filter(|mode| ["subscribe", "unsubscribe"].contains(mode));
     let Some(mode) = mode else { return bad("hub.mode must be subscribe or unsubscribe") };
     let topic = topic(get("hub.topic").unwrap_or_default(), hub.wrong)?;
+    grant.use_topic(&topic, hub.wrong)?;
     let endpoint = get("hub.channel.endpoint").or(get("endpoint"));
     if mode == "unsubscribe" {
         let Some(endpoint) = endpoint else { return bad("hub.channel.endpoint is missing") };
@@ -199,8 +217,11 @@ fn subscribe(body: &[u8], hub: &Hub) -> Result<HttpResponse, Refusal> {
         Some(_) => return bad("hub.lease_seconds must be a positive decimal integer"),
     };
     let name = get("subscriber.name").filter(|_| hub.wrong != Wrong::NamelessSubscribers);
-    let events = Filter::read(events, hub.wrong)?;
-    let terms = Terms { topic, events, lease_secs, name: name.map(str::to_owned) };
+    let asked = Filter::read(events, hub.wrong)?;
+    let events = grant.granted(&asked, hub.wrong)?;
+    let life_secs = grant.life_secs.filter(|_| hub.wrong != Wrong::OutlivesToken);
+    let lease_secs = life_secs.map_or(lease_secs, |life_secs| life_secs.min(lease_secs));
+    let terms = Terms { topic, events, asked, lease_secs, name: name.map(str::to_owned) };
     let endpoint = hub.subscribe(terms, endpoint)?;
     let status = if hub.wrong == Wrong::SubscribedWith200 { 200 } else { 202 };
     Ok(json_answer(status, json!({"hub.channel.endpoint": endpoint}).to_string()))

@@ -10,6 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Wrong;
+use super::grant::Grant;
 use super::message::{Event, Filter, Refusal, as_sent, bad};
 use super::session::Session;
 use super::socket::{Order, Socket};
@@ -22,6 +23,8 @@ const MAX_LEASE_SECS: u64 = 86_400;
 /// The hub, whatever it is asked over.
 pub struct Hub {
     pub wrong: Wrong,
+    /// Whether requests must carry a token.
+    pub wants_tokens: bool,
     /// The URL that endpoints begin with.
     pub endpoints: String,
     /// How many events have come, if that matters.
@@ -40,7 +43,10 @@ struct State {
 /// What a subscriber asks for.
 pub struct Terms {
     pub topic: String,
+    /// What was granted of that.
     pub events: Filter,
+    /// What was asked for.
+    pub asked: Filter,
     pub lease_secs: u64,
     pub name: Option<String>,
 }
@@ -60,10 +66,15 @@ impl Subscription {
         self.sockets.iter().for_each(|socket| socket.do_send(order.clone()));
     }
 
+    /// What was granted, or all that was asked for.
+    fn events(&self, all: bool) -> &Filter {
+        if all { &self.terms.asked } else { &self.terms.events }
+    }
+
     fn confirmation(&self, wrong: Wrong) -> Option<String> {
         let left = self.terms.lease_secs.saturating_sub(self.since.elapsed().as_secs());
         let mut confirmation = json!({"hub.mode": "subscribe", "hub.topic": self.terms.topic,
-            "hub.events": self.terms.events.0.join(","), "hub.lease_seconds": left});
+            "hub.events": self.events(wrong == Wrong::GrantsUnread).0.join(","), "hub.lease_seconds": left});
         if wrong == Wrong::NoLease {
             confirmation.as_object_mut()?.remove("hub.lease_seconds");
         }
@@ -72,8 +83,8 @@ impl Subscription {
 }
 
 impl Hub {
-    pub fn new(wrong: Wrong, endpoints: String) -> Hub {
-        Hub { wrong, endpoints, coming: AtomicUsize::new(0), state: Mutex::default() }
+    pub fn new(wrong: Wrong, wants_tokens: bool, endpoints: String) -> Hub {
+        Hub { wrong, wants_tokens, endpoints, coming: AtomicUsize::new(0), state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -144,7 +155,7 @@ impl Hub {
         subscription.sockets.push(socket);
         let mut first = Vec::from_iter(subscription.confirmation(self.wrong));
         if let Some(session) = state.sessions.get(&subscription.terms.topic) {
-            for open in session.replay(&subscription.terms.events, self.wrong) {
+            for open in session.replay(subscription.events(self.wrong == Wrong::ReplaysUnread), self.wrong) {
                 if let Ok(event) = Event::read(&open, self.wrong) {
                     subscription.unanswered.insert(event.id, event.name);
                 }
@@ -163,12 +174,16 @@ impl Hub {
     }
 
     /// The answer to Get Current Context.
-    pub fn current_context(&self, topic: &str) -> Result<String, Refusal> {
+    pub fn current_context(&self, topic: &str, grant: &Grant) -> Result<String, Refusal> {
         let mut state = self.state();
         if self.wrong == Wrong::UnseenTopicIs404 && !state.sessions.contains_key(topic) {
             return Err((404, "there is no such topic".to_owned()));
         }
         let session = state.sessions.entry(topic.to_owned()).or_default();
+        let is_unread = session.current_name().is_some_and(|name| !grant.may_read(name));
+        if is_unread && self.wrong != Wrong::ShowsUnread {
+            return Ok(json!({"context.type": "", "context": []}).to_string());
+        }
         session.current_context(self.wrong).map_err(|error| (500, error.to_string()))
     }
 
@@ -205,17 +220,18 @@ impl Hub {
         let id = Event::read(&sent, self.wrong).map_or_else(|_| id.to_owned(), |event| event.id);
         let session = state.sessions.entry(topic.to_owned()).or_default();
         session.count += 1;
+        let unread = self.wrong == Wrong::SendsUnread;
         let is_late = self.wrong == Wrong::Reorders && session.count.is_multiple_of(5);
         let all = state.subscriptions.iter_mut().filter(|known| known.terms.topic == topic);
         let told = all.filter(|known| Some(known.id.as_str()) != except);
         let mut told: Vec<&mut Subscription> =
-            told.filter(|known| known.terms.events.times(name, self.wrong) > 0).collect();
+            told.filter(|known| known.events(unread).times(name, self.wrong) > 0).collect();
         if self.wrong == Wrong::NotTheRequester && told.len() > 1 {
             told.remove(0);
         }
         for (number, subscription) in told.into_iter().enumerate() {
             subscription.unanswered.insert(id.clone(), name.to_owned());
-            for _ in 0..subscription.terms.events.times(name, self.wrong) {
+            for _ in 0..subscription.events(unread).times(name, self.wrong) {
                 let is_late = is_late && number % 2 == 1;
                 let order = if is_late { Order::SendLate } else { Order::Send };
                 subscription.send(&order(sent.clone()));

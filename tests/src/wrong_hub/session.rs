@@ -47,6 +47,11 @@ fn conflict<T>(reason: &str) -> Result<T, Refusal> {
 }
 
 impl Session {
+    /// The name of the event that opened the current context.
+    pub fn current_name(&self) -> Option<&str> {
+        self.current.and_then(|at| self.opens.get(at)).map(|open| open.name.as_str())
+    }
+
     /// Does what the event says, or nothing; answers with the notification. `at_once` says that another
     /// event came while this one was being read.
     pub fn apply(&mut self, event: &Event, at_once: bool, wrong: Wrong) -> Result<String, Refusal> {

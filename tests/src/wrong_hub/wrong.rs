@@ -23,6 +23,12 @@ macro_rules! wrongs {
                 }
             }
 
+            /// Whether it can only be seen at a hub that wants tokens.
+            pub fn is_about_tokens(self) -> bool {
+                let rule = self.rule();
+                ["FC-SES-02", "FC-SCO", "FC-SEC"].iter().any(|group| rule.starts_with(group))
+            }
+
             /// What the hub does.
             pub fn what(self) -> &'static str {
                 match self {
@@ -41,6 +47,15 @@ wrongs! {
     NumbersAsFloats "FC-TRN-05" "passes JSON on through a parser, so that 1.10 becomes 1.1"
     NoTrailingSlash "FC-TRN-06" "answers 404 to a path that ends with a slash"
     FoldedTopics "FC-SES-01" "does not tell topics apart that differ in case only"
+    AnyTopicsToken "FC-SES-02" "lets who has a token for one topic use any other"
+    ScopeCaseMatters "FC-SCO-01" "compares event names in scopes with their case"
+    NoScopePatterns "FC-SCO-01" "matches no pattern in a scope but the bare *"
+    ReadersWrite "FC-SCO-02" "takes a read scope for a write scope"
+    GrantsUnread "FC-SCO-02" "confirms events that the token may not read"
+    GrantsNothing "FC-SCO-02" "answers 202 to a subscription of which nothing may be read"
+    SendsUnread "FC-SCO-03" "sends events that the token may not read"
+    ReplaysUnread "FC-SCO-03" "sends late joiners opens that the token may not read"
+    ShowsUnread "FC-SCO-03" "shows a current context that the token may not read"
     MissingTimestamp "FC-EVT-01" "accepts an event that has no timestamp"
     CaseMatters "FC-EVT-02" "tells subscribers of events only that are spelled as they asked for them"
     AnyEventName "FC-EVT-03" "accepts any name of an event"
@@ -100,4 +115,8 @@ wrongs! {
     OutlivesClose "FC-CNT-07" "keeps the content of a context after its close, for when it is opened again"
     ReopenClears "FC-CNT-10" "empties the content of an open context that is opened again"
     OneOfAType "FC-CNT-10" "closes a context when another of its type is opened"
+    NoTokenNeeded "FC-SEC-01" "serves who has no token"
+    AnyToken "FC-SEC-01" "takes any token for a good one"
+    NoChallenge "FC-SEC-01" "answers 401 without WWW-Authenticate"
+    OutlivesToken "FC-SEC-04" "grants a lease that ends after the token"
 }

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use harness::callback_server::CallbackServer;
 use harness::redis_server::Durability;
 use harness::system::{Hub, System};
+use harness::tokens::TokenDirectory;
 use serde_json::Value;
 
 async fn conformance(arguments: &[&str]) -> Output {
@@ -73,7 +74,9 @@ async fn conforms(arguments: &[&str]) -> Vec<String> {
 async fn the_embedded_hub_conforms() {
     let hub = Hub::start_embedded(&QUICK).await.unwrap();
     let skipped = conforms(&["--hub-url", hub.url()]).await;
-    assert_eq!(skipped, ["no --second-node was given"]);
+    let without =
+        ["no --second-node was given", "no --token was given", "no --token-command was given that narrows"];
+    assert_eq!(skipped, without);
 }
 
 #[tokio::test]
@@ -83,7 +86,47 @@ async fn two_hubs_on_one_redis_conform() {
     let system = builder.start().await.unwrap();
     let [one, other] = [0, 1].map(|hub| system.hubs[hub].url().to_owned());
     let skipped = conforms(&["--hub-url", &one, "--second-node", &other]).await;
-    assert_eq!(skipped, [""; 0]);
+    assert_eq!(skipped, ["no --token was given", "no --token-command was given that narrows"]);
+}
+
+/// A directory that makes tokens, the settings of a hub that takes them, and the command that prints one.
+fn authority() -> (tempfile::TempDir, Vec<(&'static str, String)>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = TokenDirectory::init(directory.path(), None, None).unwrap().settings();
+    let command =
+        format!("{} mint --dir '{}'", env!("CARGO_BIN_EXE_fhircast-token"), directory.path().display());
+    (directory, settings, command)
+}
+
+#[tokio::test]
+async fn two_hubs_that_want_tokens_conform_and_no_check_is_left_out() {
+    let (_directory, settings, command) = authority();
+    let builder = System::builder().hubs(2).workers(1).durability(Durability::None);
+    let builder = QUICK.iter().fold(builder, |builder, (name, value)| builder.set(name, value));
+    let builder = settings.iter().fold(builder, |builder, (name, value)| builder.set(name, value));
+    let system = builder.start().await.unwrap();
+    let [one, other] = [0, 1].map(|hub| system.hubs[hub].url().to_owned());
+    // The command heeds FHIRCAST_SCOPE, so the usual token has the scopes that the suite declares and no other.
+    let token = ["--token-command", &command, "--token-command-narrows"];
+    let skipped = conforms(&[&["--hub-url", &one, "--second-node", &other], &token[..]].concat()).await;
+    assert_eq!(skipped, [""; 0], "FC-SEC-01, FC-SCO-01…03");
+}
+
+#[tokio::test]
+async fn the_suite_needs_every_scope_that_it_declares() {
+    let (_directory, settings, command) = authority();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let hub = Hub::start_embedded(&settings).await.unwrap();
+    let declared = stdout(&conformance(&["--scopes"]).await);
+    let declared: Vec<&str> = declared.lines().collect();
+    assert!(!declared.is_empty());
+    for left_out in &declared {
+        let rest: Vec<&str> = declared.iter().copied().filter(|scope| scope != left_out).collect();
+        let command = format!("{command} --scope '{}'", rest.join(" "));
+        let arguments = ["--hub-url", hub.url(), "--only=FC-REQ-01,FC-REQ-02", "--token-command", &command];
+        let output = conformance(&arguments).await;
+        assert_eq!(output.status.code(), Some(1), "without {left_out}: {output:?}");
+    }
 }
 
 #[tokio::test]
@@ -91,8 +134,10 @@ async fn an_app_of_any_version_finds_its_rules_kept() {
     let hub = Hub::start_embedded(&QUICK).await.unwrap();
     for spec in ["2.0.0", "3.0.0"] {
         let skipped = conforms(&["--hub-url", hub.url(), "--spec", spec]).await;
-        let is_expected =
-            |reason: &String| reason.contains("--second-node") || reason.contains(&format!("not in {spec}"));
+        let given = ["--second-node", "--token"];
+        let is_expected = |reason: &String| {
+            given.iter().any(|flag| reason.contains(flag)) || reason.contains(&format!("not in {spec}"))
+        };
         assert!(skipped.iter().all(is_expected), "{skipped:?}");
     }
 }

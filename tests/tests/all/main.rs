@@ -20,6 +20,7 @@ mod faults;
 mod health;
 mod heartbeats;
 mod histories;
+mod introspection;
 mod losses;
 mod malformed;
 mod memory;

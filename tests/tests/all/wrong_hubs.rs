@@ -12,7 +12,7 @@ use harness::conformance::token::TokenSource;
 use harness::conformance::trace::Secrets;
 use harness::distorting_proxy::{DistortingProxy, Distortion};
 use harness::system::Hub;
-use harness::wrong_hub::{Wrong, WrongHub};
+use harness::wrong_hub::{TOKEN_COMMAND, Wrong, WrongHub};
 
 /// How many wrong hubs are checked at once.
 const AT_ONCE: usize = 8;
@@ -35,12 +35,12 @@ const PATIENT: Duration = Duration::from_secs(15);
 const BRISK: Duration = Duration::from_secs(2);
 
 /// Checks the rules of these ids.
-async fn check(hub_url: &str, rules: &[&str], timeout: Duration) -> Run {
+async fn check(hub_url: &str, token: TokenSource, rules: &[&str], timeout: Duration) -> Run {
     let rules: Vec<String> = rules.iter().map(|rule| (*rule).to_owned()).collect();
     let options = Options {
         hub_url: hub_url.to_owned(),
         second_node: None,
-        token: TokenSource::None,
+        token,
         callback_listen: ([127, 0, 0, 1], 0).into(),
         selection: Selection::of(&rules).unwrap(),
         spec: None,
@@ -50,6 +50,11 @@ async fn check(hub_url: &str, rules: &[&str], timeout: Duration) -> Run {
         parallel_checks: 8,
     };
     run(options, &Secrets::default(), |_, _| {}).await.unwrap()
+}
+
+/// Tokens of the wrong hub, as narrow as they are wanted.
+fn narrowing() -> TokenSource {
+    TokenSource::Command { line: TOKEN_COMMAND.to_owned(), narrows: true }
 }
 
 /// What the suite says that is not as it should be, of any level.
@@ -84,13 +89,20 @@ async fn a_small_hub_that_conforms_passes_and_fails_each_rule_that_it_breaks() {
     let rules: Vec<&str> = rules.into_iter().collect();
     assert!(rules.len() >= 20, "rules that are shown to fail: {rules:?}");
     let right = WrongHub::start(Wrong::Nothing).unwrap();
-    let run = check(right.url(), &rules, PATIENT).await;
+    let run = check(right.url(), TokenSource::None, &rules, PATIENT).await;
     assert_eq!(complaints(&run), [""; 0], "a hub that does nothing wrong");
+    let secured = WrongHub::start_secured(Wrong::Nothing).unwrap();
+    let run = check(secured.url(), narrowing(), &rules, PATIENT).await;
+    assert_eq!(complaints(&run), [""; 0], "a hub that wants tokens and does nothing wrong");
 
     let describe = |wrong: Wrong| (format!("{wrong:?}: {}", wrong.what()), wrong.rule());
     let run = async |wrong: Wrong, rule: &'static str| {
+        if wrong.is_about_tokens() {
+            let hub = WrongHub::start_secured(wrong).unwrap();
+            return check(hub.url(), narrowing(), &[rule], BRISK).await;
+        }
         let hub = WrongHub::start(wrong).unwrap();
-        check(hub.url(), &[rule], BRISK).await
+        check(hub.url(), TokenSource::None, &[rule], BRISK).await
     };
     let unnoticed = unnoticed(Wrong::ALL, describe, run).await;
     assert_eq!(unnoticed, [""; 0], "what the suite did not notice");
@@ -113,14 +125,14 @@ async fn this_hub_passes_through_a_proxy_and_fails_each_rule_that_the_proxy_brea
     let rules: BTreeSet<&str> = seen.iter().map(|distortion| distortion.rule()).collect();
     let rules: Vec<&str> = rules.into_iter().collect();
     let truthful = DistortingProxy::start(hub.url(), Distortion::None).unwrap();
-    let run = check(truthful.url(), &rules, PATIENT).await;
+    let run = check(truthful.url(), TokenSource::None, &rules, PATIENT).await;
     assert_eq!(complaints(&run), [""; 0], "a proxy that changes nothing");
 
     let describe =
         |distortion: Distortion| (format!("{distortion:?}: {}", distortion.what()), distortion.rule());
     let run = async |distortion: Distortion, rule: &'static str| {
         let proxy = DistortingProxy::start(hub.url(), distortion).unwrap();
-        check(proxy.url(), &[rule], BRISK).await
+        check(proxy.url(), TokenSource::None, &[rule], BRISK).await
     };
     let unnoticed = unnoticed(&seen, describe, run).await;
     assert_eq!(unnoticed, [""; 0], "what the suite did not notice");

@@ -16,19 +16,19 @@ use harness::conformance::hub::Timing;
 use harness::conformance::report;
 use harness::conformance::run::{Options, run};
 use harness::conformance::selection::Selection;
-use harness::conformance::token::TokenSource;
+use harness::conformance::token::{SCOPES, TokenSource};
 use harness::conformance::trace::Secrets;
 use url::Url;
 
 /// Checks a FHIRcast hub from outside, rule by rule.
 ///
-/// The token must be good for any topic, and for reading and writing all events. Exit status: 0 every rule that must
+/// The token must be good for any topic, and have the scopes that --scopes prints. Exit status: 0 every rule that must
 /// be kept is kept, 1 one is not, 2 there was nothing to check, or no way to.
 #[derive(Parser)]
 #[command(name = "fhircast-conformance", version)]
 struct Flags {
     /// The hub.url of the hub.
-    #[arg(long, value_name = "URL", value_parser = hub_url, required_unless_present = "list")]
+    #[arg(long, value_name = "URL", value_parser = hub_url, required_unless_present_any = ["list", "scopes"])]
     hub_url: Option<String>,
     /// The hub.url of another node of the same hub: for what two nodes must agree on.
     #[arg(long, value_name = "URL", value_parser = hub_url)]
@@ -40,6 +40,13 @@ struct Flags {
     /// three minutes.
     #[arg(long, value_name = "CMD")]
     token_command: Option<String>,
+    /// The token command heeds the variables FHIRCAST_SCOPE, FHIRCAST_TOPIC, FHIRCAST_EXPIRES_IN (seconds) and
+    /// FHIRCAST_SUBJECT, so that narrow tokens can be had: for what is seen with those alone.
+    #[arg(long, requires = "token_command")]
+    token_command_narrows: bool,
+    /// Show the scopes that the token must have, and check nothing.
+    #[arg(long)]
+    scopes: bool,
     /// Where to listen for webhook callbacks; the hub is handed http://ADDR/…
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     callback_listen: SocketAddr,
@@ -116,9 +123,14 @@ fn main_with(flags: Flags, secrets: &Secrets) -> Result<u8> {
         print(&report::list(&selection, flags.spec))?;
         return Ok(0);
     }
+    if flags.scopes {
+        print(&format!("{}\n", SCOPES.join("\n")))?;
+        return Ok(0);
+    }
+    let narrows = flags.token_command_narrows;
     let token = match (flags.token, flags.token_command) {
         (Some(token), _) => TokenSource::Given(token),
-        (None, Some(command)) => TokenSource::Command(command),
+        (None, Some(line)) => TokenSource::Command { line, narrows },
         (None, None) => TokenSource::None,
     };
     let options = Options {

@@ -11,6 +11,7 @@ mod requesting;
 mod sessions;
 mod sockets;
 mod subscribing;
+mod tokens;
 mod transport;
 mod webhooks;
 
@@ -19,6 +20,7 @@ pub fn all() -> impl Iterator<Item = Check> {
     [
         transport::CHECKS,
         sessions::CHECKS,
+        tokens::CHECKS,
         events::CHECKS,
         subscribing::CHECKS,
         sockets::CHECKS,

@@ -1,4 +1,4 @@
-//! Sessions, scopes and security (FC-SES, FC-SCO, FC-SEC).
+//! Sessions and security (FC-SES, FC-SEC); what has to do with tokens is in [`super::tokens`].
 
 use crate::conformance::callbacks::Reply;
 use crate::conformance::check::{Check, Outcome, check, expect, expect_eq};

@@ -1,0 +1,94 @@
+//! Tokens about which the hub asks the authorization server (FC-SEC-01, RFC 7662).
+
+use harness::{
+    callback_server::Gate,
+    examples::fresh_topic,
+    tokens::{Fault, TokenAuthority},
+    wait::{PATIENCE, eventually},
+};
+
+use crate::{
+    setups::{Kind, on_both_setups},
+    tokens::{setup, status, statuses},
+};
+
+on_both_setups![
+    a_token_is_worth_what_the_authorization_server_says_of_it,
+    what_was_said_is_gone_by_for_a_while_and_asked_once,
+    nobody_is_let_in_while_the_authorization_server_is_away,
+];
+
+async fn a_token_is_worth_what_the_authorization_server_says_of_it(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    let setup = setup(kind, authority.asking_settings(), &[]).await;
+    let (app, topic) = (setup.subscriber(), fresh_topic());
+    let good = authority.token().unwrap().opaque().unwrap();
+    assert_eq!(statuses(&app, &topic).await, [401, 401, 401], "FC-SEC-01: without a token");
+    assert_eq!(statuses(&app.clone().with_token(&good), &topic).await, [202, 202, 200], "FC-SEC-01");
+    let asked = authority.introspections();
+    assert_eq!(status(&app, "unknown").await, 401, "FC-SEC-01: not active");
+    assert_eq!(authority.introspections(), asked + 1);
+
+    let token = || authority.token().unwrap();
+    for (what, other) in [
+        ("a foreign issuer", token().issuer("https://elsewhere.example")),
+        ("a foreign audience", token().audience("https://elsewhere.example")),
+        ("an end that has passed", token().expires_in(-60)),
+        ("not yet valid", token().valid_in(60)),
+    ] {
+        assert_eq!(status(&app, &other.opaque().unwrap()).await, 401, "FC-SEC-01: {what}");
+    }
+    let bound = token().topic(&topic).opaque().unwrap();
+    let bound = app.clone().with_token(&bound);
+    assert_eq!(statuses(&bound, &topic).await, [202, 202, 200], "FC-SES-02");
+    assert_eq!(statuses(&bound, &fresh_topic()).await, [403, 403, 403], "FC-SES-02");
+    let may_not = app.with_token(&token().scope("fhircast/Patient-open.read").opaque().unwrap());
+    assert_eq!(statuses(&may_not, &topic).await[1], 403, "FC-SCO-02");
+}
+
+async fn what_was_said_is_gone_by_for_a_while_and_asked_once(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    let setup = setup(kind, authority.asking_settings(), &[("auth.introspection_cache_secs", "5")]).await;
+    let app = setup.subscriber();
+    let good = authority.token().unwrap().opaque().unwrap();
+    let asked = (0..30).map(|_| status(&app, &good));
+    let asked = futures_util::future::join_all(asked).await;
+    assert!(asked.iter().all(|status| *status == 200), "{asked:?}");
+    assert_eq!(authority.introspections(), 1, "FC-SEC-01: many requests at once ask once");
+
+    authority.revoke(&good);
+    eventually(PATIENCE, "an end of what was remembered", || async {
+        (status(&app, &good).await == 401).then_some(())
+    })
+    .await
+    .expect("FC-SEC-01: a token that was revoked is refused after auth.introspection_cache_secs");
+}
+
+async fn nobody_is_let_in_while_the_authorization_server_is_away(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    let settings = [("auth.introspection_cache_secs", "0"), ("auth.timeout_secs", "1")];
+    let setup = setup(kind, authority.asking_settings(), &settings).await;
+    let app = setup.subscriber();
+    let good = authority.token().unwrap().opaque().unwrap();
+    assert_eq!(status(&app, &good).await, 200);
+    let elsewhere = TokenAuthority::start().unwrap();
+    for fault in [
+        Fault::Status(500),
+        Fault::Status(401),
+        Fault::Body("true".to_owned()),
+        Fault::Redirect(elsewhere.jwks_url()),
+        Fault::Held(Gate::closed()),
+    ] {
+        authority.introspection_fault(Some(fault.clone()));
+        let answer = app.clone().with_token(&good).current_context("t").await.unwrap();
+        assert_eq!(answer.status, 503, "FC-SEC-01: {fault:?}: {}", answer.body);
+        assert!(!answer.header("retry-after").is_empty(), "FC-SEC-01: {fault:?}");
+    }
+    // A body without `active` is an answer: it is not.
+    authority.introspection_fault(Some(Fault::Body("{\"sub\":\"user-1\"}".to_owned())));
+    assert_eq!(status(&app, &good).await, 401, "FC-SEC-01");
+    assert_eq!(elsewhere.keys_fetched(), 0, "FC-SEC-01: no redirect is followed");
+    authority.introspection_fault(None);
+    assert_eq!(status(&app, &good).await, 200, "FC-SEC-01: and it goes on");
+    assert!(!setup.a().log_tail().contains(&good), "FC-SEC-01: no token stands in the log");
+}
