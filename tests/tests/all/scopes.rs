@@ -1,23 +1,17 @@
-//! What a token lets its bearer do: read and write events, use a topic, and keep a subscription as its owner, for as long
-//! as the token lasts (FC-SCO-01…03, FC-SES-02, FC-SEC-04, FC-SUB-05).
-
-use std::time::Duration;
+//! What a token lets its bearer read and write, and in which topic (FC-SCO-01…03, FC-SES-02).
 
 use harness::{
-    callback_server::{CallbackServer, Reply, Request},
-    client::{Answer, App},
-    examples::{fresh_id, fresh_topic},
+    callback_server::{CallbackServer, Request},
+    client::Answer,
+    examples::fresh_topic,
     socket::Listener,
-    system::Hub,
-    tokens::{TokenAuthority, TokenBuilder},
     wait::PATIENCE,
 };
-use serde_json::Value;
-use tokio::sync::OnceCell;
 
 use crate::{
+    guarded::{Guarded, bearing, confirmation, hook, listen, told},
     messages::{NO_CONTENT, event, patient_open, resource, versioned},
-    setups::{Kind, Setup, confirmed, ids_at, ids_until, on_both_setups},
+    setups::{Kind, ids_at, ids_until, on_both_setups},
 };
 
 on_both_setups![
@@ -27,85 +21,11 @@ on_both_setups![
     the_current_context_is_shown_as_far_as_it_may_be_read,
     what_no_scope_allows_is_refused_and_the_scope_is_named,
     a_token_for_a_topic_is_for_no_other,
-    a_socket_is_renewed_and_ended_by_its_owner_alone,
-    a_callback_is_its_owners_alone,
-    a_lease_is_cut_to_the_life_of_the_token,
-    a_socket_is_closed_when_the_token_ends,
-    a_webhook_that_is_verified_late_ends_with_its_token,
 ];
-
-/// Hubs that want tokens of this authority. All tests here use the same.
-struct Guarded {
-    authority: TokenAuthority,
-    setup: Setup,
-}
-
-static GUARDED: [OnceCell<Guarded>; 2] = [const { OnceCell::const_new() }; 2];
-
-/// What ends each test, and may be read by everybody in it.
-const LAST: &str = "org.example.last";
-/// What the hub allows beyond the end of a token.
-const SLACK: Duration = Duration::from_secs(15);
-
-impl Guarded {
-    async fn of(kind: Kind) -> &'static Guarded {
-        let start = || async {
-            let authority = TokenAuthority::start().unwrap();
-            let settings = authority.settings();
-            let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let setup = kind.own(&settings).await;
-            Guarded { authority, setup }
-        };
-        let place = if kind == Kind::Embedded { 0 } else { 1 };
-        GUARDED[place].get_or_init(start).await
-    }
-
-    fn token(&self) -> TokenBuilder {
-        self.authority.token().unwrap()
-    }
-
-    /// An app on node a that may do this.
-    fn app(&self, scopes: &str) -> App {
-        bearing(self.setup.a(), &self.token().scope(scopes))
-    }
-
-    /// Publishes on node b what anybody may.
-    async fn publish(&self, event: &str) {
-        let app = bearing(self.setup.b(), &self.token().scope("fhircast/*.write"));
-        app.publish(event).await.unwrap().expect_status(202).unwrap();
-    }
-
-    async fn finish(&self, topic: &str, id: &str) {
-        self.publish(&event(topic, id, LAST, "")).await;
-    }
-}
-
-fn bearing(node: &Hub, token: &TokenBuilder) -> App {
-    node.app().unwrap().with_token(&token.mint().unwrap())
-}
-
-async fn listen(app: &App, topic: &str, events: &str) -> Listener {
-    confirmed(&app.subscribe_websocket(topic, events, &[]).await.unwrap()).await
-}
-
-fn confirmation(listener: &Listener) -> Value {
-    listener.seen(|seen| seen.received[0].json.clone())
-}
 
 /// All that came, as it came.
 fn everything(listener: &Listener) -> String {
     listener.seen(|seen| seen.received.iter().map(|received| received.text.as_str()).collect())
-}
-
-/// Waits for the request to a path that is in this mode.
-async fn told(server: &CallbackServer, path: &str, mode: &str) -> Request {
-    let is_it =
-        |request: &&Request| request.path == path && request.parameter("hub.mode").as_deref() == Some(mode);
-    server.wait_for(PATIENCE + SLACK, mode, |requests| requests.iter().find(is_it).cloned()).await.unwrap()
-}
-
-async fn hook(app: &App, server: &CallbackServer, path: &str, topic: &str, events: &str) -> Answer {
-    app.subscribe_webhook(topic, events, &server.url(path), &[("hub.lease_seconds", "600")]).await.unwrap()
 }
 
 async fn a_subscription_is_granted_what_may_be_read(kind: Kind) {
@@ -293,138 +213,4 @@ async fn a_token_for_a_topic_is_for_no_other(kind: Kind) {
     let theirs = hub.app("fhircast/*.*").subscribe_websocket(&other, "*", &[]).await.unwrap();
     assert_eq!(app.unsubscribe_websocket(&other, &theirs).await.unwrap().status, 403, "FC-SES-02");
     assert_eq!(app.unsubscribe_websocket(&own, &theirs).await.unwrap().status, 404, "FC-SUB-09");
-}
-
-/// Apps of others who may do everything, but are not `user-1` with `app-1`.
-fn others(hub: &Guarded) -> Vec<(&'static str, App)> {
-    [
-        ("another user", hub.token().subject("user-2")),
-        ("another app", hub.token().client("app-2")),
-        ("both", hub.token().subject("user-2").client("app-2")),
-        ("the other way round", hub.token().subject("app-1").client("user-1")),
-        ("no app", hub.token().without("client_id")),
-        ("no user", hub.token().without("sub")),
-    ]
-    .map(|(who, token)| (who, bearing(hub.setup.b(), &token)))
-    .into()
-}
-
-fn assert_foreign(answer: &Answer, who: &str) {
-    assert_eq!(answer.status, 403, "FC-SEC-01: {who}: {answer:?}");
-    assert!(answer.body.contains("belongs to another client"), "FC-TRN-03: {who}: {answer:?}");
-}
-
-async fn a_socket_is_renewed_and_ended_by_its_owner_alone(kind: Kind) {
-    let (hub, topic) = (Guarded::of(kind).await, fresh_topic());
-    let listener = listen(&hub.app("fhircast/*.read"), &topic, "Patient-open").await;
-    let endpoint = listener.endpoint().to_owned();
-    let again = [
-        ("hub.channel.type", "websocket"),
-        ("hub.mode", "subscribe"),
-        ("hub.topic", topic.as_str()),
-        ("hub.events", "Encounter-open"),
-        ("hub.channel.endpoint", endpoint.as_str()),
-    ];
-    for (who, other) in others(hub) {
-        assert_foreign(&other.post_form(&again).await.unwrap(), who);
-        assert_foreign(&other.unsubscribe_websocket(&topic, &endpoint).await.unwrap(), who);
-    }
-    hub.publish(&patient_open(&topic, "1")).await;
-    listener.wait_for_event(PATIENCE, "1").await.expect("FC-SUB-04: it is as it was");
-
-    // The owner with another token, which need not have been allowed to read: to end it takes no scope.
-    let owner = bearing(hub.setup.b(), &hub.token().scope("fhircast/Encounter-open.read"));
-    owner.post_form(&again).await.unwrap().expect_status(202).expect("FC-SUB-04");
-    let owner = bearing(hub.setup.b(), &hub.token().without("scope"));
-    owner.unsubscribe_websocket(&topic, &endpoint).await.unwrap().expect_status(202).expect("FC-SUB-09");
-    assert_eq!(listener.wait_closed(PATIENCE).await.unwrap(), Some(1000), "FC-SUB-09");
-}
-
-async fn a_callback_is_its_owners_alone(kind: Kind) {
-    let (hub, topic, server) = (Guarded::of(kind).await, fresh_topic(), CallbackServer::start().unwrap());
-    let owner = hub.app("fhircast/*.read");
-    hub.publish(&patient_open(&topic, "0")).await;
-    hook(&owner, &server, "/cb", &topic, "Patient-open").await.expect_status(202).unwrap();
-    server.wait_for_event(PATIENCE, "/cb", "0").await.unwrap();
-    let asked = server.requests().len();
-    for (who, other) in others(hub) {
-        assert_foreign(&hook(&other, &server, "/cb", &topic, "Encounter-open").await, who);
-        assert_foreign(&other.unsubscribe_webhook(&topic, &server.url("/cb")).await.unwrap(), who);
-    }
-    hub.publish(&patient_open(&topic, "1")).await;
-    server.wait_for_event(PATIENCE, "/cb", "1").await.expect("it is as it was");
-    assert_eq!(server.requests().len(), asked + 1, "FC-WHK-02: nobody was asked");
-
-    let goodbye = bearing(hub.setup.b(), &hub.token().without("scope"));
-    let answer = goodbye.unsubscribe_webhook(&topic, &server.url("/cb")).await.unwrap();
-    answer.expect_status(202).expect("FC-SUB-09");
-    told(&server, "/cb", "unsubscribe").await;
-    // Once it has ended the callback is free.
-    let (_, other) = others(hub).remove(0);
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while hook(&other, &server, "/cb", &topic, "Encounter-open").await.status != 202 {
-        assert!(std::time::Instant::now() < deadline, "what has ended is nobody's");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn a_lease_is_cut_to_the_life_of_the_token(kind: Kind) {
-    let (hub, topic, server) = (Guarded::of(kind).await, fresh_topic(), CallbackServer::start().unwrap());
-    let long = [("hub.lease_seconds", "600")];
-    let app = bearing(hub.setup.a(), &hub.token().expires_in(100));
-    let endpoint = app.subscribe_websocket(&topic, "*", &long).await.unwrap();
-    let lease = confirmation(&confirmed(&endpoint).await)["hub.lease_seconds"].as_u64().unwrap();
-    assert!((1..=100).contains(&lease), "FC-SUB-05, FC-SEC-04: {lease}");
-    hook(&app, &server, "/cb", &topic, "*").await.expect_status(202).unwrap();
-    let intent = told(&server, "/cb", "subscribe").await;
-    let lease: u64 = intent.parameter("hub.lease_seconds").unwrap().parse().unwrap();
-    assert!((1..=100).contains(&lease), "FC-SUB-05, FC-SEC-04: {lease}");
-
-    // A newer token of the same owner lasts longer, and so does what is subscribed again with it.
-    let listener = confirmed(&endpoint).await;
-    let again = [long[0], ("hub.channel.endpoint", endpoint.as_str())];
-    let app = bearing(hub.setup.b(), &hub.token().expires_in(400));
-    app.subscribe_websocket(&topic, "*", &again).await.unwrap();
-    let second = listener.wait_for(PATIENCE, "the confirmation", |seen| seen.received.get(1).cloned()).await;
-    let lease = second.unwrap().json["hub.lease_seconds"].as_u64().unwrap();
-    assert!((101..=400).contains(&lease), "FC-SUB-05, FC-SEC-04: {lease}");
-
-    // The hub lets the clocks differ; a lease of nothing it does not give.
-    let ended = bearing(hub.setup.a(), &hub.token().expires_in(-2));
-    let answer = hook(&ended, &server, "/ended", &topic, "*").await;
-    assert!(answer.status == 401 && answer.body.contains("expired"), "FC-SEC-04: {answer:?}");
-}
-
-async fn a_socket_is_closed_when_the_token_ends(kind: Kind) {
-    let (hub, topic) = (Guarded::of(kind).await, fresh_topic());
-    let app = bearing(hub.setup.a(), &hub.token().expires_in(5));
-    let endpoint = app.subscribe_websocket(&topic, "*", &[("hub.lease_seconds", "600")]).await.unwrap();
-    let listener = confirmed(&endpoint).await;
-    let code = listener.wait_closed(PATIENCE + SLACK).await.unwrap();
-    let last = listener.seen(|seen| seen.received.last().unwrap().json.clone());
-    assert_eq!(last["hub.mode"], "denied", "FC-SEC-04, FC-SUB-07: {last}");
-    assert_eq!((&last["hub.reason"], code), (&"lease expired".into(), Some(1000)), "FC-SUB-07");
-    assert!(Listener::connect(&endpoint).await.is_err(), "FC-WSC-02: the endpoint has ended");
-}
-
-async fn a_webhook_that_is_verified_late_ends_with_its_token(kind: Kind) {
-    let (hub, topic, server) = (Guarded::of(kind).await, fresh_topic(), CallbackServer::start().unwrap());
-    server.on("/cb", |request| {
-        let challenge = request.parameter("hub.challenge")?;
-        Some(Reply::status(200).body(challenge).after(Duration::from_secs(2)))
-    });
-    let app = bearing(hub.setup.a(), &hub.token().expires_in(6));
-    hub.publish(&patient_open(&topic, "0")).await;
-    hook(&app, &server, "/cb", &topic, "*").await.expect_status(202).unwrap();
-    let lease: u64 =
-        told(&server, "/cb", "subscribe").await.parameter("hub.lease_seconds").unwrap().parse().unwrap();
-    assert!(lease <= 6, "FC-SUB-05, FC-SEC-04: {lease}");
-    server.wait_for_event(PATIENCE, "/cb", "0").await.unwrap();
-    let denial = told(&server, "/cb", "denied").await;
-    assert_eq!(denial.parameter("hub.reason").as_deref(), Some("lease expired"), "FC-SEC-04, FC-WHK-05");
-    let (before, id) = (server.requests().len(), fresh_id());
-    hub.publish(&patient_open(&topic, &id)).await;
-    let witness = listen(&hub.app("fhircast/*.read"), &topic, "*").await;
-    witness.wait_for_event(PATIENCE, &id).await.unwrap();
-    assert_eq!(server.requests().len(), before, "FC-SEC-04: nothing after the token");
 }
