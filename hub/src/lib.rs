@@ -9,6 +9,7 @@
 //! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
 //! - `liveness`: that this node lives. `doubts`: what it looks at again when it may have lost something.
+//! - [`reseal`]: the subcommand that seals anew what Redis keeps.
 //! - `clock`: what time it is for the store.
 //! - `drain`: letting go of everything when the process is asked to stop.
 //!
@@ -27,6 +28,7 @@ mod liveness;
 mod node;
 mod own_url;
 mod relay;
+pub mod reseal;
 mod route;
 pub mod server;
 mod socket;

@@ -3,8 +3,8 @@
 use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
-use clap::Parser;
-use hub::{embedded, server};
+use clap::{Parser, Subcommand};
+use hub::{embedded, reseal::reseal, server};
 use shared::{
     audit::Audit,
     settings::{AuditTarget, AuthMode, Defaults, Exposure, Flags, Settings},
@@ -20,8 +20,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// FHIRcast hub: keeps a clinician's applications on the same patient, study or report.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     #[command(flatten)]
     flags: Flags,
 
@@ -30,23 +33,39 @@ struct Arguments {
     embedded: bool,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Seal anew what Redis keeps, with the first of the data keys, while hubs and workers go on; exits with 0 when
+    /// nothing uses another key any more, and with 3 when only events in logs do, which go with their age
+    Reseal(Flags),
+}
+
 #[actix_web::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let (flags, is_to_reseal) = match arguments.command {
+        Some(Command::Reseal(flags)) => (flags, true),
+        None => (arguments.flags, false),
+    };
     let defaults = if arguments.embedded { Defaults::Embedded } else { Defaults::Standard };
-    let settings = match Settings::load_here(defaults, &arguments.flags) {
+    let settings = match Settings::load_here(defaults, &flags) {
         Ok(settings) => settings,
         Err(mistakes) => {
             let _ = writeln!(std::io::stderr(), "{mistakes}");
             return ExitCode::from(2);
         }
     };
-    if arguments.flags.print_config {
+    if flags.print_config {
         let _ = write!(std::io::stdout(), "{}", settings.to_toml());
         return ExitCode::SUCCESS;
     }
-    match run(settings, arguments.embedded).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let ended = if is_to_reseal {
+        reseal(&settings).await
+    } else {
+        run(settings, arguments.embedded).await.map(|()| ExitCode::SUCCESS)
+    };
+    match ended {
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "fhircast-hub: {error:#}");
             ExitCode::FAILURE

@@ -7,7 +7,7 @@ use std::sync::{
 
 use actix_web::HttpRequest;
 use shared::{
-    audit::Audit, callbacks::Gate, protocol::SubscriptionId, publisher::Publisher, settings::Settings,
+    audit::Audit, callbacks::Gate, protocol::EndpointId, publisher::Publisher, settings::Settings,
     store::Store,
 };
 use tokio::sync::Semaphore;
@@ -61,8 +61,8 @@ impl Node {
     }
 
     /// The WebSocket URL of a subscription, as the client that asked can reach it (FC-SUB-02).
-    pub fn endpoint_url(&self, request: &HttpRequest, id: SubscriptionId) -> String {
+    pub fn endpoint_url(&self, request: &HttpRequest, endpoint: EndpointId) -> String {
         // https becomes wss, http becomes ws.
-        format!("{}/ws/{id}", self.hub_url(request).replacen("http", "ws", 1))
+        format!("{}/ws/{endpoint}", self.hub_url(request).replacen("http", "ws", 1))
     }
 }

@@ -65,7 +65,10 @@ impl Forbidden {
                 items.iter().for_each(|item| self.add_resources(item, key, is_in_resource))
             }
             Value::String(text) if is_in_resource && TELLING.contains(&key) => {
-                self.add(text.rsplit('/').next().unwrap_or(text));
+                // A single word may be any.
+                if text.contains(|c: char| c.is_ascii_digit() || c == ' ') {
+                    self.add(text.rsplit('/').next().unwrap_or(text));
+                }
             }
             _ => {}
         }

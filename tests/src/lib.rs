@@ -12,6 +12,7 @@ pub mod certs;
 pub mod chance;
 pub mod client;
 pub mod conformance;
+pub mod data_keys;
 pub mod distorting_proxy;
 pub mod examples;
 pub mod fault_lab;

@@ -3,7 +3,7 @@
 //! [`Hub`] and [`Worker`] are single processes; [`System`] is Redis with some of each. Every setting that a test gives
 //! goes over the harness's own ([`loopback_settings`]); variables of the developer's shell never reach the programs.
 
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -46,6 +46,21 @@ fn with(base: &[(String, String)], over: &[(&str, &str)]) -> Vec<(String, String
         settings.push(((*name).to_owned(), (*value).to_owned()));
     }
     settings
+}
+
+/// Runs one of the programs with these arguments and settings, and nothing else from the environment, to its end.
+pub async fn run(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Output> {
+    let mut command = tokio::process::Command::new(program(name)?);
+    command.args(arguments).kill_on_drop(true);
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_string_lossy().starts_with("FHIRCAST_") {
+            command.env_remove(variable);
+        }
+    }
+    let settings = with(&loopback_settings(), settings);
+    command.envs(settings.iter().map(|(setting, value)| (variable(setting), value)));
+    let output = tokio::time::timeout(START_TIMEOUT, command.output()).await;
+    Ok(output.with_context(|| format!("{name} {} does not end", arguments.join(" ")))??)
 }
 
 /// Further environment variables of a program, which are no settings.
@@ -162,6 +177,12 @@ impl Hub {
         Ok(())
     }
 
+    /// The same with these settings over those that it has.
+    pub async fn start_again_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        self.program.settings = with(&self.program.settings, settings);
+        self.start_again().await
+    }
+
     /// `hub.url`.
     pub fn url(&self) -> &str {
         &self.url
@@ -242,6 +263,12 @@ impl Worker {
         self.program.process.kill()?;
         *self = Worker::from(self.program.settings.clone(), self.program.environment.clone()).await?;
         Ok(())
+    }
+
+    /// The same with these settings over those that it has.
+    pub async fn start_again_with(&mut self, settings: &[(&str, &str)]) -> Result<()> {
+        self.program.settings = with(&self.program.settings, settings);
+        self.start_again().await
     }
 
     /// Where health and metrics are served.

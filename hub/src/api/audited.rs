@@ -35,7 +35,9 @@ impl Audited {
         if let Route::Topic(topic) = route {
             record.topic = Some(topic.key());
         }
-        if let Some(id) = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()) {
+        let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        // What stands in the URL as well is a topic or a ticket.
+        if let Some(id) = id.filter(|id| !request.uri().path().contains(id)) {
             record.set_request_id(id);
         }
         Ok(Some(Self { slot: Some(slot), record }))

@@ -11,7 +11,7 @@ use serde_json::json;
 use shared::{
     audit::{Kind, Record},
     protocol::{
-        SubscriptionId, Topic, TopicKey,
+        EndpointId, SubscriptionId, Topic, TopicKey,
         form::Form,
         subscription_request::{Callback, Endpoint, RequestLimits, SubscriptionRequest, Terms},
         webhook::Mode,
@@ -53,11 +53,11 @@ pub async fn subscribe(
     match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {
             let terms = granted(caller, terms)?;
-            let id = match &endpoint {
+            let held = match &endpoint {
                 Some(endpoint) => known(endpoint)?,
-                None => SubscriptionId::random(topic.key().partition(node.store.partitions())),
+                None => EndpointId::random(topic.key().partition(node.store.partitions())),
             };
-            let channel = Channel::Websocket;
+            let (id, channel) = (held.subscription(), Channel::Websocket);
             let subscription = Subscription { id, topic, channel, terms, owner, not_after };
             let subscribed = if endpoint.is_some() {
                 // Subscribing again replaces what was there (FC-SUB-04).
@@ -67,14 +67,14 @@ pub async fn subscribe(
             };
             accepted(subscribed, UNKNOWN_ENDPOINT)?;
             record.subscription = Some(id);
-            Ok(endpoint_answer(node, request, id))
+            Ok(endpoint_answer(node, request, held))
         }
         SubscriptionRequest::UnsubscribeWebsocket { topic, endpoint } => {
-            let id = known(&endpoint)?;
-            let address = Address { id, topic: topic.key() };
+            let endpoint = known(&endpoint)?;
+            let address = Address { id: endpoint.subscription(), topic: topic.key() };
             let ended = node.store.end_websocket(address, owner.as_ref(), "unsubscribed").await?;
             accepted(ended, UNKNOWN_ENDPOINT)?;
-            Ok(endpoint_answer(node, request, id))
+            Ok(endpoint_answer(node, request, endpoint))
         }
         SubscriptionRequest::SubscribeWebhook { topic, terms, callback, secret } => {
             admitted(node, &callback, topic.key()).await?;
@@ -116,10 +116,10 @@ fn note(asked: &SubscriptionRequest, node: &Node, record: &mut Record) {
         record.subscription = Some(callback_id(node, topic, callback));
         record.callback = Some(format!("{callback:?}"));
     }
-    if let SubscriptionRequest::SubscribeWebsocket { endpoint: Some(Endpoint::Known(id)), .. }
-    | SubscriptionRequest::UnsubscribeWebsocket { endpoint: Endpoint::Known(id), .. } = asked
+    if let SubscriptionRequest::SubscribeWebsocket { endpoint: Some(Endpoint::Known(endpoint)), .. }
+    | SubscriptionRequest::UnsubscribeWebsocket { endpoint: Endpoint::Known(endpoint), .. } = asked
     {
-        record.subscription = Some(*id);
+        record.subscription = Some(endpoint.subscription());
     }
 }
 
@@ -154,7 +154,7 @@ async fn admitted(node: &Node, callback: &Callback, topic: TopicKey) -> Result<(
 
 fn callback_id(node: &Node, topic: &Topic, callback: &Callback) -> SubscriptionId {
     let partition = topic.key().partition(node.store.partitions());
-    SubscriptionId::of_callback(partition, &topic.key(), callback.url().as_str())
+    SubscriptionId::of_callback(partition, topic, callback.url().as_str())
 }
 
 /// The terms as far as the caller may have them.
@@ -162,7 +162,7 @@ fn granted(caller: &Caller, terms: Terms) -> Result<Terms, ApiError> {
     Ok(Terms { events: caller.may_receive(terms.events)?, ..terms })
 }
 
-fn known(endpoint: &Endpoint) -> Result<SubscriptionId, ApiError> {
+fn known(endpoint: &Endpoint) -> Result<EndpointId, ApiError> {
     match endpoint {
         Endpoint::Known(id) => Ok(*id),
         Endpoint::Unknown => Err(ApiError::NotFound(UNKNOWN_ENDPOINT)),
@@ -182,7 +182,7 @@ fn accepted(subscribed: Subscribed, unknown: &'static str) -> Result<(), ApiErro
 }
 
 /// 202 with the endpoint in a JSON body (FC-SUB-02, FC-SUB-09).
-fn endpoint_answer(node: &Node, request: &HttpRequest, id: SubscriptionId) -> HttpResponse {
-    let body = json!({ "hub.channel.endpoint": node.endpoint_url(request, id) }).to_string();
+fn endpoint_answer(node: &Node, request: &HttpRequest, endpoint: EndpointId) -> HttpResponse {
+    let body = json!({ "hub.channel.endpoint": node.endpoint_url(request, endpoint) }).to_string();
     as_json(HttpResponse::Accepted().body(body))
 }

@@ -73,17 +73,23 @@ fn lock(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use shared::store::Owner;
+
     use super::{super::Network, *};
 
     const ADDRESS: CallerKey = CallerKey::Address(Network::V6(1));
 
+    fn owner(name: &str) -> CallerKey {
+        CallerKey::Owner(Owner::of("https://as.example", Some(name), None))
+    }
+
     #[test]
     fn a_share_is_free_again_when_it_is_let_go_and_nothing_of_it_stays() {
         let shares = Shares::new(2, 4, 100);
-        let one = CallerKey::Owner(1);
+        let one = owner("one");
         let taken = [shares.take(one).unwrap(), shares.take(one).unwrap()];
         assert_eq!(shares.take(one).unwrap_err(), Whose::Caller);
-        assert!(shares.take(CallerKey::Owner(2)).is_ok(), "another's are its own");
+        assert!(shares.take(owner("two")).is_ok(), "another's are its own");
         drop(taken);
         assert!(lock(&shares.held).by_caller.is_empty() && lock(&shares.held).in_all == 0);
         assert!(shares.take(one).is_ok());
@@ -94,8 +100,8 @@ mod tests {
         let shares = Shares::new(2, 4, 5);
         let taken: Vec<_> = std::iter::from_fn(|| shares.take(ADDRESS).ok()).collect();
         assert_eq!((taken.len(), shares.take(ADDRESS).unwrap_err()), (4, Whose::Address));
-        let last = shares.take(CallerKey::Owner(1)).unwrap();
-        assert_eq!(shares.take(CallerKey::Owner(2)).unwrap_err(), Whose::Hub);
+        let last = shares.take(owner("one")).unwrap();
+        assert_eq!(shares.take(owner("two")).unwrap_err(), Whose::Hub);
         drop(last);
     }
 }

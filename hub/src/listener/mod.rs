@@ -171,8 +171,14 @@ impl Door {
                 stream.get_mut().handshakes(false);
                 Ok((stream.into(), peer))
             }
-            Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(METRICS.limited.with(Limit::HandshakeSecs).inc()),
+            Ok(Err(error)) => {
+                failed(&error);
+                Err(())
+            }
+            Err(_) => {
+                METRICS.limited.with(Limit::HandshakeSecs).inc();
+                Err(())
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{io::ErrorKind, num::NonZeroU32};
 
 use actix_http::ws::ProtocolError;
+use actix_web::error::PayloadError;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use shared::{
     protocol::answer::Frame,
@@ -129,14 +130,18 @@ pub fn closing(error: &ProtocolError) -> Option<Closing> {
         ProtocolError::Overflow => Some(Closing::TooLarge),
         // The codec knows no better words for reserved bits, and none at all for text that is none.
         ProtocolError::Io(error) if error.kind() == ErrorKind::InvalidData => Some(Closing::Protocol),
-        ProtocolError::Io(error) if is_about_utf8(&error.to_string()) => Some(Closing::NoText),
-        ProtocolError::Io(_) => None,
+        ProtocolError::Io(error) => closing_for(&error.to_string()),
         _ => Some(Closing::Protocol),
     }
 }
 
-fn is_about_utf8(problem: &str) -> bool {
-    problem.starts_with("invalid utf-8") || problem.starts_with("incomplete utf-8")
+/// Of these errors the stream of messages leaves nothing but their text.
+fn closing_for(problem: &str) -> Option<Closing> {
+    if problem.starts_with("invalid utf-8") || problem.starts_with("incomplete utf-8") {
+        Some(Closing::NoText)
+    } else {
+        (problem == PayloadError::Overflow.to_string()).then_some(Closing::TooLarge)
+    }
 }
 
 #[cfg(test)]
@@ -168,6 +173,8 @@ mod tests {
             assert_eq!(closing(&error), Some(Closing::NoText));
         }
         assert_eq!(closing(&ProtocolError::Io(std::io::Error::other("payload reached EOF"))), None);
+        let too_large = std::io::Error::other(PayloadError::Overflow.to_string());
+        assert_eq!(closing(&ProtocolError::Io(too_large)), Some(Closing::TooLarge));
         assert_eq!(closing(&ProtocolError::UnmaskedFrame), Some(Closing::Protocol));
         let reserved = std::io::Error::new(ErrorKind::InvalidData, "reserved bits");
         assert_eq!(closing(&ProtocolError::Io(reserved)), Some(Closing::Protocol));

@@ -2,6 +2,7 @@
 //!
 //! - `upgrade`: from the endpoint URL to a connection that holds the subscription.
 //! - `session`: the actor around the socket; thin.
+//! - `frame_lengths`: no frame is larger than it may be; no socket in it either.
 //! - `frames`: what the subscriber says; no socket in it.
 //! - `in_flight`: what is on its way to it, and where its cursor is; no socket in it.
 //! - `outbox`: the two ends that hand notifications to the socket.
@@ -12,6 +13,7 @@
 //! Rules: FC-WSC-01…05, FC-WSC-07, FC-WSC-08, FC-SUB-08, FC-SUB-11, FC-NOT-02, FC-NOT-04…06.
 
 mod close;
+mod frame_lengths;
 mod frames;
 mod in_flight;
 mod outbox;

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws::{self, WebsocketContext};
 use shared::{
     audit::Record,
-    protocol::SubscriptionId,
+    protocol::EndpointId,
     publisher::read_state,
     session::Entry,
     store::{
@@ -17,6 +17,7 @@ use shared::{
 use uuid::Uuid;
 
 use super::{
+    frame_lengths::Limited,
     outbox::{CountedBody, Outbox},
     session::{Held, SocketSession},
 };
@@ -39,7 +40,7 @@ pub async fn upgrade(
     if node.is_draining() {
         return Err(ApiError::Unavailable("the hub is shutting down: connect to another node"));
     }
-    let id: SubscriptionId = endpoint.parse().map_err(|_| UNKNOWN)?;
+    let id = endpoint.parse::<EndpointId>().map_err(|_| UNKNOWN)?.subscription();
     let (subscription, _) = node.store.subscription(id).await?.ok_or(UNKNOWN)?;
     record.set_subscription(&subscription);
     let mut response = ws::handshake(request)
@@ -62,8 +63,9 @@ pub async fn upgrade(
     outbox.saved(cursor);
     record.set_granted(&subscription, lease);
     let session = SocketSession::new(held, subscription, lease, head, cursor);
-    let codec = Codec::new().max_size(node.settings.limits.frame_bytes);
-    let body = WebsocketContext::with_codec(session, payload, codec);
+    let max_bytes = node.settings.limits.frame_bytes;
+    let codec = Codec::new().max_size(max_bytes);
+    let body = WebsocketContext::with_codec(session, Limited::new(payload, max_bytes), codec);
     Ok(response.streaming(CountedBody::new(body, outbox)))
 }
 

@@ -79,11 +79,11 @@ impl EventFilter {
                 granted.push(pattern);
             }
         };
-        for asked in &self.patterns {
-            if asked.is_covered_by(allowed) {
-                grant(asked.clone());
-                continue;
-            }
+        // Those first: their spelling counts where others come to the same.
+        let (whole, others): (Vec<&Pattern>, Vec<&Pattern>) =
+            self.patterns.iter().partition(|asked| asked.is_covered_by(allowed));
+        whole.into_iter().cloned().for_each(&mut grant);
+        for asked in others {
             let common = allowed.iter().filter_map(|allowed| asked.meet(allowed));
             common.filter(|common| asks_for(asked, common)).for_each(&mut grant);
         }

@@ -1,6 +1,6 @@
 //! The FHIRcast wire format: parsed once at the edge, rendered in one place.
 //!
-//! Everything here is pure: no I/O, no clock, no randomness but for [`SubscriptionId::random`].
+//! Everything here is pure: no I/O, no clock, no randomness but for [`EndpointId::random`].
 //! A value that exists is valid; strings stop at this module's parsers.
 //!
 //! Rules: FC-TRN-02…05, FC-EVT-01…07, FC-SUB-01…06, FC-SUB-10, FC-WSC-01, FC-WSC-03, FC-WHK-02,
@@ -13,6 +13,7 @@ pub mod capability_statement;
 pub mod configuration;
 pub mod confirmation;
 pub mod context;
+mod endpoint_id;
 pub mod event;
 pub mod event_name;
 pub mod filter;
@@ -29,6 +30,7 @@ pub mod unambiguous;
 pub mod webhook;
 
 pub use context::{Anchor, ContextElement};
+pub use endpoint_id::EndpointId;
 pub use event::Event;
 pub use event_name::{Action, EventName};
 pub use filter::EventFilter;

@@ -216,6 +216,7 @@ mod tests {
             ("fhircast/*.read", "*,heartbeat", Some("*,heartbeat")),
             ("fhircast/*.read", "*", Some("*")),
             ("fhircast/*.read", "Patient-open,*", Some("*")),
+            ("fhircast/PATIENT-open.read", "*-open,Patient-open", Some("Patient-open")),
             (
                 "fhircast/Patient-open.read fhircast/Patient-close.read fhircast/*-select.read \
                  fhircast/patient-update.read",

@@ -1,36 +1,38 @@
-//! The id of a subscription: the ticket in a WebSocket endpoint URL (FC-SUB-02, FC-WSC-02).
+//! The id of a subscription, by which the store and the nodes know it. It opens nothing: the ticket of a WebSocket
+//! subscription is its [`EndpointId`](super::EndpointId).
 
 use std::{fmt, str::FromStr};
 
-use rand::Rng;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::TopicKey;
+use super::{EndpointId, Topic};
 
 /// 160 opaque bits. The first 16 name the partition, so that any node finds the subscription;
-/// the other 144 are random (a WebSocket endpoint) or a hash (a webhook's topic and callback,
-/// so that subscribing again finds the same one, FC-SUB-04).
+/// the other 144 are a hash, of a WebSocket endpoint's id or of a webhook's topic and callback (so
+/// that subscribing again finds the same one, FC-SUB-04).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SubscriptionId([u8; 20]);
 
 impl SubscriptionId {
-    /// A new, unguessable id for a subscription whose topic is in `partition`.
+    /// The id of a new subscription whose topic is in `partition`.
     pub fn random(partition: u16) -> Self {
+        EndpointId::random(partition).subscription()
+    }
+
+    /// The id that begins like a hash.
+    pub(super) fn of_hash(partition: u16, hash: &[u8]) -> Self {
         let mut bytes = [0; 20];
-        rand::rng().fill(&mut bytes);
+        for (byte, hashed) in bytes.iter_mut().zip(hash) {
+            *byte = *hashed;
+        }
         bytes[..2].copy_from_slice(&partition.to_be_bytes());
         Self(bytes)
     }
 
     /// The id of the webhook subscription of this topic and callback.
-    pub fn of_callback(partition: u16, topic: &TopicKey, callback: &str) -> Self {
-        let hash = Sha256::new().chain_update(topic.as_bytes()).chain_update(callback.as_bytes()).finalize();
-        let mut bytes = [0; 20];
-        bytes.copy_from_slice(&hash[..20]);
-        bytes[..2].copy_from_slice(&partition.to_be_bytes());
-        Self(bytes)
+    pub fn of_callback(partition: u16, topic: &Topic, callback: &str) -> Self {
+        Self::of_hash(partition, &topic.keyed_hash("callback", callback))
     }
 
     /// The partition that holds the subscription and its topic.
@@ -69,7 +71,7 @@ impl From<SubscriptionId> for String {
     }
 }
 
-/// The whole id, 40 hexadecimal digits: for URLs and keys, not for logs.
+/// The whole id, 40 hexadecimal digits: for keys, not for logs.
 impl fmt::Display for SubscriptionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_callback_has_one_id_in_its_topic() {
-        let topic = |name: &str| name.parse::<super::super::Topic>().unwrap().key();
+        let topic = |name: &str| name.parse::<Topic>().unwrap();
         let id = |name, callback| SubscriptionId::of_callback(1, &topic(name), callback);
         assert_eq!(id("a", "https://x/"), id("a", "https://x/"), "FC-SUB-04");
         assert_ne!(id("a", "https://x/"), id("b", "https://x/"));

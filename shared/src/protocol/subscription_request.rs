@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{EventFilter, Invalid, SubscriptionId, Topic, form::Form, subscription_id::NotAnId};
+use super::{EndpointId, EventFilter, Invalid, Topic, form::Form, subscription_id::NotAnId};
 
 /// The longest `hub.secret`, in bytes: "under 200 bytes".
 const MAX_SECRET_BYTES: usize = 199;
@@ -29,7 +29,7 @@ pub struct RequestLimits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// An endpoint that the hub gave out before.
-    Known(SubscriptionId),
+    Known(EndpointId),
     /// Something that the hub never gave out: 404.
     Unknown,
 }
@@ -210,7 +210,7 @@ fn terms(form: &Form<'_>, limits: &RequestLimits) -> Result<Terms, Invalid> {
 fn endpoint(form: &Form<'_>) -> Option<Endpoint> {
     let url = form.get("hub.channel.endpoint").or_else(|| form.get("endpoint"))?;
     let path = url.split(['?', '#']).next().unwrap_or(url).trim_end_matches('/');
-    let id: Result<SubscriptionId, NotAnId> = path.rsplit('/').next().unwrap_or(path).parse();
+    let id: Result<EndpointId, NotAnId> = path.rsplit('/').next().unwrap_or(path).parse();
     Some(id.map_or(Endpoint::Unknown, Endpoint::Known))
 }
 
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_read_from_either_parameter_and_any_spelling_of_its_url() {
-        let id = SubscriptionId::random(3);
+        let id = EndpointId::random(3);
         for url in [format!("wss://hub.example/api/hub/ws/{id}"), format!("ws://x/{id}/?a=b"), id.to_string()]
         {
             for parameter in ["hub.channel.endpoint", "endpoint"] {

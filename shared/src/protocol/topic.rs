@@ -5,6 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +29,25 @@ impl Topic {
     /// The topic as the subscribers know it.
     pub fn as_str(&self) -> &str {
         &self.name
+    }
+
+    /// A name for something within this topic that the store may see: the same each time, and nobody learns from it
+    /// what it stands for who does not know the topic.
+    pub fn opaque(&self, kind: &str, name: &str) -> String {
+        hex::encode(&self.keyed_hash(kind, name)[..16])
+    }
+
+    /// A hash that is made with a secret of the topic, which is not its [`key`](Self::key) nor can be made of it.
+    pub(super) fn keyed_hash(&self, kind: &str, name: &str) -> [u8; 32] {
+        let secret = Sha256::new().chain_update(b"fhircast names 1\0").chain_update(&self.name).finalize();
+        // HMAC fills a shorter key up with zeros; a whole block is no error that somebody would have to handle.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(&secret);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        for part in [kind, "\0", name] {
+            mac.update(part.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
     }
 
     /// What stands for this topic in the store and in logs.
@@ -148,6 +168,21 @@ mod tests {
             let refused = name.parse::<Topic>().unwrap_err().to_string();
             assert!(refused.starts_with("hub.topic must"), "FC-SES-01: {refused}");
         }
+    }
+
+    #[test]
+    fn an_opaque_name_is_of_its_topic_and_kind_and_stays_the_same() {
+        let (a, b): (Topic, Topic) = ("a".parse().unwrap(), "b".parse().unwrap());
+        let name = a.opaque("resource", "Patient/1");
+        // Made with Python: the names of content that is there must not change.
+        assert_eq!(name, "c842836093e53710c40bd3f491c54066");
+        let others = [
+            b.opaque("resource", "Patient/1"),
+            a.opaque("url", "Patient/1"),
+            a.opaque("resource", "Patient/2"),
+            a.opaque("resourceP", "atient/1"),
+        ];
+        assert!(!others.contains(&name), "FC-SEC-03: {others:?}");
     }
 
     #[test]

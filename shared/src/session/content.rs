@@ -4,13 +4,16 @@
 //! context begin with its number. An update changes the fields that it names, and nobody reads the
 //! others for it. [`Content`] is that map; the stores keep one for each topic.
 //!
-//! Rules: FC-CNT-03, FC-CNT-07, FC-CNT-10, FC-CTX-04.
+//! Names are opaque ([`Topic::opaque`]): what they stand for are identifiers of patients and of what was found, and a
+//! store that seals the values still sees the names. So the order of resources says nothing; it is the same each time.
+//!
+//! Rules: FC-CNT-03, FC-CNT-07, FC-CNT-10, FC-CTX-04, FC-SEC-03.
 
 use std::collections::BTreeMap;
 
 use super::{OpenContext, Rejection, SessionState};
 use crate::protocol::{
-    Event,
+    Event, Topic,
     bundle::{Method, ResourceKey, Update},
 };
 
@@ -25,6 +28,13 @@ pub enum ContentWrite {
         value: String,
         /// Must there be no such field yet?
         is_new: bool,
+    },
+    /// The field names another one from now on, for [`RemoveNamed`](Self::RemoveNamed).
+    Point {
+        /// Its name.
+        field: String,
+        /// The name of the other.
+        to: String,
     },
     /// There is no such field any more.
     Remove {
@@ -75,6 +85,10 @@ impl Content {
                     added += value.len();
                     removed += self.size(field);
                 }
+                ContentWrite::Point { field, to } => {
+                    added += to.len();
+                    removed += self.size(field);
+                }
                 ContentWrite::Remove { field } => removed += self.size(field),
                 ContentWrite::RemoveNamed { .. } | ContentWrite::Clear { .. } => {}
             }
@@ -92,7 +106,7 @@ impl Content {
 
     fn write(&mut self, write: &ContentWrite) {
         match write {
-            ContentWrite::Keep { field, value, .. } => {
+            ContentWrite::Keep { field, value, .. } | ContentWrite::Point { field, to: value } => {
                 self.remove(field);
                 self.bytes += value.len();
                 self.fields.insert(field.clone(), value.clone());
@@ -157,17 +171,22 @@ impl OpenContext {
         format!("{}/resource/", self.since)
     }
 
-    fn resource(&self, key: &str) -> String {
-        format!("{}{key}", self.resources())
+    /// The name of the field that holds the resource with this key.
+    fn resource(&self, topic: &Topic, key: &str) -> String {
+        format!("{}{}", self.resources(), topic.opaque("resource", key))
     }
 
     /// The name of the field that says which resource has this `fullUrl`.
-    fn url(&self, full_url: &str) -> String {
-        format!("{}/url/{full_url}", self.since)
+    fn url(&self, topic: &Topic, full_url: &str) -> String {
+        format!("{}/url/{}", self.since, topic.opaque("url", full_url))
     }
 
     /// What an update changes in its content (FC-CNT-03).
-    pub(super) fn content_writes(&self, updates: Vec<Update>) -> Result<Vec<ContentWrite>, Rejection> {
+    pub(super) fn content_writes(
+        &self,
+        topic: &Topic,
+        updates: Vec<Update>,
+    ) -> Result<Vec<ContentWrite>, Rejection> {
         let opened = self.opened_resources();
         let (mut removals, mut kept) = (Vec::new(), Vec::new());
         for Update { method, key, full_url, entry } in updates {
@@ -177,13 +196,13 @@ impl OpenContext {
                 }
                 ResourceKey::Named(key) | ResourceKey::Url(key) => key,
             };
-            let field = self.resource(&key);
-            let url = self.url(full_url.as_ref().unwrap_or(&key));
+            let field = self.resource(topic, &key);
+            let url = self.url(topic, full_url.as_ref().unwrap_or(&key));
             match entry {
                 Some(value) => {
                     // What was opened is deleted by no name.
                     if full_url.is_some_and(|url| url != key) && !opened.contains(&key) {
-                        kept.push(ContentWrite::Keep { field: url, value: field.clone(), is_new: false });
+                        kept.push(ContentWrite::Point { field: url, to: field.clone() });
                     }
                     kept.push(ContentWrite::Keep { field, value, is_new: method == Method::Post });
                 }

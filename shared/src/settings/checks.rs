@@ -45,6 +45,7 @@ pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<M
     found.in_order(settings);
     found.in_listeners(settings);
     found.in_tls(settings);
+    found.in_data_keys(settings);
     found.in_redis(&settings.redis);
     for (settings, reason) in settings.auth.contradictions() {
         found.add(settings, reason);
@@ -125,6 +126,13 @@ impl Contradictions {
             (_, Some(_)) => return,
         };
         self.add(settings, reason.to_owned());
+    }
+
+    fn in_data_keys(&mut self, settings: &Settings) {
+        if !settings.data_keys.is_empty() && settings.data_keys_file.is_some() {
+            let reason = "both are given, and only one can count";
+            self.add(&["data_keys", "data_keys_file"], reason.to_owned());
+        }
     }
 
     fn in_redis(&mut self, redis: &Redis) {

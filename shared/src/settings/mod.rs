@@ -6,7 +6,7 @@
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
 //! - `tree`: how settings are declared and visited · `audit`, `auth`, `callbacks`: groups with types of their own
-//! - `values`, `redis_url`, `durability`: types and checks of single values
+//! - `values`, `redis_url`, `durability`, `data_keys`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `limits`: the group that bounds everything · `checks`: what settings say about each other · `print`: the result as TOML
 //!
@@ -16,6 +16,7 @@ mod audit;
 mod auth;
 mod callbacks;
 mod checks;
+mod data_keys;
 mod durability;
 mod environment;
 mod flags;
@@ -39,6 +40,7 @@ pub use audit::{Audit, AuditFormat, AuditTarget};
 pub use auth::{Auth, KeySource};
 pub use callbacks::{Callbacks, PortRange};
 pub use checks::Exposure;
+pub use data_keys::{DataKey, DataKeys, KeyId};
 pub use durability::Durability;
 pub use flags::Flags;
 pub use ipnet::IpNet;
@@ -75,6 +77,11 @@ settings! {
         /// Networks of the proxies in front of the hub, whose X-Forwarded-For, -Proto and -Host are believed; nobody
         /// else's are.
         trusted_proxies: Vec<IpNet> = Vec::new();
+        /// Keys that seal what Redis keeps, each as id:base64 of 32 bytes; the first one seals, all open. The word
+        /// unsealed as the first element: seal nothing from now on, and still open.
+        data_keys: DataKeys = DataKeys::default();
+        /// File of such keys, one on each line, in place of data_keys; a line that begins with # says nothing.
+        data_keys_file: Option<PathBuf> = None;
         /// Whether the hub may be reached from other machines without authentication or TLS.
         insecure: bool = false;
         /// Threads that serve requests and sockets; default: one for each core.

@@ -34,7 +34,7 @@ impl Visitor for Printer {
         }
         self.line(&format!("# {help}"));
         if value.hides_a_secret() {
-            self.line("# Its password is hidden here: put it back before using this file.");
+            self.line("# Part of it is hidden here: put it back before using this file.");
         }
         // TOML has no way to say that a value is absent.
         match toml::Value::try_from(&*value) {
@@ -133,7 +133,7 @@ mod tests {
         let settings = load(&[("FHIRCAST_REDIS__URL", "redis://me:secret@h:6379")]);
         let text = settings.to_toml();
         assert!(text.contains("\nurl = \"redis://me:***@h:6379\"\n"), "{text}");
-        assert!(text.contains("# Its password is hidden"), "{text}");
+        assert!(text.contains("# Part of it is hidden"), "{text}");
         let url = settings.redis.url.as_ref().unwrap();
         assert_eq!(url.password(), Some("secret"));
         for shown in [text, format!("{settings:?}"), url.to_string()] {

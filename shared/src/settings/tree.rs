@@ -103,6 +103,15 @@ impl Leaf for super::values::Password {
     }
 }
 
+impl Leaf for super::data_keys::DataKeys {
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "a list of keys, each as id:base64 of 32 bytes";
+
+    fn hides_a_secret(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
 impl<T: Leaf> Leaf for Option<T> {
     const FORM: Form = T::FORM;
     const EXPECTED: &'static str = T::EXPECTED;

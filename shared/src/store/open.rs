@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Result, Retention, Store, StoreError, memory::MemoryStore, redis::RedisStore};
 use crate::{
     settings::{Durability, Settings},
-    telemetry::Readiness,
+    telemetry::{Readiness, metrics::METRICS},
 };
 
 /// The part of the readiness that tells of the store.
@@ -26,9 +26,19 @@ pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn 
         readiness.set(READINESS, true, "in memory");
         return Ok(MemoryStore::new(settings.redis.partitions, retention));
     }
+    let keys = settings.sealing_keys().map_err(|mistake| StoreError::Misconfigured(mistake.to_string()))?;
+    METRICS.unsealed.set(keys.sealing().is_none().into());
+    match keys.sealing() {
+        Some(key) => {
+            tracing::info!(key = %key.id(), "what Redis keeps of messages and subscribers is sealed")
+        }
+        None => tracing::warn!(
+            "what Redis keeps of messages and subscribers is not sealed: whoever reads Redis or its files reads them; set data_keys"
+        ),
+    }
     let mut is_told = false;
     loop {
-        match RedisStore::connect(&settings.redis, retention).await {
+        match RedisStore::connect(&settings.redis, keys.clone(), retention).await {
             Ok(store) => {
                 readiness.set(READINESS, true, "ok");
                 return Ok(store);

@@ -284,6 +284,8 @@ pub struct Metrics {
     pub limited: Counters<Limit>,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
     pub insecure: IntGauge,
+    /// 1 while what this process writes to Redis is not sealed (FC-SEC-03), otherwise 0.
+    pub unsealed: IntGauge,
     certificate_expiry: IntGaugeVec,
     certificate_reload_failures: Counters<Listener>,
 }
@@ -411,6 +413,10 @@ impl Metrics {
                 "insecure",
                 "1 while other machines may reach the hub without authentication or TLS",
             ),
+            unsealed: gauge(
+                "unsealed",
+                "1 while what this process writes to Redis is not sealed, otherwise 0.",
+            ),
             certificate_expiry: gauges(
                 "certificate_expiry_timestamp_seconds",
                 "When the certificate of a listener ends, in seconds since 1970",
@@ -534,6 +540,7 @@ mod tests {
             "fhircast_audit_lost_total ",
             "fhircast_limited_total{limit=\"caller_publishes_per_sec\"} ",
             "fhircast_insecure ",
+            "fhircast_unsealed ",
             "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"} ",
             "fhircast_certificate_reload_failures_total{listener=\"admin\"} ",
             "process_resident_memory_bytes ",

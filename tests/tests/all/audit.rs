@@ -115,7 +115,7 @@ async fn one_of_each(setup: &Setup) -> (String, Vec<Value>) {
     setup.publish(&encounter).await;
     setup
         .publisher()
-        .publish(&event(&topic, "3", "Patient-open", ""))
+        .publish(&event(&topic, "3", "heartbeat", ""))
         .await
         .unwrap()
         .expect_status(400)

@@ -59,13 +59,15 @@ async fn content(setup: &Setup, topic: &str) -> Vec<Value> {
     entries
 }
 
-/// The resources of the content as `Type/id`.
+/// The resources of the content as `Type/id`, sorted: they have no order.
 async fn kept(setup: &Setup, topic: &str) -> Vec<String> {
     let name = |entry: &Value| {
         let resource = &entry["resource"];
         format!("{}/{}", resource["resourceType"].as_str().unwrap(), resource["id"].as_str().unwrap())
     };
-    content(setup, topic).await.iter().map(name).collect()
+    let mut kept: Vec<String> = content(setup, topic).await.iter().map(name).collect();
+    kept.sort();
+    kept
 }
 
 fn entry(method: &str, id: &str) -> String {

@@ -9,7 +9,7 @@ use harness::{
     wait::PATIENCE,
 };
 use shared::{
-    settings::{Redis, RedisUrl},
+    settings::{DataKeys, Redis, RedisUrl},
     store::{Rung, Store, StoreError, redis::RedisStore},
 };
 use tokio::time::timeout;
@@ -53,7 +53,7 @@ impl Guarded {
 }
 
 async fn problem(settings: &Redis) -> StoreError {
-    match timeout(PATIENCE, RedisStore::connect(settings, RETENTION)).await.unwrap() {
+    match timeout(PATIENCE, RedisStore::connect(settings, DataKeys::default(), RETENTION)).await.unwrap() {
         Err(problem) => problem,
         Ok(_) => panic!("it is let in"),
     }
@@ -70,7 +70,8 @@ async fn refusal(settings: &Redis) -> String {
 #[tokio::test]
 async fn a_user_who_may_do_what_the_hub_needs_is_let_in_with_a_certificate_and_tls() {
     let redis = Guarded::start().await;
-    let store = RedisStore::connect(&redis.settings("hub:s3cret%401"), RETENTION).await.unwrap();
+    let store =
+        RedisStore::connect(&redis.settings("hub:s3cret%401"), DataKeys::default(), RETENTION).await.unwrap();
     let topic = topic("t");
     let mut listener = store.listen(topic.key()).await.unwrap();
     // While the bells' connection is made, bells may be lost.

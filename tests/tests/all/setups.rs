@@ -15,6 +15,7 @@ use std::{
 use harness::{
     callback_server::{CallbackServer, Request},
     client::App,
+    data_keys::OLD,
     examples::fresh_id,
     redis_server::Durability,
     redis_shape::Shape,
@@ -74,7 +75,7 @@ pub enum Kind {
     Cluster,
     /// The same on Redis behind Sentinels.
     Sentinel,
-    /// The same on Redis Cluster.
+    /// The same on Redis Cluster, and sealed.
     RedisCluster,
 }
 
@@ -131,6 +132,8 @@ impl Kind {
             _ => {
                 let builder = System::builder().hubs(2).workers(1);
                 let builder = builder.shape(self.shape()).durability(Durability::None);
+                let builder =
+                    if self == Kind::RedisCluster { builder.set("data_keys", OLD) } else { builder };
                 let builder =
                     settings.iter().fold(builder, |builder, (name, value)| builder.set(name, value));
                 Setup::Cluster(Box::new(builder.start().await.unwrap()))

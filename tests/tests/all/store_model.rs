@@ -12,7 +12,7 @@ use proptest::{
 };
 
 use self::{
-    operations::{beginning, operation},
+    operations::{MAX_CONTENT_BYTES, ROOM_FOR_ALL, beginning, operation},
     side::{Cast, Side},
 };
 use crate::stores::{Kind, RETENTION, open};
@@ -46,7 +46,8 @@ fn answers_as_memory_does(kind: Kind, cases: u32) {
     let outcome = runner.run(&operations, |operations| {
         runtime.block_on(async {
             let cast = Cast::new();
-            let (mut model, mut real) = (Side::new(memory.share()), Side::new(redis.share()));
+            let most = if kind.seals() { ROOM_FOR_ALL } else { MAX_CONTENT_BYTES };
+            let (mut model, mut real) = (Side::new(memory.share(), most), Side::new(redis.share(), most));
             for (step, operation) in beginning().iter().chain(&operations).enumerate() {
                 let expected = model.perform(&cast, step, operation).await;
                 let answer = real.perform(&cast, step, operation).await;

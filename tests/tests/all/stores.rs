@@ -7,6 +7,7 @@
 use std::{cell::OnceCell, ops::Deref, sync::Arc, time::Duration};
 
 use harness::{
+    data_keys::{NEW, OLD},
     redis_server::{Durability, RedisServer},
     redis_shape::{Redis as RunningRedis, Shape},
     wait::{PATIENCE, eventually},
@@ -19,11 +20,11 @@ use shared::{
         webhook::Mode,
     },
     session::{Audience, Entry, Notice},
-    settings::{Redis, RedisUrl},
+    settings::{DataKeys, Redis, RedisUrl},
     store::{
         Activated, Activation, Address, Channel, Commit, Committed, Connection, Departure, Holder, LogEntry,
-        Once, Owner, Parting, Position, Progress, Release, Retention, Revision, Store, Subscribed,
-        Subscription, WebhookRequest, memory::MemoryStore, redis::RedisStore,
+        Once, Owner, Parting, Position, Progress, Release, Retention, Revision, Store, StoreError,
+        Subscribed, Subscription, WebhookRequest, memory::MemoryStore, redis::RedisStore,
     },
 };
 use tokio::sync::{OnceCell as AsyncOnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -38,13 +39,20 @@ pub const LONG: Duration = Duration::from_secs(600);
 
 pub const RETENTION: Retention = Retention { log: LONG, log_entries: 10_000, session: LONG, resend: LONG };
 
-/// Which store.
+/// Which store. That on the cluster has data keys: the scripts are the same everywhere.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     Memory,
     Redis,
     Sentinel,
     Cluster,
+}
+
+impl Kind {
+    /// Is what it keeps sealed?
+    pub fn seals(self) -> bool {
+        matches!(self, Kind::Cluster)
+    }
 }
 
 /// A store, empty as far as the test can see.
@@ -149,7 +157,7 @@ async fn open_for(kind: Kind, retention: Retention, is_alone: bool) -> Opened {
         }
         Kind::Redis => {
             let server = RedisServer::start(Durability::None).await.unwrap();
-            let (store, other) = connect_twice(&server.url(), retention).await;
+            let (store, other) = connect_twice(&server.url(), false, retention).await;
             Opened { store, other, server: Some(server), _turn: None }
         }
         Kind::Sentinel => open_shared(&SENTINEL, retention, is_alone).await,
@@ -159,15 +167,31 @@ async fn open_for(kind: Kind, retention: Retention, is_alone: bool) -> Opened {
 
 async fn open_shared(shared: &'static Shared, retention: Retention, is_alone: bool) -> Opened {
     let (turn, redis) = shared.take(is_alone).await;
-    let (store, other) = connect_twice(&redis.url(), retention).await;
+    let (store, other) = connect_twice(&redis.url(), shared.shape == Shape::Cluster, retention).await;
     Opened { store, other, server: None, _turn: Some(turn) }
 }
 
-async fn connect_twice(url: &str, retention: Retention) -> (Arc<dyn Store>, Arc<dyn Store>) {
+/// As two processes have it. If they seal, each does it with another key, as while keys are rotated.
+async fn connect_twice(url: &str, seals: bool, retention: Retention) -> (Arc<dyn Store>, Arc<dyn Store>) {
+    let keys = if seals { [[OLD, NEW], [NEW, OLD]].map(Vec::from) } else { [vec![], vec![]] };
+    let [store, other] = keys.map(|keys| connect(url, keys, retention));
+    (store.await, other.await)
+}
+
+/// A store as one more process has it, with these data keys.
+pub async fn connect(url: &str, keys: Vec<&str>, retention: Retention) -> Arc<RedisStore> {
+    try_connect(url, keys, retention).await.unwrap()
+}
+
+/// The same, which may be refused.
+pub async fn try_connect(
+    url: &str,
+    keys: Vec<&str>,
+    retention: Retention,
+) -> Result<Arc<RedisStore>, StoreError> {
     let url = RedisUrl::try_from(url.to_owned()).unwrap();
     let settings = Redis { url: Some(url), partitions: PARTITIONS, ..Redis::default() };
-    let store = RedisStore::connect(&settings, retention).await.unwrap();
-    (store, RedisStore::connect(&settings, retention).await.unwrap())
+    RedisStore::connect(&settings, DataKeys::parse(keys).unwrap(), retention).await
 }
 
 /// A topic of the test's own.
@@ -185,8 +209,7 @@ pub fn socket(topic: &Topic) -> Subscription {
 /// A webhook subscription; the same topic and path have the same id.
 pub fn webhook(topic: &Topic, path: &str) -> Subscription {
     let callback: Callback = serde_json::from_value(json!(format!("https://app.example/{path}"))).unwrap();
-    let key = topic.key();
-    let id = SubscriptionId::of_callback(key.partition(PARTITIONS), &key, callback.url().as_str());
+    let id = SubscriptionId::of_callback(topic.key().partition(PARTITIONS), topic, callback.url().as_str());
     let channel = Channel::Webhook { callback, secret: None };
     subscription(id, topic, channel)
 }

@@ -55,8 +55,8 @@ async fn a_webhook_is_not_ended_as_if_it_were_a_socket(kind: Kind) {
     let server = CallbackServer::start().unwrap();
     setup.webhook(&server, "/cb", &topic, "Patient-open", &[]).await;
     // Its id can be computed by whoever knows topic and callback.
-    let key = topic.parse::<Topic>().unwrap().key();
-    let id = SubscriptionId::of_callback(key.partition(256), &key, &server.url("/cb"));
+    let named: Topic = topic.parse().unwrap();
+    let id = SubscriptionId::of_callback(named.key().partition(256), &named, &server.url("/cb"));
     let answer = setup.subscriber().unsubscribe_websocket(&topic, &format!("ws://x/ws/{id}")).await.unwrap();
     assert_eq!(answer.status, 404, "FC-SUB-09, FC-WHK-02: {answer:?}");
     setup.publish(&patient_open(&topic, "still")).await;

@@ -83,8 +83,7 @@ impl System {
     }
 
     pub fn subscription(&self, callback: &str, events: &str) -> Subscription {
-        let id =
-            SubscriptionId::of_callback(self.topic.key().partition(PARTITIONS), &self.topic.key(), callback);
+        let id = SubscriptionId::of_callback(self.topic.key().partition(PARTITIONS), &self.topic, callback);
         Subscription {
             id,
             topic: self.topic.clone(),

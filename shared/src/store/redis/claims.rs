@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{
     RedisStore, keys, not_after, owner,
     reply::{Reply, corrupt, log_entries},
+    seal::Place,
     sockets::parting,
     some, subscribed,
 };
@@ -30,12 +31,9 @@ impl RedisStore {
             Mode::Unsubscribe => "unsubscribe",
         };
         script.arg(id.to_string()).arg(topic.to_string()).arg(keys.partition()).arg(mode);
-        script
-            .arg(serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?)
-            .arg(&request.nonce)
-            .arg(limit)
-            .arg(owner(request.subscription.owner.as_ref()))
-            .arg(not_after(&request.subscription));
+        let text = serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?;
+        script.arg(self.seal.seal(Place::Request(id), &text)?).arg(&request.nonce).arg(limit);
+        script.arg(owner(request.subscription.owner.as_ref())).arg(not_after(&request.subscription));
         subscribed(&self.invoke::<String>("request_webhook", keys.slot(), &script).await?)
     }
 
@@ -82,7 +80,8 @@ impl RedisStore {
         }
         let mut reply = Reply::new(answer)?;
         let (now, lease_end) = (reply.parsed()?, reply.parsed()?);
-        let (subscription, request) = (reply.json()?, reply.json()?);
+        let subscription = reply.json(&self.seal, Place::Record(address.id))?;
+        let request = reply.json(&self.seal, Place::Request(address.id))?;
         let cursor = reply.text()?;
         let is_read = !cursor.is_empty();
         let progress = Progress {
@@ -100,7 +99,7 @@ impl RedisStore {
             Some(Absence { since: time(since)?, until: time(until)?, parting: parting(&why)? })
         };
         let gap = reply.gap()?;
-        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
+        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids, &self.seal, address.topic)?;
         Ok(Some(Claim {
             address,
             token,

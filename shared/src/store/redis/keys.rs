@@ -11,6 +11,9 @@ use crate::{
 
 /// The number of partitions that this Redis was first used with.
 pub const PARTITIONS: &str = "fhircast:partitions";
+/// Something that is sealed, so that who has other keys finds out at its start.
+pub const MARK: &str = "fhircast:seal";
+
 /// The workers that are alive, by when they must say so again.
 pub const WORKERS: &str = "fhircast:workers";
 
@@ -146,6 +149,11 @@ pub fn is_due_bell(channel: &str) -> bool {
     channel.ends_with(":due-bell")
 }
 
+/// The topic of a bell.
+pub fn topic_of_bell(channel: &str) -> Option<TopicKey> {
+    channel.rsplit(':').next()?.parse().ok()
+}
+
 /// Channel: by which one connection finds out whether it hears anything.
 pub fn probe(partition: u16, id: &str) -> String {
     format!("fhircast:{{{partition}}}:probe:{id}")
@@ -156,6 +164,37 @@ pub fn confirmation(partition: u16) -> String {
     format!("fhircast:{{{partition}}}:confirmation")
 }
 
+/// A key that holds what may be sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    Session(TopicKey),
+    Content(TopicKey),
+    Log(TopicKey),
+    Subscription(SubscriptionId),
+}
+
+/// Whose a key is, if it holds what may be sealed.
+pub fn holder(key: &str) -> Option<Holder> {
+    let mut parts = key.split(':').skip(2);
+    let (kind, of) = (parts.next()?, parts.next()?);
+    if parts.next().is_some() {
+        return None;
+    }
+    match kind {
+        "session" => of.parse().ok().map(Holder::Session),
+        "content" => of.parse().ok().map(Holder::Content),
+        "log" => of.parse().ok().map(Holder::Log),
+        "subscription" => of.parse().ok().map(Holder::Subscription),
+        _ => None,
+    }
+}
+
+/// The slot of a key that has the hash tag of its partition.
+pub fn slot_of_key(key: &str) -> Slot {
+    let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+    slot(tag.map_or(key, |(tag, _)| tag))
+}
+
 /// Reads a member of the due set.
 pub fn address(member: &str) -> Option<Address> {
     let (id, topic) = member.split_once(' ')?;
@@ -163,8 +202,29 @@ pub fn address(member: &str) -> Option<Address> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_sealed_is_known_by_its_key() {
+        let topic = "t".parse::<crate::protocol::Topic>().unwrap().key();
+        let (names, id) = (TopicKeys::new(topic, 4), SubscriptionId::random(3));
+        for (key, holds) in [
+            (names.session(), Some(Holder::Session(topic))),
+            (names.content(), Some(Holder::Content(topic))),
+            (names.log(), Some(Holder::Log(topic))),
+            (subscription(id), Some(Holder::Subscription(id))),
+            (names.content_names(), None),
+            (names.once(&Once::Cause("c".into())), None),
+            (due(1), None),
+            (PARTITIONS.to_owned(), None),
+        ] {
+            assert_eq!(holder(&key), holds, "{key}");
+        }
+        assert_eq!(slot_of_key(&names.log()), names.slot());
+        assert_eq!(topic_of_bell(&names.bell()), Some(topic));
+    }
 
     #[test]
     fn slots_are_those_of_redis_cluster() {

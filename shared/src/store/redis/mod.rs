@@ -9,6 +9,9 @@
 //! which `topology` says where to lay: one server, a primary behind Sentinels, and a cluster are
 //! the same to everything else.
 //!
+//! With a data key, what is kept of messages and of subscribers is sealed (`seal`, FC-SEC-03): once for each write,
+//! and opened once by each process that reads it. The scripts see bytes.
+//!
 //! Relies on Redis 7 or newer with `maxmemory-policy noeviction`; both are checked at the start.
 
 mod backoff;
@@ -23,7 +26,9 @@ mod nodes;
 mod promise;
 mod refusal;
 mod reply;
+mod reseal;
 mod scripts;
+mod seal;
 mod sockets;
 mod startup;
 mod topics;
@@ -44,6 +49,7 @@ use self::{
     link::Wire,
     reply::corrupt,
     scripts::Scripts,
+    seal::{Place, Seal},
     topology::{Slot, Topology},
 };
 use super::{
@@ -53,14 +59,18 @@ use super::{
 };
 use crate::{
     protocol::{SubscriptionId, TopicKey, json},
-    settings::{HostPort, Redis as RedisSettings},
+    session::{Entry, EntryKind},
+    settings::{DataKeys, HostPort, Redis as RedisSettings},
 };
+
+pub use reseal::Walk;
 
 /// The store of a process.
 pub struct RedisStore {
     connections: Arc<Connections>,
     bells: Bells,
     scripts: Scripts,
+    seal: Arc<Seal>,
     confirmations: Confirmations,
     partitions: u16,
     retention: Retention,
@@ -70,24 +80,42 @@ impl RedisStore {
     /// Connects, and checks that Redis is what the hub needs and was set up for `partitions`.
     ///
     /// Must be called where tokio runs; the connections live on that runtime.
-    pub async fn connect(settings: &RedisSettings, retention: Retention) -> Result<Arc<Self>> {
+    pub async fn connect(
+        settings: &RedisSettings,
+        data_keys: DataKeys,
+        retention: Retention,
+    ) -> Result<Arc<Self>> {
         let url =
             settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
         let dialer = Dialer::new(url, settings)?;
         let topology = Topology::start(url, &dialer).await;
         let topology = topology.map_err(|error| refusal::of_who_knows_them(settings, &error))?;
         let connections = Arc::new(Connections::new(dialer.clone(), topology));
-        let scripts = Scripts::new();
-        startup::check(&connections, settings).await?;
+        let (scripts, seal) = (Scripts::new(), Arc::new(Seal::new(data_keys)));
+        startup::check(&connections, settings, &seal).await?;
         startup::load(&connections, settings, &scripts).await?;
         let confirmations = Confirmations::new(settings, &dialer, scripts.confirm.clone());
-        let bells = Bells::start(dialer, &connections, settings.partitions);
+        let bells = Bells::start(dialer, &connections, settings.partitions, &seal);
         let partitions = settings.partitions;
-        Ok(Arc::new(Self { connections, bells, scripts, confirmations, partitions, retention }))
+        Ok(Arc::new(Self { connections, bells, scripts, seal, confirmations, partitions, retention }))
     }
 
     fn topic(&self, topic: TopicKey) -> TopicKeys {
         TopicKeys::new(topic, self.partitions)
+    }
+
+    /// An entry as a log keeps it: what says no more than which subscription has changed is not sealed.
+    fn entry(&self, topic: TopicKey, entry: &Entry) -> Result<Vec<u8>> {
+        match entry.kind {
+            EntryKind::Event(_) => self.seal.seal(Place::Log(topic), &entry.to_json()),
+            EntryKind::Subscription(_) => Ok(entry.to_json().into_bytes()),
+        }
+    }
+
+    /// What a subscription asked for, as Redis keeps it.
+    fn record(&self, subscription: &Subscription) -> Result<Vec<u8>> {
+        let record = serde_json::to_string(subscription).map_err(|error| corrupt(json::problem(&error)))?;
+        self.seal.seal(Place::Record(subscription.id), &record)
     }
 
     /// Runs a script where its keys are.
@@ -213,10 +241,6 @@ fn subscribed(answer: &str) -> Result<Subscribed> {
         "too late" => Ok(Subscribed::TooLate),
         other => Err(corrupt(format!("an unknown answer: {other}"))),
     }
-}
-
-fn record(subscription: &Subscription) -> Result<String> {
-    serde_json::to_string(subscription).map_err(|error| corrupt(json::problem(&error)))
 }
 
 fn lease_millis(subscription: &Subscription) -> u64 {

@@ -4,8 +4,9 @@ use std::{collections::HashMap, str::FromStr, sync::Arc};
 
 use redis::{FromRedisValue, Value, streams::StreamId};
 
+use super::seal::{NotOpened, Place, Seal};
 use crate::{
-    protocol::json,
+    protocol::{TopicKey, json},
     session::{Entry, Fields},
     store::{Gap, LogEntry, Position, Revision, Snapshot, StoreError},
     telemetry::metrics::METRICS,
@@ -41,14 +42,19 @@ impl Reply {
         text.parse().map_err(|_| corrupt("an answer that should be a number"))
     }
 
-    /// JSON, or `None` for empty text.
-    pub fn json<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, StoreError> {
-        let text = self.text()?;
-        if text.is_empty() {
-            Ok(None)
-        } else {
-            serde_json::from_str(&text).map(Some).map_err(|error| corrupt(json::problem(&error)))
+    /// JSON that may be sealed, or `None` for nothing.
+    pub fn json<T: serde::de::DeserializeOwned>(
+        &mut self,
+        seal: &Seal,
+        place: Place<'_>,
+    ) -> Result<Option<T>, StoreError> {
+        let value: Vec<u8> = self.value()?;
+        if value.is_empty() {
+            return Ok(None);
         }
+        let text =
+            seal.open(place, value).map_err(|problem| corrupt(format!("a subscription: {problem}")))?;
+        serde_json::from_str(&text).map(Some).map_err(|error| corrupt(json::problem(&error)))
     }
 
     /// What is wrong before the entries that follow.
@@ -62,47 +68,82 @@ impl Reply {
     }
 
     /// The session's hash, as HGETALL has it.
-    pub fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
-        snapshot(self.value()?)
+    pub fn snapshot(&mut self, seal: &Seal, topic: TopicKey) -> Result<Snapshot, StoreError> {
+        let hash: HashMap<String, Vec<u8>> = self.value()?;
+        let mut snapshot =
+            Snapshot { revision: Revision::NONE, head: Position::START, fields: Fields::default() };
+        for (field, value) in hash {
+            let opened = seal.open(Place::Session(topic, &field), value);
+            let value =
+                opened.map_err(|problem| corrupt(format!("the session's field {field}: {problem}")))?;
+            match field.as_str() {
+                ".revision" => snapshot.revision = value.parse().map_err(corrupt)?,
+                ".head" => snapshot.head = value.parse().map_err(corrupt)?,
+                _ => {
+                    snapshot.fields.insert(field, value);
+                }
+            }
+        }
+        Ok(snapshot)
     }
 }
 
-pub fn snapshot(hash: HashMap<String, String>) -> Result<Snapshot, StoreError> {
-    let mut fields: Fields = hash.into_iter().collect();
-    let mut own = |field: &str| fields.remove(field);
-    let (revision, head) = (own(".revision"), own(".head"));
-    Ok(Snapshot {
-        revision: revision.map_or(Ok(Revision::NONE), |text| text.parse().map_err(corrupt))?,
-        head: head.map_or(Ok(Position::START), |text| text.parse().map_err(corrupt))?,
-        fields,
-    })
+/// Why an entry cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It needs a key that is not here: who has that key reads it.
+    #[error("{0}")]
+    NoSuchKey(NotOpened),
+    /// Nobody reads it.
+    #[error("{0}")]
+    Broken(String),
 }
 
-/// The entries of an XRANGE. One that cannot be read is left out, and said loudly: a reader sees
-/// that the next one's predecessor is not the one it has.
-pub fn log_entries(ids: Vec<StreamId>) -> Vec<Arc<LogEntry>> {
-    let read = |id: StreamId| {
+/// The entries of an XRANGE. One that nobody can read is left out, and said loudly: a reader sees
+/// that the next one's predecessor is not the one it has. One that only needs another key is an
+/// error: nobody is to go on without it, who can be given the key.
+pub fn log_entries(
+    ids: Vec<StreamId>,
+    seal: &Seal,
+    topic: TopicKey,
+) -> Result<Vec<Arc<LogEntry>>, StoreError> {
+    let read = |mut id: StreamId| {
+        let entry = id.map.remove("e").and_then(|value| Vec::from_redis_value(value).ok());
         let field = |name: &str| id.get::<String>(name).unwrap_or_default();
         let position = format!("{}@{}", id.id, field("h"));
-        log_entry(&position, &field("p"), &field("r"), &field("e"))
+        log_entry(&position, &field("p"), &field("r"), entry.unwrap_or_default(), seal, topic)
     };
-    ids.into_iter()
-        .filter_map(|id| match read(id) {
-            Ok(entry) => Some(Arc::new(entry)),
-            Err(problem) => {
+    let mut entries = Vec::with_capacity(ids.len());
+    for id in ids {
+        match read(id) {
+            Ok(entry) => entries.push(Arc::new(entry)),
+            Err(Unread::NoSuchKey(problem)) => return Err(corrupt(format!("a log entry: {problem}"))),
+            Err(Unread::Broken(problem)) => {
                 METRICS.gaps.inc();
-                tracing::error!(problem, "a log entry cannot be read and is left out");
-                None
+                tracing::error!(?topic, problem, "a log entry cannot be read and is left out");
             }
-        })
-        .collect()
+        }
+    }
+    Ok(entries)
 }
 
-pub fn log_entry(position: &str, previous: &str, revision: &str, entry: &str) -> Result<LogEntry, String> {
+pub fn log_entry(
+    position: &str,
+    previous: &str,
+    revision: &str,
+    entry: Vec<u8>,
+    seal: &Seal,
+    topic: TopicKey,
+) -> Result<LogEntry, Unread> {
+    let entry = seal.open(Place::Log(topic), entry).map_err(|problem| match problem {
+        NotOpened::NoSuchKey(_) => Unread::NoSuchKey(problem),
+        other => Unread::Broken(other.to_string()),
+    })?;
+    let broken = |problem: &str| Unread::Broken(problem.to_owned());
     Ok(LogEntry {
-        position: position.parse().map_err(|_| "a position that is none")?,
-        previous: previous.parse().map_err(|_| "a position that is none")?,
-        revision: revision.parse().map_err(|_| "a revision that is none")?,
-        entry: Entry::from_json(entry)?,
+        position: position.parse().map_err(|_| broken("a position that is none"))?,
+        previous: previous.parse().map_err(|_| broken("a position that is none"))?,
+        revision: revision.parse().map_err(|_| broken("a revision that is none"))?,
+        entry: Entry::from_json(&entry).map_err(Unread::Broken)?,
     })
 }

@@ -50,4 +50,6 @@ scripts! {
     lapsed_nodes: "prelude";
     forget_node: "prelude";
     confirm: "prelude";
+    reseal: "prelude";
+    trim: "prelude";
 }

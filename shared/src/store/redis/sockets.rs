@@ -6,8 +6,9 @@ use futures_util::{StreamExt, stream};
 use redis::Value;
 
 use super::{
-    RedisStore, keys, lease_millis, not_after, owner, record,
+    RedisStore, keys, lease_millis, not_after, owner,
     reply::{Reply, corrupt},
+    seal::Place,
     subscribed,
 };
 use crate::{
@@ -31,7 +32,7 @@ impl RedisStore {
         let (Address { id, topic }, keys) = (subscription.address(), self.topic(subscription.topic.key()));
         let mut script = self.on_topic(&self.scripts.subscribe_websocket, &keys);
         script.key(keys::subscription(id)).key(keys.sockets()).key(keys.leases());
-        script.arg(id.to_string()).arg(topic.to_string()).arg(record(subscription)?);
+        script.arg(id.to_string()).arg(topic.to_string()).arg(self.record(subscription)?);
         script.arg(lease_millis(subscription)).arg(limit);
         script.arg(owner(subscription.owner.as_ref())).arg(not_after(subscription));
         subscribed(&self.invoke::<String>("subscribe_websocket", keys.slot(), &script).await?)
@@ -48,7 +49,7 @@ impl RedisStore {
         }
         let mut script = self.on_topic(&self.scripts.renew_websocket, &keys);
         script.key(keys::subscription(id)).key(keys.sockets()).key(keys.leases());
-        script.arg(id.to_string()).arg(topic.to_string()).arg(record(subscription)?);
+        script.arg(id.to_string()).arg(topic.to_string()).arg(self.record(subscription)?);
         script.arg(lease_millis(subscription));
         script.arg(Entry::subscription(SubscriptionChange::Renewed { id }).to_json());
         script.arg(grace.as_millis() as u64);
@@ -67,7 +68,9 @@ impl RedisStore {
             return Ok(None);
         }
         let mut reply = Reply::new(answer)?;
-        let subscription = reply.json()?.ok_or_else(|| corrupt("a subscription without a record"))?;
+        let subscription = reply
+            .json(&self.seal, Place::Record(id))?
+            .ok_or_else(|| corrupt("a subscription without a record"))?;
         Ok(Some((subscription, Duration::from_millis(reply.parsed()?))))
     }
 
@@ -91,14 +94,18 @@ impl RedisStore {
             return Ok(None);
         }
         let mut reply = Reply::new(answer)?;
-        let subscription: Subscription =
-            reply.json()?.ok_or_else(|| corrupt("a subscription without a record"))?;
+        let subscription: Subscription = reply
+            .json(&self.seal, Place::Record(id))?
+            .ok_or_else(|| corrupt("a subscription without a record"))?;
         let lease = Duration::from_millis(reply.parsed()?);
         let head = reply.parsed()?;
         let answers = !reply.text()?.is_empty();
         let cursor = reply.text()?;
-        let cursor =
-            if cursor.is_empty() { Err(reply.snapshot()?) } else { Ok(cursor.parse().map_err(corrupt)?) };
+        let cursor = if cursor.is_empty() {
+            Err(reply.snapshot(&self.seal, topic)?)
+        } else {
+            Ok(cursor.parse().map_err(corrupt)?)
+        };
         Ok(Some(Attached { subscription, lease, head, answers, cursor }))
     }
 
@@ -118,14 +125,14 @@ impl RedisStore {
             .arg(u8::from(activation.is_restart));
         match request {
             Some(request) => script
-                .arg(record(&request.subscription)?)
+                .arg(self.record(&request.subscription)?)
                 .arg(lease_millis(&request.subscription))
                 .arg(not_after(&request.subscription))
                 .arg(&request.nonce),
             None => script.arg("").arg(0).arg("").arg(""),
         };
         for entry in &activation.entries {
-            script.arg(entry.to_json());
+            script.arg(self.entry(address.topic, entry)?);
         }
         let mut reply = Reply::new(self.invoke("activate", keys.slot(), &script).await?)?;
         match reply.text()?.as_str() {
@@ -138,7 +145,7 @@ impl RedisStore {
                 }
                 Ok(Activated::From(from))
             }
-            "conflict" => Ok(Activated::Conflict(reply.snapshot()?)),
+            "conflict" => Ok(Activated::Conflict(reply.snapshot(&self.seal, address.topic)?)),
             "lost" => Ok(Activated::Lost),
             other => Err(corrupt(format!("an unknown answer: {other}"))),
         }

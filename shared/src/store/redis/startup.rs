@@ -11,22 +11,27 @@ use super::{
     promise::{Facts, promise},
     refusal,
     scripts::Scripts,
+    seal::{Place, Seal},
 };
 use crate::{
     settings::{Durability, HostPort, Redis as Settings, RedisUrl, Shape},
     store::{Result, StoreError},
 };
 
+/// What the mark says.
+const MARK_TEXT: &str = "fhircast";
+
 /// The oldest Redis that has what the scripts use.
 const MIN_MAJOR_VERSION: u32 = 7;
 
 /// Checks version, eviction policy and the number of partitions, and says what can be promised.
-pub async fn check(connections: &Connections, settings: &Settings) -> Result<()> {
+pub async fn check(connections: &Connections, settings: &Settings, seal: &Seal) -> Result<()> {
     for server in connections.topology().primaries().servers() {
         let facts = check_server(connections, settings, server).await?;
         say_promise(server, settings.durability, &facts);
     }
-    agree_on_partitions(connections, settings).await
+    agree_on_partitions(connections, settings).await?;
+    agree_on_keys(connections, settings, seal).await
 }
 
 /// Asks, and names the settings that are wrong if one is.
@@ -117,6 +122,35 @@ async fn agree_on_partitions(connections: &Connections, settings: &Settings) -> 
         )));
     }
     Ok(())
+}
+
+/// Something sealed, by which the others find out whether they have the same keys.
+pub fn mark(seal: &Seal) -> Result<Vec<u8>> {
+    seal.seal(Place::Mark, MARK_TEXT)
+}
+
+/// The first process that seals leaves a mark; whoever cannot open it has not the keys for what else is sealed, and
+/// would write what the others cannot open.
+async fn agree_on_keys(connections: &Connections, settings: &Settings, seal: &Seal) -> Result<()> {
+    let own = seal.sealing().map(|_| mark(seal)).transpose()?;
+    let own = own.as_deref();
+    let agree = |mut wire| async move {
+        let mut both = redis::pipe();
+        if let Some(own) = own {
+            both.cmd("SET").arg(keys::MARK).arg(own).arg("NX").ignore();
+        }
+        both.get(keys::MARK).query_async::<(Option<Vec<u8>>,)>(&mut wire).await
+    };
+    let slot = Target::Slot(keys::slot(keys::MARK));
+    let (mark,) = ask(connections, settings, "data keys", slot, agree).await?;
+    let Some(mark) = mark else { return Ok(()) };
+    match seal.open(Place::Mark, mark) {
+        Ok(_) => Ok(()),
+        Err(problem) => {
+            let problem = format!("data_keys: they are not those of what Redis holds: {problem}");
+            Err(StoreError::Misconfigured(problem))
+        }
+    }
 }
 
 /// Loads the scripts, so that the first publish is one round trip as well. A server that becomes a

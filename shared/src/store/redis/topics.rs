@@ -7,6 +7,7 @@ use redis::streams::StreamRangeReply;
 use super::{
     RedisStore,
     reply::{Reply, corrupt, log_entries},
+    seal::Place,
     some,
 };
 use crate::{
@@ -31,7 +32,7 @@ impl RedisStore {
             script.key(keys.once(once));
         }
         let mut reply = Reply::new(self.invoke("session", keys.slot(), &script).await?)?;
-        let (snapshot, is_known) = (reply.snapshot()?, reply.value()?);
+        let (snapshot, is_known) = (reply.snapshot(&self.seal, topic)?, reply.value()?);
         if let Some(once) = once.filter(|_| is_known) {
             // The first time it may not have been confirmed.
             self.confirm(once, keys.partition(), reply.parsed()?).await?;
@@ -49,22 +50,25 @@ impl RedisStore {
             Once::Request(_) => self.retention.resend,
             Once::Cause(_) => self.retention.log,
         };
-        script.arg(remembered.as_millis().max(1) as u64).arg(commit.entry.to_json());
+        script.arg(remembered.as_millis().max(1) as u64).arg(self.entry(topic, &commit.entry)?);
         script.arg(commit.max_content_bytes);
-        let (written, deleted): (Vec<_>, Vec<_>) =
-            commit.writes.iter().partition(|(_, value)| value.is_some());
-        script.arg(deleted.len()).arg(written.len());
+        let deleted = commit.writes.iter().filter(|(_, value)| value.is_none());
+        let written = commit.writes.iter().filter_map(|(field, value)| Some((field, value.as_ref()?)));
+        script.arg(deleted.clone().count()).arg(written.clone().count());
         for (field, _) in deleted {
             script.arg(field);
         }
         for (field, value) in written {
-            script.arg(field).arg(value);
+            script.arg(field).arg(self.seal.seal(Place::Session(topic, field), value)?);
         }
         for write in &commit.content {
             match write {
                 ContentWrite::Keep { field, value, is_new } => {
+                    let value = self.seal.seal(Place::Content(topic, field), value)?;
                     script.arg(if *is_new { "new" } else { "keep" }).arg(field).arg(value)
                 }
+                // The script goes by it.
+                ContentWrite::Point { field, to } => script.arg("keep").arg(field).arg(to),
                 ContentWrite::Remove { field } => script.arg("remove").arg(field),
                 ContentWrite::RemoveNamed { field } => script.arg("remove named").arg(field),
                 ContentWrite::Clear { prefix } => script.arg("clear").arg(prefix),
@@ -77,7 +81,7 @@ impl RedisStore {
                 self.confirm(&commit.once, keys.partition(), position.history).await?;
                 Ok(Committed::At { position, revision })
             }
-            "conflict" => Ok(Committed::Conflict(reply.snapshot()?)),
+            "conflict" => Ok(Committed::Conflict(reply.snapshot(&self.seal, topic)?)),
             "duplicate" => {
                 // The first time it may not have been confirmed.
                 self.confirm(&commit.once, keys.partition(), reply.parsed()?).await?;
@@ -101,7 +105,7 @@ impl RedisStore {
         script.arg(topic.to_string()).arg(keys.partition());
         script.arg(announcement.revision.to_string()).arg(announcement.up_to.to_string());
         for entry in &announcement.entries {
-            script.arg(entry.to_json());
+            script.arg(self.entry(topic, entry)?);
         }
         let mut reply = Reply::new(self.invoke("announce", keys.slot(), &script).await?)?;
         match reply.text()?.as_str() {
@@ -133,7 +137,14 @@ impl RedisStore {
         let mut script = self.scripts.content.prepare_invoke();
         script.key(keys.session()).key(keys.content()).key(keys.content_names());
         script.arg(prefix).arg(revision.to_string());
-        self.invoke_long("content", keys.slot(), &script).await
+        let answer: Option<Vec<(String, Vec<u8>)>> =
+            self.invoke_long("content", keys.slot(), &script).await?;
+        let Some(found) = answer else { return Ok(None) };
+        let open = |(field, value): (String, Vec<u8>)| {
+            let opened = self.seal.open(Place::Content(topic, &field), value);
+            opened.map_err(|problem| corrupt(format!("a field of the content: {problem}")))
+        };
+        found.into_iter().map(open).collect::<Result<_>>().map(Some)
     }
 
     /// Each server is asked once, for all that it has.
@@ -167,7 +178,7 @@ impl RedisStore {
         script.key(keys.session()).key(keys.log()).arg(after.to_string()).arg(limit).arg(PAGE_BYTES);
         let mut reply = Reply::new(self.invoke_long("log", keys.slot(), &script).await?)?;
         let (head, gap, has_more) = (reply.parsed()?, reply.gap()?, reply.value()?);
-        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids);
+        let entries = log_entries(reply.value::<StreamRangeReply>()?.ids, &self.seal, topic)?;
         Ok(LogPage { entries, head, gap, has_more })
     }
 }

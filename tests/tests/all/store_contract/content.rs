@@ -1,5 +1,6 @@
 //! The content of open contexts: named fields, changed with a commit or not at all (FC-CNT-03, FC-CNT-07).
 
+use harness::data_keys::SEAL_BYTES;
 use redis::AsyncCommands;
 use shared::{
     protocol::Topic,
@@ -19,6 +20,10 @@ fn new(field: &str, value: &str) -> ContentWrite {
     ContentWrite::Keep { field: field.into(), value: value.into(), is_new: true }
 }
 
+fn point(field: &str, to: &str) -> ContentWrite {
+    ContentWrite::Point { field: field.into(), to: to.into() }
+}
+
 fn remove(field: &str) -> ContentWrite {
     ContentWrite::Remove { field: field.into() }
 }
@@ -31,17 +36,23 @@ fn clear(prefix: &str) -> ContentWrite {
     ContentWrite::Clear { prefix: prefix.into() }
 }
 
+/// The most bytes of one value.
 const MOST: usize = 1000;
 
-async fn try_change(store: &dyn Store, topic: &Topic, content: Vec<ContentWrite>) -> Committed {
+/// The most bytes of content: one value, with what sealing it adds.
+fn room(kind: Kind) -> usize {
+    MOST + if kind.seals() { SEAL_BYTES } else { 0 }
+}
+
+async fn try_change(kind: Kind, store: &dyn Store, topic: &Topic, content: Vec<ContentWrite>) -> Committed {
     let (session, _) = store.session(topic.key(), None).await.unwrap();
     let id = Uuid::new_v4().to_string();
-    let commit = Commit { content, max_content_bytes: MOST, ..commit(session.revision, &id) };
+    let commit = Commit { content, max_content_bytes: room(kind), ..commit(session.revision, &id) };
     store.commit(topic.key(), &commit).await.unwrap()
 }
 
-async fn change(store: &dyn Store, topic: &Topic, content: Vec<ContentWrite>) {
-    let committed = try_change(store, topic, content).await;
+async fn change(kind: Kind, store: &dyn Store, topic: &Topic, content: Vec<ContentWrite>) {
+    let committed = try_change(kind, store, topic, content).await;
     assert!(matches!(committed, Committed::At { .. }), "{committed:?}");
 }
 
@@ -54,12 +65,17 @@ pub async fn content_is_kept_replaced_and_removed_by_name(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
     assert!(content(&*store, &topic, "1/").await.is_empty());
-    change(&*store, &topic, vec![keep("1/b", "2"), new("1/a", "1"), keep("1/c", "3"), keep("10/a", "x")])
-        .await;
+    change(
+        kind,
+        &*store,
+        &topic,
+        vec![keep("1/b", "2"), new("1/a", "1"), keep("1/c", "3"), keep("10/a", "x")],
+    )
+    .await;
     assert_eq!(content(&*store.other, &topic, "1/").await, ["1", "2", "3"], "in the order of the names");
-    change(&*store, &topic, vec![remove("1/b"), remove("never there"), keep("1/a", "1'")]).await;
+    change(kind, &*store, &topic, vec![remove("1/b"), remove("never there"), keep("1/a", "1'")]).await;
     assert_eq!(content(&*store, &topic, "1/").await, ["1'", "3"]);
-    change(&*store, &topic, vec![clear("1/")]).await;
+    change(kind, &*store, &topic, vec![clear("1/")]).await;
     assert!(content(&*store, &topic, "1/").await.is_empty(), "FC-CNT-07");
     assert_eq!(content(&*store, &topic, "10/").await, ["x"], "FC-CNT-07: 10/ does not begin with 1/");
     assert!(content(&*store, &crate::stores::topic("other"), "10/").await.is_empty());
@@ -68,21 +84,22 @@ pub async fn content_is_kept_replaced_and_removed_by_name(kind: Kind) {
 pub async fn what_a_field_names_is_removed_with_it(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
-    change(&*store, &topic, vec![keep("1/url/u", "1/resource/r"), keep("1/resource/r", "r")]).await;
-    change(&*store, &topic, vec![remove_named("1/url/v")]).await;
+    change(kind, &*store, &topic, vec![point("1/url/u", "1/resource/r"), keep("1/resource/r", "r")]).await;
+    change(kind, &*store, &topic, vec![remove_named("1/url/v")]).await;
     assert_eq!(content(&*store, &topic, "1/resource/").await, ["r"]);
-    change(&*store, &topic, vec![remove_named("1/url/u")]).await;
+    change(kind, &*store, &topic, vec![remove_named("1/url/u")]).await;
     assert!(content(&*store, &topic, "1/").await.is_empty(), "FC-CNT-03");
 }
 
 pub async fn content_that_may_not_be_changes_nothing(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
-    change(&*store, &topic, vec![keep("1/a", "1")]).await;
+    change(kind, &*store, &topic, vec![keep("1/a", "1")]).await;
     let before = store.session(topic.key(), None).await.unwrap().0;
-    let exists = try_change(&*store, &topic, vec![remove("1/a"), keep("1/b", "2"), new("1/a", "3")]).await;
+    let exists =
+        try_change(kind, &*store, &topic, vec![remove("1/a"), keep("1/b", "2"), new("1/a", "3")]).await;
     assert!(matches!(exists, Committed::Refused(ContentRefusal::Exists)), "FC-CNT-03: {exists:?}");
-    let full = try_change(&*store, &topic, vec![keep("1/b", &"x".repeat(MOST))]).await;
+    let full = try_change(kind, &*store, &topic, vec![keep("1/b", &"x".repeat(MOST))]).await;
     assert!(matches!(full, Committed::Refused(ContentRefusal::Full)), "FC-CNT-08: {full:?}");
     assert_eq!(store.session(topic.key(), None).await.unwrap().0, before, "FC-CNT-03: whole or not at all");
     assert_eq!(content(&*store, &topic, "1/").await, ["1"], "FC-CNT-03");
@@ -93,21 +110,21 @@ pub async fn bytes_are_given_back(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
     let large = "x".repeat(MOST);
-    change(&*store, &topic, vec![keep("1/a", &large)]).await;
+    change(kind, &*store, &topic, vec![keep("1/a", &large)]).await;
     for freed in [remove("1/a"), clear("1/"), keep("1/a", "")] {
-        change(&*store, &topic, vec![freed]).await;
-        change(&*store, &topic, vec![keep("1/a", &large)]).await;
+        change(kind, &*store, &topic, vec![freed]).await;
+        change(kind, &*store, &topic, vec![keep("1/a", &large)]).await;
     }
-    change(&*store, &topic, vec![keep("1/url", "1/a"), remove("1/a")]).await;
-    change(&*store, &topic, vec![keep("1/a", &"x".repeat(MOST - 3))]).await;
-    change(&*store, &topic, vec![remove_named("1/url")]).await;
-    change(&*store, &topic, vec![keep("1/a", &large)]).await;
+    change(kind, &*store, &topic, vec![point("1/url", "1/a"), remove("1/a")]).await;
+    change(kind, &*store, &topic, vec![keep("1/a", &"x".repeat(MOST - 3))]).await;
+    change(kind, &*store, &topic, vec![remove_named("1/url")]).await;
+    change(kind, &*store, &topic, vec![keep("1/a", &large)]).await;
 }
 
 pub async fn content_is_of_one_revision(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
-    change(&*store, &topic, vec![keep("1/a", "1")]).await;
+    change(kind, &*store, &topic, vec![keep("1/a", "1")]).await;
     let present = revision(&*store, topic.key(), 0).await;
     assert_eq!(store.content(topic.key(), "1/", Revision::NONE).await.unwrap(), None);
     assert_eq!(store.content(topic.key(), "1/", present).await.unwrap().unwrap(), ["1"]);
@@ -162,7 +179,7 @@ async fn cost(redis: &mut redis::aio::MultiplexedConnection) -> (u64, u64) {
 async fn content_lives_as_long_as_its_session() {
     let store = open(Kind::Redis, RETENTION).await;
     let topic = topic("t");
-    change(&*store, &topic, vec![keep("1/a", "1")]).await;
+    change(Kind::Redis, &*store, &topic, vec![keep("1/a", "1")]).await;
     let mut redis = store.redis().await;
     // A subscription makes the session live longer than a commit does.
     let mut long = socket(&topic);
@@ -177,7 +194,7 @@ async fn content_lives_as_long_as_its_session() {
     }
     assert!(lives[0] > 9 * LONG.as_secs() as i64, "{lives:?}");
     assert!(lives.iter().all(|left| left.abs_diff(lives[0]) <= 1), "{lives:?}");
-    change(&*store, &topic, vec![clear("1/")]).await;
+    change(Kind::Redis, &*store, &topic, vec![clear("1/")]).await;
     let left: Vec<String> = redis.keys("fhircast:*:content*").await.unwrap();
     assert!(left.is_empty(), "{left:?}");
 }

@@ -15,9 +15,7 @@ use shared::{
 };
 use uuid::Uuid;
 
-use super::operations::{
-    By, CONNECTIONS, MAX_CONTENT_BYTES, Operation, PREFIXES, SOCKETS, SUBSCRIPTIONS, TOPICS, WORKERS,
-};
+use super::operations::{By, CONNECTIONS, Operation, PREFIXES, SOCKETS, SUBSCRIPTIONS, TOPICS, WORKERS};
 use crate::stores::{
     ALL_PARTITIONS, LONG, commit, event, first_reading, log, owner, request, revision, say, socket, terms,
     topic, verification, webhook,
@@ -79,6 +77,7 @@ struct Held {
 /// One store, and what its users have in hand.
 pub struct Side {
     store: Arc<dyn Store>,
+    max_content_bytes: usize,
     logs: Vec<Vec<Position>>,
     claims: [[Option<Held>; SUBSCRIPTIONS]; WORKERS],
     /// Which sockets have been subscribed and not ended: nobody is ever given an id that somebody
@@ -100,9 +99,9 @@ fn ids(step: usize, entries: usize) -> Vec<String> {
 }
 
 impl Side {
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    pub fn new(store: Arc<dyn Store>, max_content_bytes: usize) -> Self {
         let (claims, is_there) = Default::default();
-        Self { store, logs: vec![Vec::new(); TOPICS], claims, is_there }
+        Self { store, max_content_bytes, logs: vec![Vec::new(); TOPICS], claims, is_there }
     }
 
     /// The number of a position in the log of a topic, counted from 1; 0 is the start.
@@ -170,7 +169,7 @@ impl Side {
                 };
                 let mut writes: Vec<_> = writes.iter().map(write).collect();
                 writes.dedup_by(|one, other| one.0 == other.0);
-                let (content, max_content_bytes) = (content.clone(), MAX_CONTENT_BYTES);
+                let (content, max_content_bytes) = (content.clone(), self.max_content_bytes);
                 let commit =
                     Commit { writes, content, max_content_bytes, once, ..commit(revision, &id.to_string()) };
                 let committed = store.commit(cast.topics[topic].key(), &commit).await.unwrap();

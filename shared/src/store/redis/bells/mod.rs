@@ -29,6 +29,7 @@ use super::{
     connection::Connections,
     dial::Dialer,
     keys,
+    seal::Seal,
     topology::{Primaries, Slot},
 };
 use crate::{
@@ -85,7 +86,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Bells {
     /// Starts the tasks. They end when the `Bells` are dropped.
-    pub fn start(dialer: Dialer, connections: &Connections, partitions: u16) -> Self {
+    pub fn start(dialer: Dialer, connections: &Connections, partitions: u16, seal: &Arc<Seal>) -> Self {
         let wanted = Arc::new(Wanted {
             topics: Mutex::default(),
             watched: Mutex::default(),
@@ -97,11 +98,11 @@ impl Bells {
         let primaries = connections.topology().changes();
         let timeout = dialer.timeout();
         let start = {
-            let (wanted, primaries) = (wanted.clone(), primaries.clone());
+            let (wanted, primaries, seal) = (wanted.clone(), primaries.clone(), seal.clone());
             let doubts = connections.topology().doubts();
             move |server: &HostPort| {
                 let (requests, waiting) = mpsc::channel(MAX_WAITING);
-                let ringer = Ringer::new(&dialer, server, &wanted, &primaries, &doubts, partitions);
+                let ringer = Ringer::new(&dialer, server, &wanted, &primaries, &doubts, partitions, &seal);
                 tokio::spawn(ringer.run(waiting));
                 requests
             }

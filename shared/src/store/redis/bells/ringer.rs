@@ -13,6 +13,7 @@ use super::{
         backoff::Backoff,
         connection::told,
         dial::Dialer,
+        seal::Seal,
         topology::{Primaries, Slot},
     },
     Request, Wanted,
@@ -33,6 +34,7 @@ pub struct Ringer {
     pub primaries: watch::Receiver<Arc<Primaries>>,
     pub doubts: Arc<Notify>,
     pub partitions: u16,
+    pub seal: Arc<Seal>,
 }
 
 impl Ringer {
@@ -43,6 +45,7 @@ impl Ringer {
         primaries: &watch::Receiver<Arc<Primaries>>,
         doubts: &Arc<Notify>,
         partitions: u16,
+        seal: &Arc<Seal>,
     ) -> Self {
         Self {
             server: server.clone(),
@@ -52,6 +55,7 @@ impl Ringer {
             primaries: primaries.clone(),
             doubts: doubts.clone(),
             partitions,
+            seal: seal.clone(),
         }
     }
 

@@ -26,6 +26,7 @@ use super::{
     super::{
         keys,
         reply::log_entry,
+        seal::Seal,
         topology::{Primaries, is_elsewhere, within},
     },
     Request, lock,
@@ -320,7 +321,7 @@ impl<'a> Serving<'a> {
             self.deserted.push(channel.to_owned());
             return;
         };
-        let rung = match read_entry(payload) {
+        let rung = match read_entry(channel, payload, &self.ringer.seal) {
             Ok(entry) => Rung::Entry(Arc::new(entry)),
             Err(problem) => {
                 tracing::error!(problem, "a bell rang with an entry that cannot be read");
@@ -336,10 +337,12 @@ fn failed(why: &'static str) -> RedisError {
 }
 
 /// Reads what the scripts publish: `position previous revision entry`.
-fn read_entry(payload: &[u8]) -> Result<LogEntry, String> {
-    let payload = std::str::from_utf8(payload).map_err(|error| error.to_string())?;
-    let mut parts = payload.splitn(4, ' ');
+fn read_entry(channel: &str, payload: &[u8], seal: &Seal) -> Result<LogEntry, String> {
+    let topic = keys::topic_of_bell(channel).ok_or("a bell of no topic")?;
+    let mut parts = payload.splitn(4, |byte| *byte == b' ');
     let mut part = || parts.next().ok_or("a bell without an entry");
-    let (position, previous, revision, entry) = (part()?, part()?, part()?, part()?);
-    log_entry(position, previous, revision, entry)
+    let text = |part| std::str::from_utf8(part).map_err(|error| error.to_string());
+    let (position, previous, revision) = (text(part()?)?, text(part()?)?, text(part()?)?);
+    log_entry(position, previous, revision, part()?.to_vec(), seal, topic)
+        .map_err(|unread| unread.to_string())
 }

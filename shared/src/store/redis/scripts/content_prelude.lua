@@ -1,5 +1,6 @@
 -- The content of a topic: a hash of named values, with '.bytes' beside them, and a sorted set of the
--- names, so that those of one context are found without looking at the others.
+-- names, so that those of one context are found without looking at the others. '.bytes' counts values as they are
+-- kept, sealed or not.
 
 -- The names that begin like this; prefix ends with '/', and '0' follows '/'.
 local function below(names, prefix)

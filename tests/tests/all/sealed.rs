@@ -1,0 +1,437 @@
+//! Data at rest is sealed (FC-SEC-03): what is said about patients and by subscribers is in no key, value, file or
+//! channel of Redis; and keys are rotated while everything goes on.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use harness::{
+    callback_server::{CallbackServer, Reply},
+    data_keys::{NEW, OLD},
+    examples::{fresh_id, fresh_topic},
+    redis_server::{Durability, RedisServer},
+    redis_shape::Shape,
+    socket::Listener,
+    system::{System, SystemBuilder, run},
+    wait::{PATIENCE, eventually},
+};
+use redis::Value;
+
+use crate::{
+    messages::{event, patient_open, versioned},
+    setups::{confirmed, ids_until, sync_error_after},
+};
+
+/// What Redis is told, as its MONITOR shows it.
+struct Monitor(Arc<Mutex<Vec<u8>>>);
+
+impl Monitor {
+    fn start(server: &RedisServer) -> Monitor {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        stream.write_all(b"MONITOR\r\n").unwrap();
+        let (heard, into) = (Arc::new(Mutex::new(Vec::new())), 64 * 1024);
+        let all = heard.clone();
+        std::thread::spawn(move || {
+            let mut part = vec![0; into];
+            while let Ok(read @ 1..) = stream.read(&mut part) {
+                all.lock().unwrap_or_else(PoisonError::into_inner).extend(&part[..read]);
+            }
+        });
+        Monitor(heard)
+    }
+
+    fn heard(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// All bytes of an answer, one text after the other.
+fn flatten(value: &Value, into: &mut Vec<u8>) {
+    match value {
+        Value::BulkString(bytes) => into.extend(bytes),
+        Value::Array(values) | Value::Set(values) => values.iter().for_each(|value| flatten(value, into)),
+        Value::Map(pairs) => pairs.iter().for_each(|(key, value)| {
+            flatten(key, into);
+            flatten(value, into);
+        }),
+        Value::SimpleString(text) => into.extend(text.as_bytes()),
+        other => into.extend(format!("{other:?}").as_bytes()),
+    }
+    into.push(b'\n');
+}
+
+/// Every key with all that it holds.
+async fn keys_of(server: &RedisServer) -> Vec<u8> {
+    let mut all = Vec::new();
+    let keys: Vec<String> = server.ask(&["KEYS", "*"]).await.unwrap();
+    for key in &keys {
+        all.extend(key.as_bytes());
+        let kind: String = server.ask(&["TYPE", key]).await.unwrap();
+        let command: Vec<&str> = match kind.as_str() {
+            "string" => vec!["GET", key],
+            "hash" => vec!["HGETALL", key],
+            "zset" => vec!["ZRANGE", key, "0", "-1", "WITHSCORES"],
+            "stream" => vec!["XRANGE", key, "-", "+"],
+            "none" => continue,
+            other => panic!("{key} is a {other}"),
+        };
+        flatten(&server.ask(&command).await.unwrap(), &mut all);
+    }
+    all
+}
+
+fn files_below(directory: &Path, into: &mut Vec<u8>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, into);
+        } else {
+            into.extend(std::fs::read(path).unwrap());
+        }
+    }
+}
+
+/// The append-only file and a dump, in clear as far as Redis is concerned.
+async fn files_of(server: &RedisServer) -> Vec<u8> {
+    server.ask::<()>(&["CONFIG", "SET", "rdbcompression", "no"]).await.unwrap();
+    server.ask::<()>(&["SAVE"]).await.unwrap();
+    let (_, directory): (String, String) = server.ask(&["CONFIG", "GET", "dir"]).await.unwrap();
+    let mut all = Vec::new();
+    files_below(Path::new(&directory), &mut all);
+    all
+}
+
+/// What is said to the hub, by a name for each part.
+struct Said {
+    /// What a reader of Redis must not find.
+    hidden: Vec<String>,
+    /// Of these, what is nowhere even when nothing is sealed.
+    never: Vec<String>,
+}
+
+/// Subscribers on both channels, events of all kinds, refusals, late joiners: everything that leaves something behind.
+async fn say_everything(system: &System) -> Said {
+    let mark = fresh_id().replace('-', "");
+    let topic = fresh_topic();
+    let own = |name: &str| format!("{name}{}", &mark[..12]);
+    let (family, patient, observation) = (own("Family"), own("patient-"), own("observation-"));
+    let (url, report, name, event_id) = (own("urn:x:"), own("report-"), own("Dr. "), own("event-"));
+    let (secret, path, query, pending) = (own("secret-"), own("/callback-"), own("token="), own("pending-"));
+    let (a, b) = (system.hubs[0].app().unwrap(), system.hubs[1].app().unwrap());
+
+    let server = CallbackServer::start().unwrap();
+    let callback = server.url(&format!("{path}?{query}"));
+    let extra = [("hub.secret", secret.as_str()), ("subscriber.name", name.as_str())];
+    let asked = a.subscribe_webhook(&topic, "*", &callback, &extra).await.unwrap();
+    asked.expect_status(202).unwrap();
+    let waits = format!("http://127.0.0.1:1/{pending}");
+    a.subscribe_webhook(&topic, "*", &waits, &extra).await.unwrap().expect_status(202).unwrap();
+    let endpoint = a.subscribe_websocket(&topic, "*", &[("subscriber.name", &name)]).await.unwrap();
+    let listener = confirmed(&endpoint).await;
+
+    let post = |text: String| {
+        let b = &b;
+        async move { b.publish(&text).await.unwrap().expect_status(202).unwrap() }
+    };
+    let in_force = || async {
+        post(event(&topic, &fresh_id(), "org.example.probe", "")).await;
+        (!server.notifications(&path).is_empty()).then_some(())
+    };
+    eventually(PATIENCE, "the webhook is in force", in_force).await.unwrap();
+
+    let person = format!(
+        r#"{{"key":"patient","resource":{{"resourceType":"Patient","id":"{patient}","name":[{{"family":"{family}"}}]}}}}"#
+    );
+    post(event(&topic, &event_id, "Patient-open", &person)).await;
+    let anchor =
+        format!(r#"{{"key":"report","resource":{{"resourceType":"DiagnosticReport","id":"{report}"}}}}"#);
+    post(event(&topic, "report", "DiagnosticReport-open", &format!("{anchor},{person}"))).await;
+    let context = a.current_context(&topic).await.unwrap().json().unwrap();
+    let version = context["context.versionId"].as_str().unwrap().to_owned();
+    let updates = format!(
+        r#"{{"key":"updates","resource":{{"resourceType":"Bundle","type":"transaction","entry":[{{"fullUrl":"{url}","request":{{"method":"PUT"}},"resource":{{"resourceType":"Observation","id":"{observation}","note":"{family}"}}}}]}}}}"#
+    );
+    let update = event(&topic, "update", "DiagnosticReport-update", &format!("{anchor},{updates}"));
+    post(versioned(&update, &version)).await;
+    post(event(&topic, "select", "DiagnosticReport-select", &anchor)).await;
+
+    // Who comes late is sent what is open.
+    let watcher_endpoint = b.subscribe_websocket(&topic, "*", &[]).await.unwrap();
+    let watcher = confirmed(&watcher_endpoint).await;
+    watcher.wait_for_event(PATIENCE, "report").await.unwrap();
+
+    // Somebody refuses, on each channel.
+    listener.answer_with(|received| Some(if received.text.contains("refused") { 409 } else { 200 }));
+    server.queue(&path, [Reply::status(409)]);
+    post(event(&topic, "refused", "org.example.refused", &person)).await;
+    sync_error_after(&watcher, 0).await;
+    let context = b.current_context(&topic).await.unwrap();
+    assert!(context.body.contains(&observation), "FC-CTX-04: {context:?}");
+    post(event(&topic, "last", "org.example.last", "")).await;
+    ids_until(&listener, "last").await;
+    server.wait_for_event(PATIENCE, &path, "last").await.unwrap();
+    let answer = server.notifications(&path).pop().unwrap();
+    let signed = harness::callback_server::signature(&secret, &answer.body).unwrap();
+    assert_eq!(answer.header("x-hub-signature"), Some(signed.as_str()), "FC-WHK-03");
+    // A socket that is away leaves why.
+    drop(watcher);
+
+    let ticket = |endpoint: &str| endpoint.rsplit('/').next().unwrap().to_owned();
+    let never = vec![ticket(&endpoint), ticket(&watcher_endpoint)];
+    let mut hidden =
+        vec![family, patient, observation, url, report, name, event_id, secret, path, query, pending];
+    hidden.push(topic);
+    Said { hidden, never }
+}
+
+fn contains(all: &[u8], text: &str) -> bool {
+    memmem(all, text.as_bytes())
+}
+
+fn memmem(all: &[u8], text: &[u8]) -> bool {
+    let Some(first) = text.first() else { return true };
+    let mut from = 0;
+    while let Some(at) = all[from..].iter().position(|byte| byte == first) {
+        if all[from + at..].starts_with(text) {
+            return true;
+        }
+        from += at + 1;
+    }
+    false
+}
+
+/// What there is to be read: the keys of each primary, and the files and the traffic of every server.
+async fn look(system: &System, monitors: &[Monitor]) -> Vec<(&'static str, Vec<u8>)> {
+    let mut places = Vec::new();
+    for (server, monitor) in system.redis.servers().iter().zip(monitors) {
+        if server.info("replication", "role").await.unwrap() == "master" {
+            places.push(("keys", keys_of(server).await));
+        }
+        places.push(("files", files_of(server).await));
+        places.push(("traffic", monitor.heard()));
+    }
+    places
+}
+
+/// The kinds of places in which a text is found.
+fn places_of(text: &str, places: &[(&'static str, Vec<u8>)]) -> BTreeSet<&'static str> {
+    places.iter().filter(|(_, all)| contains(all, text)).map(|(place, _)| *place).collect()
+}
+
+const EVERYWHERE: [&str; 3] = ["files", "keys", "traffic"];
+
+fn builder() -> SystemBuilder {
+    // What cannot be verified is tried for as long as the test runs.
+    System::builder().hubs(2).workers(1).set("retry.initial_secs", "0.1").set("retry.max_attempts", "1000")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_key_nothing_that_was_said_is_in_redis_its_files_or_its_traffic() {
+    let system = builder().shape(Shape::Cluster).set("data_keys", OLD).start().await.unwrap();
+    let monitors: Vec<Monitor> = system.redis.servers().iter().map(Monitor::start).collect();
+    let said = say_everything(&system).await;
+    let places = look(&system, &monitors).await;
+    let known = places_of("fhircast:", &places);
+    assert_eq!(known, BTreeSet::from(EVERYWHERE), "it has been looked everywhere");
+    for text in said.hidden.iter().chain(&said.never) {
+        assert_eq!(places_of(text, &places), BTreeSet::new(), "FC-SEC-03: {text}");
+    }
+    for metrics in [system.hubs[0].metrics().await.unwrap(), system.workers[0].metrics().await.unwrap()] {
+        assert_eq!(metrics.value("fhircast_unsealed"), Some(0.0), "FC-SEC-03");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_key_all_of_it_is_found_but_the_names_of_content_and_the_tickets() {
+    let system = builder().start().await.unwrap();
+    let monitors: Vec<Monitor> = system.redis.servers().iter().map(Monitor::start).collect();
+    let said = say_everything(&system).await;
+    let places = look(&system, &monitors).await;
+    for text in &said.hidden {
+        assert_eq!(places_of(text, &places), BTreeSet::from(EVERYWHERE), "{text}");
+    }
+    for ticket in &said.never {
+        assert_eq!(places_of(ticket, &places), BTreeSet::new(), "FC-SEC-03: {ticket}");
+    }
+    let server = &system.redis.servers()[0];
+    let names: Vec<String> = server.ask(&["KEYS", "*:content-names:*"]).await.unwrap();
+    let names: Vec<String> = server.ask(&["ZRANGE", &names[0], "0", "-1"]).await.unwrap();
+    assert_eq!(names.len(), 2, "FC-CNT-03: a resource, and its fullUrl");
+    for text in &said.hidden {
+        assert!(!names.iter().any(|name| name.contains(text.as_str())), "FC-SEC-03: {text} in {names:?}");
+    }
+    assert!(system.hubs[0].log_tail().contains("is not sealed"), "FC-SEC-03: it is said at the start");
+    assert_eq!(system.hubs[0].metrics().await.unwrap().value("fhircast_unsealed"), Some(1.0), "FC-SEC-03");
+}
+
+/// A session with a subscriber on each channel, which goes on whatever happens to the keys.
+struct Going {
+    topic: String,
+    listener: Listener,
+    server: CallbackServer,
+    opened: usize,
+}
+
+impl Going {
+    async fn start(system: &System) -> Going {
+        let (topic, server) = (fresh_topic(), CallbackServer::start().unwrap());
+        let app = system.hubs[0].app().unwrap();
+        let asked =
+            app.subscribe_webhook(&topic, "*", &server.url("/cb"), &[("hub.secret", "s")]).await.unwrap();
+        asked.expect_status(202).unwrap();
+        let listener = confirmed(&app.subscribe_websocket(&topic, "*", &[]).await.unwrap()).await;
+        let in_force = || async {
+            let probe = event(&topic, &fresh_id(), "org.example.probe", "");
+            app.publish(&probe).await.unwrap().expect_status(202).unwrap();
+            (!server.notifications("/cb").is_empty()).then_some(())
+        };
+        eventually(PATIENCE, "the webhook is in force", in_force).await.unwrap();
+        Going { topic, listener, server, opened: 0 }
+    }
+
+    /// At each hub an open, which comes to all that are there; and somebody joins late.
+    async fn go_on(&mut self, system: &System) {
+        for hub in &system.hubs {
+            self.opened += 1;
+            let id = format!("open-{}", self.opened);
+            let app = hub.app().unwrap();
+            app.publish(&patient_open(&self.topic, &id)).await.unwrap().expect_status(202).unwrap();
+            self.listener.wait_for_event(PATIENCE, &id).await.unwrap();
+            self.server.wait_for_event(PATIENCE, "/cb", &id).await.unwrap();
+            let late =
+                confirmed(&app.subscribe_websocket(&self.topic, "Patient-open", &[]).await.unwrap()).await;
+            late.wait_for_event(PATIENCE, &id).await.unwrap();
+            app.unsubscribe_websocket(&self.topic, late.endpoint())
+                .await
+                .unwrap()
+                .expect_status(202)
+                .unwrap();
+            let context = app.current_context(&self.topic).await.unwrap();
+            assert!(context.body.contains(&format!("p-{id}")), "FC-CTX-01: {context:?}");
+        }
+    }
+
+    /// Each program in turn is started again with these keys.
+    async fn roll(&mut self, system: &mut System, keys: &str) {
+        for number in 0..system.hubs.len() {
+            system.hubs[number].start_again_with(&[("data_keys", keys)]).await.unwrap();
+            if number == 0 {
+                self.listener.reconnect().await.unwrap();
+            }
+            self.go_on(system).await;
+        }
+        for worker in &mut system.workers {
+            worker.start_again_with(&[("data_keys", keys)]).await.unwrap();
+        }
+        self.go_on(system).await;
+    }
+
+    /// Every event came, in order; the last before a restart may have come again.
+    async fn assert_complete(&self) {
+        let last = format!("open-{}", self.opened);
+        let mut ids = ids_until(&self.listener, &last).await;
+        ids.retain(|id| id.starts_with("open-"));
+        let mut seen = HashSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
+        let expected: Vec<String> = (1..=self.opened).map(|number| format!("open-{number}")).collect();
+        assert_eq!(ids, expected, "FC-NOT-08");
+        let sync_errors = self.listener.seen(|seen| {
+            seen.received.iter().filter(|received| received.json["event"]["hub.event"] == "syncerror").count()
+        });
+        assert_eq!(sync_errors, 0, "FC-SEC-03: nobody notices a rotation");
+    }
+}
+
+/// What should not happen, and may: a key is put in front before the others can open what it seals.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lacks_a_key_misses_nothing_and_goes_on_once_it_has_it() {
+    let system = System::builder().hubs(2).workers(1).set("data_keys", OLD).set("ack_timeout_secs", "120");
+    let mut system = system.set("reconnect_grace_secs", "120").start().await.unwrap();
+    let mut going = Going::start(&system).await;
+    going.go_on(&system).await;
+    let both = format!("{NEW},{OLD}");
+    system.hubs[1].start_again_with(&[("data_keys", &both)]).await.unwrap();
+    let (a, b) = (system.hubs[0].app().unwrap(), system.hubs[1].app().unwrap());
+    for _ in 0..3 {
+        going.opened += 1;
+        let text = patient_open(&going.topic, &format!("open-{}", going.opened));
+        b.publish(&text).await.unwrap().expect_status(202).unwrap();
+    }
+    // The first hub has no such key: it says so, and serves nobody what it cannot read.
+    let answer = a.current_context(&going.topic).await.unwrap();
+    assert_eq!(answer.status, 500, "{answer:?}");
+    let says = || async { system.hubs[0].log_tail().contains("it is sealed with the key new").then_some(()) };
+    eventually(PATIENCE, "the hub says which key it has not", says).await.unwrap();
+    system.hubs[0].start_again_with(&[("data_keys", &both)]).await.unwrap();
+    system.workers[0].start_again_with(&[("data_keys", &both)]).await.unwrap();
+    going.listener.reconnect().await.unwrap();
+    going.go_on(&system).await;
+    going.assert_complete().await;
+}
+
+async fn reseal(system: &System, keys: &str, more: &[(&str, &str)]) -> (Option<i32>, String) {
+    let url = system.redis.url();
+    let settings = [&[("redis.url", url.as_str()), ("data_keys", keys)], more].concat();
+    let output = run("fhircast-hub", &["reseal"], &settings).await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
+/// The settings of one whose logs keep little: what has been read may go.
+const SHORT_LOGS: [(&str, &str); 2] = [("limits.log_secs", "5"), ("retry.give_up_secs", "5")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_turned_on_and_rotated_while_everything_goes_on() {
+    // Nobody is to be reported because a program takes long to start.
+    let system = System::builder().hubs(2).workers(1).set("ack_timeout_secs", "120");
+    let mut system = system.set("reconnect_grace_secs", "120").start().await.unwrap();
+    let mut going = Going::start(&system).await;
+    going.go_on(&system).await;
+    // First all can open, then all seal: while they are restarted in turn, everybody reads what any of them writes.
+    going.roll(&mut system, &format!("unsealed,{OLD}")).await;
+    going.roll(&mut system, OLD).await;
+    let (code, said) = reseal(&system, OLD, &[]).await;
+    assert_eq!(code, Some(3), "events of before are in the log: {said}");
+    assert!(said.contains("no key: ") && said.contains("run this again in 3600 s"), "{said}");
+
+    going.roll(&mut system, &format!("{OLD},{NEW}")).await;
+    going.roll(&mut system, &format!("{NEW},{OLD}")).await;
+    let both = format!("{NEW},{OLD}");
+    let anew = || async {
+        let (code, said) = reseal(&system, &both, &SHORT_LOGS).await;
+        assert!(matches!(code, Some(0 | 3)), "{said}");
+        (code == Some(0)).then_some(said)
+    };
+    let said = eventually(PATIENCE, "the logs use the old key no more", anew).await.unwrap();
+    assert!(said.contains("nothing uses another key"), "{said}");
+    going.roll(&mut system, NEW).await;
+    going.assert_complete().await;
+    let (code, said) = reseal(&system, NEW, &[]).await;
+    assert_eq!(code, Some(0), "FC-SEC-03: {said}");
+    assert!(!said.contains("old"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_other_keys_is_refused_at_its_start_and_told_which_are_missing() {
+    let system = System::builder().hubs(1).workers(0).set("data_keys", OLD).start().await.unwrap();
+    let url = system.redis.url();
+    for (program, keys) in [("fhircast-hub", NEW), ("fhircast-worker", NEW), ("fhircast-hub", "")] {
+        let settings = [("redis.url", url.as_str()), ("data_keys", keys)];
+        let output = run(program, &[], &settings).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "FC-SEC-03: {program} starts with {keys}");
+        let reason = "data_keys: they are not those of what Redis holds: it is sealed with the key old";
+        assert!(said.contains(reason), "FC-SEC-03: {said}");
+        assert!(!said.contains(&NEW[4..20]), "FC-SEC-03: {said}");
+    }
+    let (code, said) = reseal(&system, NEW, &[]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("it is sealed with the key old"), "{said}");
+    let output = run("fhircast-hub", &["reseal"], &[("redis.url", &url)]).await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("data_keys: there are none"), "{output:?}");
+}
