@@ -20,6 +20,7 @@ mod events;
 mod examples;
 mod fault_lab;
 mod faults;
+mod forwarded;
 mod guarded;
 mod health;
 mod heartbeats;
