@@ -61,7 +61,7 @@ impl NameServer {
         });
         let by_tcp = std::thread::spawn({
             let (asked, is_over) = (asked.clone(), is_over.clone());
-            move || serve_tcp(&tcp, &asked, &is_over, &answers)
+            move || serve_tcp(&tcp, &asked, &is_over, &*answers)
         });
         Ok(NameServer { address, asked, is_over, threads: vec![by_udp, by_tcp] })
     }
