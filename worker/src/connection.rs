@@ -202,11 +202,12 @@ impl Seen {
         self.bytes += bytes.len();
     }
 
-    fn is_too_much(&self, head_bytes: usize, body_bytes: usize) -> bool {
-        match self.head {
-            Some(head) => head > head_bytes || self.bytes - head > body_bytes + FRAMING,
-            None => self.bytes > head_bytes,
-        }
+    fn is_head_too_long(&self, head_bytes: usize) -> bool {
+        self.head.unwrap_or(self.bytes) > head_bytes
+    }
+
+    fn is_body_too_long(&self, body_bytes: usize) -> bool {
+        self.head.is_some_and(|head| self.bytes - head > body_bytes + FRAMING)
     }
 }
 
@@ -223,11 +224,9 @@ impl AsyncRead for Bounded {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.seen.is_too_much(this.head_bytes, this.body_bytes) {
-            return Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the answer is longer than limits.callback_head_bytes or limits.callback_body_bytes",
-            )));
+        // What has come by now is good for the status, if that is all that counts.
+        if this.seen.is_body_too_long(this.body_bytes) {
+            return Poll::Ready(Err(too_long("limits.callback_body_bytes")));
         }
         let before = buffer.filled().len();
         ready!(match &mut this.stream {
@@ -235,8 +234,15 @@ impl AsyncRead for Bounded {
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         })?;
         this.seen.add(&buffer.filled()[before..]);
+        if this.seen.is_head_too_long(this.head_bytes) {
+            return Poll::Ready(Err(too_long("limits.callback_head_bytes")));
+        }
         Poll::Ready(Ok(()))
     }
+}
+
+fn too_long(setting: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the answer is longer than {setting}"))
 }
 
 impl AsyncWrite for Bounded {
@@ -299,7 +305,7 @@ mod tests {
         fn no_more_is_read_than_a_head_and_a_body_may_have(reads in proptest::collection::vec(proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'\r'), any::<u8>()], 1..600), 1..40)) {
             let mut seen = Seen::default();
             for read in &reads {
-                if seen.is_too_much(500, 1000) {
+                if seen.is_body_too_long(1000) || seen.is_head_too_long(500) {
                     break;
                 }
                 seen.add(read);

@@ -191,6 +191,7 @@ impl HttpClient {
         let named = |name: HeaderName| response.headers().get(name)?.to_str().ok();
         let retry_after =
             named(header::RETRY_AFTER).and_then(|value| outcome::retry_after(value, named(header::DATE)));
+        let length = named(header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
         let status = response.status().as_u16();
         let read = async {
             let mut body = Vec::new();
@@ -201,7 +202,8 @@ impl HttpClient {
                 }
                 body.extend_from_slice(&chunk);
             }
-            Some(body)
+            // awc takes a connection that broke off for the end of the body.
+            length.is_none_or(|length| length == body.len()).then_some(body)
         };
         let body = tokio::time::timeout_at(deadline, read).await.ok().flatten();
         Ok(Answer { status, retry_after, body })

@@ -248,6 +248,8 @@ fn a_contradiction_names_both_settings() {
         ("retry.initial_secs = 31", "retry.initial_secs and retry.max_secs: "),
         ("tls.cert = \"c\"", "tls.cert and tls.key: "),
         ("tls.key = \"k\"", "tls.cert and tls.key: "),
+        ("callbacks.cert = \"c\"", "callbacks.cert and callbacks.key: "),
+        ("callbacks.key = \"k\"", "callbacks.cert and callbacks.key: "),
         ("admin_listen = \"127.0.0.1:8080\"", "listen and admin_listen: "),
         ("listen = \"0.0.0.0:80\"\ntls = { cert = \"c\", key = \"k\" }", "listen and auth.mode: "),
     ] {
