@@ -1,6 +1,11 @@
 //! The files of a listener, and what they must hold.
 
-use std::{fs::File, io::Read, path::PathBuf, time::SystemTime};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -121,13 +126,13 @@ impl Files {
         format!("{group}.{name}")
     }
 
-    fn bytes(&self, setting: &str, path: &PathBuf) -> Result<Vec<u8>, TlsError> {
+    fn bytes(&self, setting: &str, path: &Path) -> Result<Vec<u8>, TlsError> {
         let mut bytes = Vec::new();
         File::open(path)
             .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|error| TlsError::Unreadable(self.setting(setting), path.clone(), error))?;
+            .map_err(|error| TlsError::Unreadable(self.setting(setting), path.to_owned(), error))?;
         if bytes.len() as u64 > MAX_BYTES {
-            return Err(TlsError::Unusable(self.setting(setting), path.clone(), "is larger than 1 MiB"));
+            return Err(TlsError::Unusable(self.setting(setting), path.to_owned(), "is larger than 1 MiB"));
         }
         Ok(bytes)
     }
