@@ -120,6 +120,12 @@ impl App {
         callback: &str,
         extra: &[(&str, &str)],
     ) -> Result<Answer> {
+        // Not in any form: those that are malformed have anything in any place.
+        extra
+            .iter()
+            .filter(|(name, _)| *name == "hub.secret")
+            .for_each(|(_, secret)| hygiene::forbid(secret));
+        hygiene::forbid(callback.split_once('?').map_or("", |(_, query)| query));
         let mut form = vec![
             ("hub.channel.type", "webhook"),
             ("hub.mode", "subscribe"),
@@ -166,13 +172,6 @@ impl App {
 
     /// POSTs a form to `hub.url`, as it is given.
     pub async fn post_form(&self, form: &[(&str, &str)]) -> Result<Answer> {
-        for (name, value) in form {
-            match *name {
-                "hub.secret" => hygiene::forbid(value),
-                "hub.callback" => hygiene::forbid(value.split_once('?').map_or("", |(_, query)| query)),
-                _ => {}
-            }
-        }
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         self.post("", "application/x-www-form-urlencoded", body.as_bytes()).await
     }

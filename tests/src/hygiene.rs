@@ -64,12 +64,7 @@ impl Forbidden {
             Value::Array(items) => {
                 items.iter().for_each(|item| self.add_resources(item, key, is_in_resource))
             }
-            // A single word may be any.
-            Value::String(text)
-                if is_in_resource
-                    && TELLING.contains(&key)
-                    && text.contains(|c: char| c.is_ascii_digit() || c == ' ') =>
-            {
+            Value::String(text) if is_in_resource && TELLING.contains(&key) && !is_a_word(text) => {
                 self.add(text.rsplit('/').next().unwrap_or(text));
             }
             _ => {}
@@ -92,6 +87,11 @@ impl Forbidden {
             candidates.iter().find(|forbidden| is_at(bytes, at, forbidden)).map(String::as_str)
         })
     }
+}
+
+/// One word may stand anywhere.
+fn is_a_word(text: &str) -> bool {
+    text.chars().all(char::is_alphabetic)
 }
 
 /// A mere number counts only where it is no part of another.
