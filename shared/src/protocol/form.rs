@@ -56,15 +56,10 @@ impl<'a> Form<'a> {
 }
 
 /// A parameter's name is the caller's own text, and may be anything that was posted as a form by mistake: it comes back
-/// only if it is named like those of the specification.
+/// only if it looks like the name of a parameter.
 pub(super) fn shortened(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_lowercase() || matches!(c, '.' | '_');
-    let is_known = name.starts_with("hub.") || name.starts_with("subscriber.");
-    if is_known && name.len() <= 40 && name.chars().all(is_plain) {
-        name.to_owned()
-    } else {
-        "a parameter".to_owned()
-    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.len() <= 40 && name.chars().all(is_plain) { name.to_owned() } else { "a parameter".to_owned() }
 }
 
 #[cfg(test)]
