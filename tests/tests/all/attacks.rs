@@ -145,7 +145,7 @@ async fn large_bodies_at_once() {
     let head = post_head(JSON, "Content-Length: 4194304\r\n");
     // Each but for its last byte, so that it is kept.
     let body = [head.as_bytes(), &vec![b' '; 4_194_303]].concat();
-    let held = crowd(100, |number| begun(&url, number, &body)).await;
+    let held = crowd(60, |number| begun(&url, number, &body)).await;
     let paid = toll.end().await.unwrap();
     drop(held);
     // What is shared, what every body has free, and what the connections' buffers hold.
@@ -241,5 +241,5 @@ async fn one_at_its_limit_slows_no_other_and_none_of_the_others_is_refused() {
     );
     eprintln!("{seen}");
     assert!(median_meanwhile <= allowed, "{seen}");
-    assert!(meanwhile.worst <= WITHIN, "{seen}");
+    assert!(late_meanwhile <= WITHIN, "{seen}");
 }
