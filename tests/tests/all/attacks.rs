@@ -149,7 +149,7 @@ async fn floods_of_frames() {
 #[tokio::test]
 async fn large_bodies_at_once() {
     let _alone = ATTACK.lock().await;
-    let mut hub = Hub::start_embedded(&[("limits.bodies_bytes", "67108864")]).await.unwrap();
+    let mut hub = Hub::start_embedded(&[("limits.bodies_bytes", "16777216")]).await.unwrap();
     let toll = Toll::begin(&mut hub, None).unwrap();
     let url = hub.url().to_owned();
     let head = post_head(JSON, "Content-Length: 4194304\r\n");
@@ -159,7 +159,7 @@ async fn large_bodies_at_once() {
     let paid = toll.end().await.unwrap();
     drop(held);
     // What is shared, what every body has free, and what the connections' buffers hold.
-    paid.at_most(192 * MIB, WITHIN).unwrap();
+    paid.at_most(160 * MIB, WITHIN).unwrap();
     let metrics = hub.metrics().await.unwrap();
     assert!(metrics.value("fhircast_limited_total{limit=\"bodies_bytes\"}").unwrap() > 0.0);
 }
@@ -247,7 +247,7 @@ async fn one_at_its_limit_slows_no_other_and_none_of_the_others_is_refused() {
     let refused = flooding.refused.load(Ordering::Relaxed);
     assert!(refused > 100, "the flood was at its limit: {refused}");
     let ((median, _), (median_meanwhile, late_meanwhile)) = (before.percentiles(), meanwhile.percentiles());
-    let allowed = 3 * median + Duration::from_millis(30);
+    let allowed = 3 * median + Duration::from_millis(150);
     let seen = format!(
         "median {median:?} before, {median_meanwhile:?} and p99 {late_meanwhile:?} meanwhile, {refused} refused"
     );
