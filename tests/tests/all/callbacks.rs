@@ -56,7 +56,7 @@ fn addresses<const N: usize>(addresses: [&str; N]) -> Records {
 
 async fn hub_asking(servers: &NameServer, more: &[(&str, &str)]) -> Hub {
     let servers = servers.address().to_string();
-    let own = [("callbacks.allowed_networks", ALLOWED), ("callbacks.dns_servers", &servers)];
+    let own = [("callbacks.allowed_networks", ALLOWED), ("callbacks.dns_servers", servers.as_str())];
     Hub::start_embedded(&[&own[..], more].concat()).await.unwrap()
 }
 
