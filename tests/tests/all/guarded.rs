@@ -28,7 +28,7 @@ static GUARDED: [OnceCell<Guarded>; 2] = [const { OnceCell::const_new() }; 2];
 
 /// What ends each test, and may be read by everybody in it.
 const LAST: &str = "org.example.last";
-/// What the hub allows beyond the end of a token.
+/// Within which a worker has noticed that a lease is over, on a busy machine.
 pub const SLACK: Duration = Duration::from_secs(15);
 
 impl Guarded {
