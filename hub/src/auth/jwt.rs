@@ -158,32 +158,4 @@ mod tests {
         }
         assert!(verified(TOKEN.rsplit_once('.').unwrap().0).is_err(), "FC-SEC-01: no signature");
     }
-
-    #[test]
-    fn measure() {
-        use openssl::{hash::MessageDigest, pkey::PKey, rsa::Rsa, sign::Signer};
-        let rsa = Rsa::generate(2048).unwrap();
-        let (n, e) = (URL_SAFE_NO_PAD.encode(rsa.n().to_vec()), URL_SAFE_NO_PAD.encode(rsa.e().to_vec()));
-        let key = PKey::from_rsa(rsa).unwrap();
-        let keys =
-            Keys::read(json!({"keys": [{"kty": "RSA", "n": n, "e": e}]}).to_string().as_bytes()).unwrap();
-        let message = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode("{\"alg\":\"RS256\"}"),
-            URL_SAFE_NO_PAD.encode("{\"iss\":\"joe\",\"exp\":1300819380,\"scope\":\"fhircast/*.read\"}")
-        );
-        let signature = Signer::new(MessageDigest::sha256(), &key)
-            .unwrap()
-            .sign_oneshot_to_vec(message.as_bytes())
-            .unwrap();
-        let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
-        let settings = Auth { issuer: Some("joe".to_owned()), ..Auth::default() };
-        for (name, token, keys) in [("RS256", token.as_str(), &keys), ("ES256", TOKEN, &self::keys())] {
-            let began = std::time::Instant::now();
-            for _ in 0..2000 {
-                verify(token, keys, &settings, BEFORE_ITS_END).unwrap();
-            }
-            eprintln!("{name}: {:?}", began.elapsed() / 2000);
-        }
-    }
 }
