@@ -64,11 +64,13 @@ impl Forbidden {
             Value::Array(items) => {
                 items.iter().for_each(|item| self.add_resources(item, key, is_in_resource))
             }
-            Value::String(text) if is_in_resource && TELLING.contains(&key) => {
-                // A single word may be any.
-                if text.contains(|c: char| c.is_ascii_digit() || c == ' ') {
-                    self.add(text.rsplit('/').next().unwrap_or(text));
-                }
+            // A single word may be any.
+            Value::String(text)
+                if is_in_resource
+                    && TELLING.contains(&key)
+                    && text.contains(|c: char| c.is_ascii_digit() || c == ' ') =>
+            {
+                self.add(text.rsplit('/').next().unwrap_or(text));
             }
             _ => {}
         }

@@ -120,7 +120,9 @@ impl Dialer {
                     // Only the speed depends on it.
                     let _ = stream.set_nodelay(true);
                     let stream = if is_tls {
-                        Stream::Tls(Box::new(self.shake_hands(host, stream).await.map_err(DialError::Io)?))
+                        Stream::Tls(Box::new(
+                            shake_hands(&self.tls, host, stream).await.map_err(DialError::Io)?,
+                        ))
                     } else {
                         Stream::Plain(stream)
                     };
@@ -132,18 +134,19 @@ impl Dialer {
         }
         Err(DialError::Io(problem.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
     }
+}
 
-    async fn shake_hands(&self, host: &str, stream: TcpStream) -> io::Result<SslStream<TcpStream>> {
-        // What a certificate bears: an address without brackets, a name without the root's dot.
-        let name = match callbacks::literal(host) {
-            Some(address) => address.to_string(),
-            None => host.trim_end_matches('.').to_owned(),
-        };
-        let ssl = self.tls.configure()?.into_ssl(&name)?;
-        let mut stream = SslStream::new(ssl, stream)?;
-        Pin::new(&mut stream).connect().await.map_err(io::Error::other)?;
-        Ok(stream)
-    }
+/// Shakes hands with `host`, which has to show a certificate of that name or address.
+async fn shake_hands(tls: &SslConnector, host: &str, stream: TcpStream) -> io::Result<SslStream<TcpStream>> {
+    // What a certificate bears: an address without brackets, a name without the root's dot.
+    let name = match callbacks::literal(host) {
+        Some(address) => address.to_string(),
+        None => host.trim_end_matches('.').to_owned(),
+    };
+    let ssl = tls.configure()?.into_ssl(&name)?;
+    let mut stream = SslStream::new(ssl, stream)?;
+    Pin::new(&mut stream).connect().await.map_err(io::Error::other)?;
+    Ok(stream)
 }
 
 fn file(setting: &'static str, path: &Path, reason: ErrorStack) -> SetupError {
@@ -212,6 +215,17 @@ impl Seen {
 }
 
 impl Bounded {
+    /// TLS with `host` on a connection, for other requests than those to callbacks.
+    pub async fn secured(
+        tls: &SslConnector,
+        host: &str,
+        stream: TcpStream,
+        (head_bytes, body_bytes): (usize, usize),
+    ) -> io::Result<Self> {
+        let stream = Stream::Tls(Box::new(shake_hands(tls, host, stream).await?));
+        Ok(Self::new(stream, head_bytes, body_bytes))
+    }
+
     fn new(stream: Stream, head_bytes: usize, body_bytes: usize) -> Self {
         Self { stream, head_bytes, body_bytes, seen: Seen::default() }
     }

@@ -101,7 +101,8 @@ impl KeyStore {
         self.keys.load_full()
     }
 
-    /// A token names an unknown key: has there been a reading since? Waits for it if there may be one.
+    /// A token names an unknown key, or there are no keys: waits for the reading that is under way, or
+    /// for a new one if there may be one. Has there been one?
     pub async fn read_again(&self) -> bool {
         let mut readings = self.readings.subscribe();
         let seen = {

@@ -7,7 +7,12 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use actix_web::{
+    dev::fn_service,
+    http::{Method, Uri, header},
+    rt::net::TcpStream,
+};
 use anyhow::Context;
 use awc::{Client, Connector};
 use futures_util::StreamExt;
@@ -17,7 +22,8 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Duration, timeout},
 };
-use url::Url;
+use url::{Position, Url};
+use worker::connection::Bounded;
 
 /// Requests in flight at once; more are refused.
 const MAX_IN_FLIGHT: usize = 256;
@@ -28,6 +34,8 @@ const CONNECTIONS: usize = 32;
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Bytes of an answer at most: a set of keys, or what is said of a token.
 const MAX_ANSWER_BYTES: usize = 262_144;
+/// Bytes of its head at most.
+const MAX_HEAD_BYTES: usize = 16_384;
 
 /// A question.
 #[derive(Debug)]
@@ -102,24 +110,11 @@ impl AuthorizationServer {
 }
 
 async fn serve(mut called: mpsc::Receiver<Call>, tls: SslConnector, patience: Duration) {
-    let connector = Connector::new()
-        .openssl(tls)
-        .timeout(patience)
-        .handshake_timeout(patience)
-        .conn_keep_alive(KEEP_ALIVE)
-        .limit(CONNECTIONS);
-    let client = Client::builder()
-        .connector(connector)
-        // One deadline covers the body too, which awc's own does not.
-        .disable_timeout()
-        .disable_redirects()
-        .add_default_header((header::USER_AGENT, concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"))))
-        .add_default_header((header::ACCEPT, "application/json"))
-        .finish();
+    let clients = Clients::new(tls, patience);
     while let Some(Call { question, answer, _permit }) = called.recv().await {
-        let client = client.clone();
+        let clients = clients.clone();
         actix_web::rt::spawn(async move {
-            let asked = timeout(patience, ask(&client, question)).await.unwrap_or(Err(NoAnswer::TimedOut));
+            let asked = timeout(patience, ask(&clients, question)).await.unwrap_or(Err(NoAnswer::TimedOut));
             // Whoever asked may have gone.
             let _ = answer.send(asked);
             drop(_permit);
@@ -127,11 +122,62 @@ async fn serve(mut called: mpsc::Receiver<Call>, tls: SslConnector, patience: Du
     }
 }
 
-async fn ask(client: &Client, question: Question) -> Result<Vec<u8>, NoAnswer> {
+/// To awc both speak http: the connector of one of them speaks TLS beneath. (awc's own TLS is off in
+/// all of the hub, for it would speak it a second time to callbacks.)
+#[derive(Clone)]
+struct Clients {
+    plain: Client,
+    secure: Client,
+}
+
+impl Clients {
+    fn new(tls: SslConnector, patience: Duration) -> Self {
+        let plain = Connector::new().timeout(patience).conn_keep_alive(KEEP_ALIVE).limit(CONNECTIONS);
+        let secure = Connector::new()
+            .connector(fn_service(move |target: ConnectInfo<Uri>| connect(tls.clone(), target)))
+            .timeout(patience)
+            .conn_keep_alive(KEEP_ALIVE)
+            .limit(CONNECTIONS);
+        const AGENT: &str = concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"));
+        // One deadline covers the body too, which awc's own does not.
+        let builder = || {
+            Client::builder()
+                .disable_timeout()
+                .disable_redirects()
+                .add_default_header((header::USER_AGENT, AGENT))
+                .add_default_header((header::ACCEPT, "application/json"))
+        };
+        Self { plain: builder().connector(plain).finish(), secure: builder().connector(secure).finish() }
+    }
+}
+
+/// Connects, and shakes hands as with the host of the URL.
+async fn connect(
+    tls: SslConnector,
+    target: ConnectInfo<Uri>,
+) -> Result<Connection<Uri, Bounded>, ConnectError> {
+    let host = target.hostname();
+    // In a URI an IPv6 address stands in brackets.
+    let resolved = host.trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((resolved, target.port())).await.map_err(ConnectError::Io)?;
+    // Only the speed depends on it.
+    let _ = stream.set_nodelay(true);
+    let bounds = (MAX_HEAD_BYTES, MAX_ANSWER_BYTES);
+    let stream = Bounded::secured(&tls, host, stream, bounds).await.map_err(ConnectError::Io)?;
+    Ok(Connection::new(target.request().clone(), stream))
+}
+
+async fn ask(clients: &Clients, question: Question) -> Result<Vec<u8>, NoAnswer> {
+    let request = |method: Method, url: &Url| {
+        let client = if url.scheme() == "https" { &clients.secure } else { &clients.plain };
+        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
+        let named = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let uri = format!("http://{host}:{port}{}", &url[Position::BeforePath..Position::AfterQuery]);
+        client.request(method, uri).insert_header((header::HOST, named))
+    };
     let sent = match question {
-        Question::Get(url) => client.get(url.as_str()).send(),
-        Question::Post { url, authorization, form } => client
-            .post(url.as_str())
+        Question::Get(url) => request(Method::GET, &url).send(),
+        Question::Post { url, authorization, form } => request(Method::POST, &url)
             .insert_header((header::AUTHORIZATION, authorization))
             .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
             .send_body(form),

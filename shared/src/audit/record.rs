@@ -297,7 +297,7 @@ pub(super) mod tests {
         let topic: Topic = "a-topic-that-is-a-ticket".parse().unwrap();
         let callback = "https://app.example:8443/cb?token=hush";
         Subscription {
-            id: SubscriptionId::of_callback(1, &topic.key(), callback),
+            id: SubscriptionId::of_callback(1, &topic, callback),
             topic,
             channel: Channel::Webhook {
                 callback: serde_json::from_str(&format!("{callback:?}")).unwrap(),
@@ -308,6 +308,8 @@ pub(super) mod tests {
                 lease_secs: 3600,
                 subscriber_name: Some("Dr. Somebody".to_owned()),
             },
+            owner: Some(Owner::of("https://as.example", Some("user"), None)),
+            not_after: None,
         }
     }
 

@@ -9,6 +9,7 @@ use clap::Parser;
 use super::*;
 use crate::protocol::sync_error::Severity;
 use crate::settings::Durability;
+use crate::settings::Exposure;
 use crate::settings::LogFormat;
 
 /// A settings file that goes away again.

@@ -27,7 +27,7 @@ pub struct Grant {
 impl Grant {
     /// Of a hub that wants no token.
     pub fn everything() -> Grant {
-        let everything = || vec!["*".to_owned(), "heartbeat".to_owned()];
+        let everything = || vec!["*".to_owned()];
         Grant { read: everything(), write: everything(), topic: None, life_secs: None }
     }
 
@@ -79,7 +79,7 @@ impl Grant {
             Wrong::NoScopePatterns => Wrong::IgnoresWildcards,
             _ => Wrong::Nothing,
         };
-        let may = |patterns: &[String]| Filter(patterns.to_vec()).times(name, as_filter) > 0;
+        let may = |patterns: &[String]| covers(patterns, name, as_filter);
         let is_allowed = may(&self.write) || wrong == Wrong::ReadersWrite && may(&self.read);
         match is_allowed {
             true => Ok(()),
@@ -89,7 +89,7 @@ impl Grant {
 
     /// May it see this event?
     pub fn may_read(&self, name: &str) -> bool {
-        Filter(self.read.clone()).times(name, Wrong::Nothing) > 0
+        covers(&self.read, name, Wrong::Nothing)
     }
 
     /// What it may read of what was asked for.
@@ -108,18 +108,24 @@ impl Grant {
     }
 }
 
-/// The pattern of what two patterns match, if there is any.
-fn meet(one: &str, other: &str) -> Option<String> {
+/// Whether any of these patterns of scopes is for the event; `*` is for all of them, heartbeats too.
+fn covers(patterns: &[String], name: &str, wrong: Wrong) -> bool {
+    patterns.iter().any(|pattern| pattern == "*") || Filter(patterns.to_vec()).times(name, wrong) > 0
+}
+
+/// The pattern of what is asked for and may be read, if there is any.
+fn meet(asked: &str, scope: &str) -> Option<String> {
     let part = |one: &str, other: &str| match (one, other) {
         ("*", part) | (part, "*") => Some(part.to_owned()),
         _ => one.eq_ignore_ascii_case(other).then(|| one.to_owned()),
     };
-    match (one.split_once('-'), other.split_once('-')) {
-        _ if one == "*" => Some(other.to_owned()),
-        // The bare wildcard does not match heartbeats.
-        _ if other == "*" => (!one.eq_ignore_ascii_case("heartbeat")).then(|| one.to_owned()),
-        (Some(one), Some(other)) => Some(format!("{}-{}", part(one.0, other.0)?, part(one.1, other.1)?)),
-        (None, None) => part(one, other),
+    match (asked.split_once('-'), scope.split_once('-')) {
+        _ if scope == "*" => Some(asked.to_owned()),
+        _ if asked == "*" => Some(scope.to_owned()),
+        (Some(asked), Some(scope)) => {
+            Some(format!("{}-{}", part(asked.0, scope.0)?, part(asked.1, scope.1)?))
+        }
+        (None, None) => part(asked, scope),
         _ => None,
     }
 }

@@ -239,7 +239,6 @@ async fn one_at_its_limit_slows_no_other_and_none_of_the_others_is_refused() {
     let seen = format!(
         "median {median:?} before, {median_meanwhile:?} and p99 {late_meanwhile:?} meanwhile, {refused} refused"
     );
-    println!("{seen}");
     assert!(median_meanwhile <= allowed, "{seen}");
     assert!(meanwhile.worst <= WITHIN, "{seen}");
 }
