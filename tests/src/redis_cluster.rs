@@ -133,7 +133,7 @@ impl ClusterRedis {
     }
 
     /// Asks every server the same, such as to know a user.
-    pub async fn ask_all(&self, command: &[&str]) -> Result<()> {
+    pub async fn ask_servers(&self, command: &[&str]) -> Result<()> {
         for server in &self.servers {
             server.ask::<()>(command).await?;
         }

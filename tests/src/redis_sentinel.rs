@@ -139,11 +139,16 @@ impl SentinelRedis {
         &mut self.servers[number]
     }
 
-    /// Asks every server and every Sentinel the same, such as to know a user.
-    pub async fn ask_all(&self, command: &[&str]) -> Result<()> {
+    /// Asks every server the same, such as to know a user.
+    pub async fn ask_servers(&self, command: &[&str]) -> Result<()> {
         for server in &self.servers {
             server.ask::<()>(command).await?;
         }
+        Ok(())
+    }
+
+    /// Asks every Sentinel the same.
+    pub async fn ask_sentinels(&self, command: &[&str]) -> Result<()> {
         for sentinel in &self.sentinels {
             sentinel.ask_anything::<()>(command).await?;
         }

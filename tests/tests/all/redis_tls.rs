@@ -35,7 +35,7 @@ async fn sentinels(certificates: &Arc<Certificates>) -> SentinelRedis {
     let mut options = SentinelOptions::from(Durability::None);
     options.certificates = Some(certificates.clone());
     let redis = SentinelRedis::start(options).await.unwrap();
-    redis.ask_all(&user()).await.unwrap();
+    redis.ask_servers(&user()).await.unwrap();
     redis
 }
 
@@ -43,7 +43,7 @@ async fn cluster(certificates: &Arc<Certificates>) -> ClusterRedis {
     let mut options = ClusterOptions::from(Durability::None);
     options.certificates = Some(certificates.clone());
     let redis = ClusterRedis::start(options).await.unwrap();
-    redis.ask_all(&user()).await.unwrap();
+    redis.ask_servers(&user()).await.unwrap();
     redis
 }
 
@@ -129,8 +129,8 @@ async fn sentinels_ask_for_their_own_user() {
     // The Sentinels need no more than this from the hub.
     let watcher = ["ACL", "SETUSER", "watcher", "on", ">w4tch", "resetkeys", "-@all", "+sentinel|master"];
     let watcher =
-        [&watcher[..], &["+sentinel|get-master-addr-by-name", "+client|setinfo", "+auth", "+hello"]].concat();
-    redis.ask_all(&watcher).await.unwrap();
+        [&watcher[..], &["+sentinel|get-master-addr-by-name", "+client", "+auth", "+hello"]].concat();
+    redis.ask_sentinels(&watcher).await.unwrap();
     let path = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
     let (url, ca) = (redis.url(), path(certificates.ca()));
     let (cert, key) = (path(certificates.client_cert()), path(certificates.client_key()));
