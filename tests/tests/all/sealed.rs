@@ -13,7 +13,7 @@ use harness::{
     callback_server::{CallbackServer, Reply},
     data_keys::{NEW, OLD},
     examples::{fresh_id, fresh_topic},
-    redis_server::{Durability, RedisServer},
+    redis_server::RedisServer,
     redis_shape::Shape,
     socket::Listener,
     system::{System, SystemBuilder, run},
