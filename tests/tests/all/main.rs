@@ -30,6 +30,7 @@ mod races;
 mod redis_access;
 mod requesting;
 mod resealing;
+mod rotation;
 mod sealed;
 mod setups;
 mod sockets;
