@@ -140,7 +140,7 @@ mod tests {
             assert!(!shown.contains("hush"), "{shown}");
             assert!(shown.contains("***"), "{shown}");
         }
-        assert!(!Settings::default().to_toml().contains("hidden"));
+        assert!(!Settings::default().to_toml().contains("is hidden here"));
 
         let settings = load(&[
             ("FHIRCAST_REDIS__URL", "redis+sentinel://h/s"),
