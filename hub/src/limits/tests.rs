@@ -100,27 +100,3 @@ proptest! {
         }
     }
 }
-
-/// Not a test of what is promised: `cargo test -p fhircast-hub --lib limits -- --ignored --nocapture` says what a check costs.
-#[test]
-#[ignore = "it measures"]
-#[allow(clippy::print_stdout)]
-fn what_a_check_costs() {
-    let limits = Arc::new(Limits::new(&settings::Limits::default()));
-    for threads in [1, 2, 4] {
-        let begun = Instant::now();
-        const CHECKS: u32 = 1_000_000;
-        std::thread::scope(|scope| {
-            for thread in 0..threads {
-                let limits = limits.clone();
-                scope.spawn(move || {
-                    let caller = Caller { address: IpAddr::from([127, 0, 0, thread]), identity: None };
-                    for _ in 0..CHECKS {
-                        let _ = limits.caller(&caller, Kind::Publish);
-                    }
-                });
-            }
-        });
-        println!("{threads} threads: {:?} a check", begun.elapsed() / CHECKS);
-    }
-}
