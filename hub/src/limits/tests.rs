@@ -1,6 +1,5 @@
 //! Rates by a clock that stands still until it is told to move.
 
-use std::{sync::Arc, time::Instant};
 
 use governor::clock::FakeRelativeClock;
 use proptest::prelude::*;
