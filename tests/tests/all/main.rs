@@ -42,6 +42,7 @@ mod redis_tls;
 mod renewals;
 mod requesting;
 mod resealing;
+mod rotation;
 mod scopes;
 mod sealed;
 mod setups;

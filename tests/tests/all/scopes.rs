@@ -66,8 +66,8 @@ async fn a_narrow_subscriber_gets_its_events_alone(kind: Kind) {
     for (id, name, of) in [
         ("1", "Encounter-open", "Encounter"),
         ("2", "patient-OPEN", "Patient"),
-        ("3", "Patient-close", "Patient"),
-        ("4", "Patient-select", "Patient"),
+        ("3", "Patient-select", "Patient"),
+        ("4", "Patient-close", "Patient"),
         ("5", "Patient-open", "Patient"),
     ] {
         hub.publish(&event(&topic, id, name, &resource(of, "x"))).await;

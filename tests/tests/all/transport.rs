@@ -185,7 +185,7 @@ async fn errors_can_be_read_by_allowed_origins_and_by_no_other(kind: Kind) {
             (400, app.request(Method::POST, "").header("Content-Type", "application/json").body("{")),
             (415, app.request(Method::POST, "").header("Content-Type", "text/xml").body("<a/>")),
             (405, app.request(Method::DELETE, "")),
-            (404, app.request(Method::GET, "/a/b")),
+            (404, app.request(Method::GET, "/.well-known/other")),
         ];
         for (status, request) in requests {
             let answer = app.send(request.header("Origin", origin)).await.unwrap();
