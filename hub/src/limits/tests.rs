@@ -1,6 +1,5 @@
 //! Rates by a clock that stands still until it is told to move.
 
-use std::{sync::Arc, time::Instant};
 
 use governor::clock::FakeRelativeClock;
 use proptest::prelude::*;
@@ -98,29 +97,5 @@ proptest! {
             let most = u64::from(burst) + elapsed * u64::from(rate) / 1000 + 1;
             prop_assert!(passed <= most, "{passed} of {most}");
         }
-    }
-}
-
-/// Not a test of what is promised: `cargo test -p fhircast-hub --lib limits -- --ignored --nocapture` says what a check costs.
-#[test]
-#[ignore = "it measures"]
-#[allow(clippy::print_stdout)]
-fn what_a_check_costs() {
-    let limits = Arc::new(Limits::new(&settings::Limits::default()));
-    for threads in [1, 2, 4] {
-        let begun = Instant::now();
-        const CHECKS: u32 = 1_000_000;
-        std::thread::scope(|scope| {
-            for thread in 0..threads {
-                let limits = limits.clone();
-                scope.spawn(move || {
-                    let caller = Caller { address: IpAddr::from([127, 0, 0, thread]), identity: None };
-                    for _ in 0..CHECKS {
-                        let _ = limits.caller(&caller, Kind::Publish);
-                    }
-                });
-            }
-        });
-        println!("{threads} threads: {:?} a check", begun.elapsed() / CHECKS);
     }
 }

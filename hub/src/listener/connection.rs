@@ -35,7 +35,7 @@ const AFTER_ACTIX: Duration = Duration::from_secs(1);
 pub struct Activity {
     places: Arc<Mutex<Places>>,
     id: u64,
-    network: Network,
+    network: Option<Network>,
     has_asked: AtomicBool,
     begun: AtomicU64,
     under_way: AtomicUsize,
@@ -98,7 +98,7 @@ impl Connection {
     /// Gives a connection its place, or says which limit it would exceed.
     pub fn take(
         io: TcpStream,
-        network: Network,
+        network: Option<Network>,
         places: &Arc<Mutex<Places>>,
         (head, keep_alive): (Duration, Duration),
     ) -> Result<Self, Limit> {

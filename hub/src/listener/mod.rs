@@ -30,7 +30,7 @@ use anyhow::Context;
 use openssl::ssl::{Ssl, SslAcceptor, SslAcceptorBuilder};
 use rustix::process::{Resource, getrlimit};
 use shared::{
-    settings::{Limits, Settings},
+    settings::{IpNet, Limits, Settings},
     telemetry::metrics::{Limit, METRICS},
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -39,7 +39,7 @@ use tokio_openssl::SslStream;
 pub use connection::Activity;
 
 use self::{connection::Connection, places::Places};
-use crate::limits::Network;
+use crate::{client_address::is_trusted, limits::Network};
 
 /// A peer that takes nothing of what it is sent for this long is cut off by the kernel.
 const STUCK_PEER: Duration = Duration::from_secs(40);
@@ -69,7 +69,11 @@ where
     let listener = bind(settings.listen, limits.backlog).with_context(named)?;
     let address = listener.local_addr().with_context(named)?;
     let most = most_connections(limits);
-    let door = Door { places: Arc::new(Mutex::new(Places::new(limits, most))), limits: limits.clone() };
+    let door = Door {
+        places: Arc::new(Mutex::new(Places::new(limits, most))),
+        limits: limits.clone(),
+        trusted_proxies: settings.trusted_proxies.clone().into(),
+    };
     let server = ServerBuilder::new()
         .workers(settings.threads)
         // Never the reason to pause: who finds no place is closed.
@@ -142,6 +146,7 @@ where
 struct Door {
     places: Arc<Mutex<Places>>,
     limits: Limits,
+    trusted_proxies: Arc<[IpNet]>,
 }
 
 impl Door {
@@ -150,7 +155,9 @@ impl Door {
         let peer = io.peer_addr().map_err(|error| tracing::debug!(%error, "a peer has gone at once"))?;
         cut_if_stuck(&io);
         let times = (self.limits.head(), self.limits.keep_alive());
-        let taken = Connection::take(io, Network::of(peer.ip()), &self.places, times);
+        let network =
+            (!is_trusted(peer.ip().to_canonical(), &self.trusted_proxies)).then(|| Network::of(peer.ip()));
+        let taken = Connection::take(io, network, &self.places, times);
         let connection = taken.map_err(|limit| METRICS.limited.with(limit).inc())?;
         Ok((connection, Some(peer)))
     }

@@ -48,8 +48,8 @@ settings! {
         in_flight_publishes: usize = 1024, at_least(1);
         /// Connections to one hub at once; one more is closed unanswered. No more than the process may open files.
         connections: usize = 16_384, at_least(1);
-        /// Connections to one hub at once from one address (of IPv6: from one /64); one more is closed unanswered. A
-        /// proxy and everyone behind a NAT are one address.
+        /// Connections to one hub at once from one address (of IPv6: from one /64); one more is closed unanswered.
+        /// Everyone behind a NAT is one address; a proxy of trusted_proxies has no such bound.
         connections_per_address: usize = 8192, at_least(1);
         /// Connections to one hub at once that have not sent a whole request yet, TLS handshakes among them; for one
         /// more the oldest is closed.
