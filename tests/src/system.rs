@@ -60,7 +60,13 @@ pub async fn run(name: &str, arguments: &[&str], settings: &[(&str, &str)]) -> R
     let settings = with(&loopback_settings(), settings);
     command.envs(settings.iter().map(|(setting, value)| (variable(setting), value)));
     let output = tokio::time::timeout(START_TIMEOUT, command.output()).await;
-    Ok(output.with_context(|| format!("{name} {} does not end", arguments.join(" ")))??)
+    let output = output.with_context(|| format!("{name} {} does not end", arguments.join(" ")))??;
+    for printed in [&output.stdout, &output.stderr] {
+        if let Some(leak) = hygiene::leak(&String::from_utf8_lossy(printed)) {
+            bail!("FC-SEC-03: {name} {} has printed {leak}", arguments.join(" "));
+        }
+    }
+    Ok(output)
 }
 
 /// Further environment variables of a program, which are no settings.

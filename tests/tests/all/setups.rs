@@ -87,21 +87,22 @@ pub enum Setup {
 
 static SHARED: [OnceCell<Setup>; 4] = [const { OnceCell::const_new() }; 4];
 
-/// The use of a shared setup by one test.
-pub struct Shared(&'static Setup);
+/// The use by one test of what all share: a setup, or what holds one. When it ends, the programs' output is searched.
+pub struct Shared<T: AsRef<Setup> + 'static = Setup>(pub &'static T);
 
-impl Deref for Shared {
-    type Target = Setup;
-    fn deref(&self) -> &Setup {
+impl<T: AsRef<Setup>> Deref for Shared<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
         self.0
     }
 }
 
-impl Drop for Shared {
+impl<T: AsRef<Setup>> Drop for Shared<T> {
     fn drop(&mut self) {
-        let leaks = self.0.leaks();
+        let setup = self.0.as_ref();
+        let leaks = setup.leaks();
         if std::thread::panicking() {
-            self.0.print_logs();
+            setup.print_logs();
             eprintln!("{leaks:#?}");
         } else {
             assert!(leaks.is_empty(), "FC-SEC-03: a shared program has printed what it must not: {leaks:#?}");
@@ -139,6 +140,12 @@ impl Kind {
                 Setup::Cluster(Box::new(builder.start().await.unwrap()))
             }
         }
+    }
+}
+
+impl AsRef<Setup> for Setup {
+    fn as_ref(&self) -> &Setup {
+        self
     }
 }
 
