@@ -1,6 +1,5 @@
 //! Rates by a clock that stands still until it is told to move.
 
-
 use governor::clock::FakeRelativeClock;
 use proptest::prelude::*;
 

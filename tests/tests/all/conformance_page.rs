@@ -201,11 +201,8 @@ fn every_rule_is_implemented_and_checked() {
     let implementers = implementers();
     let is_checked = |rule: &&Rule| checks::all().any(|check| check.rule == rule.id);
     let is_done = |rule: &&Rule| implementers.contains_key(rule.id);
-    let missing: Vec<&str> = RULES
-        .iter()
-        .filter(|rule| !is_checked(rule) || !is_done(rule))
-        .map(|rule| rule.id)
-        .collect();
+    let missing: Vec<&str> =
+        RULES.iter().filter(|rule| !is_checked(rule) || !is_done(rule)).map(|rule| rule.id).collect();
     assert_eq!(missing, [""; 0], "not implemented, or not checked");
     let known: Vec<&String> = implementers.keys().filter(|id| Rule::find(id).is_none()).collect();
     assert!(known.is_empty(), "a module names a rule that there is not: {known:?}");

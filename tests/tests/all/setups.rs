@@ -17,10 +17,11 @@ use harness::{
     client::App,
     data_keys::OLD,
     examples::fresh_id,
+    metrics::Metrics,
     redis_server::Durability,
     redis_shape::Shape,
     socket::Listener,
-    system::{Hub, Metrics, System},
+    system::{Hub, System},
     wait::PATIENCE,
 };
 use tokio::sync::OnceCell;
@@ -181,7 +182,7 @@ impl Setup {
             Setup::Cluster(system) => &system.workers,
         };
         let of_workers = workers.iter().flat_map(|worker| worker.log_lines());
-        self.nodes().into_iter().flat_map(Hub::log_lines).chain(of_workers).collect()
+        self.nodes().into_iter().flat_map(|node| node.log_lines()).chain(of_workers).collect()
     }
 
     /// What its programs have printed that they must not, since this was asked last.
@@ -191,7 +192,7 @@ impl Setup {
             Setup::Cluster(system) => &system.workers,
         };
         let of_workers = workers.iter().flat_map(|worker| worker.leaks());
-        self.nodes().into_iter().flat_map(Hub::leaks).chain(of_workers).collect()
+        self.nodes().into_iter().flat_map(|node| node.leaks()).chain(of_workers).collect()
     }
 
     fn print_logs(&self) {
