@@ -2,8 +2,8 @@
 //!
 //! The harness notes them as tests make or use them, without being asked. Everything that a hub or a worker started by
 //! [`crate::system`] prints is searched for all of them, at the lowest log level and with the audit trail among it: when a
-//! process is dropped, and for those that all tests share when a test is done with them. So are its metrics, and the
-//! answers that refuse something. Whoever prints one of them fails a test, perhaps another one's.
+//! process is dropped, for those that all tests share when a test is done with them, and for one that is run to its end
+//! then. So are its metrics, and the answers that refuse something. Whoever prints one of them fails a test, perhaps another one's.
 
 use std::{
     collections::HashMap,

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::{AUDIENCE, Key, authority::Opaque, base64url, now};
+use crate::hygiene;
 
 /// For which a token is good, unless it is told otherwise.
 const LIFE_SECS: i64 = 3600;
@@ -160,13 +161,17 @@ impl TokenBuilder {
             }
             Signature::Bytes(bytes) => bytes.clone(),
         };
-        Ok(format!("{message}.{}", base64url(&signature)))
+        let token = format!("{message}.{}", base64url(&signature));
+        hygiene::forbid(&token);
+        Ok(token)
     }
 
     /// The token as a random text, about which only the authority can be asked.
     pub fn opaque(&self) -> Result<String> {
         let opaque = self.opaque.as_ref().ok_or_else(|| anyhow!("this token has no authority"))?;
-        Ok(opaque.add(self.claims.clone()))
+        let token = opaque.add(self.claims.clone());
+        hygiene::forbid(&token);
+        Ok(token)
     }
 }
 

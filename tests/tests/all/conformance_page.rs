@@ -77,9 +77,6 @@ const DIFFERENCES: &[(&str, [&str; 3])] = &[
     ),
 ];
 
-/// The rules that are not implemented.
-const NOT_YET: &[&str] = &["FC-SEC-03"];
-
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
@@ -146,8 +143,7 @@ fn page() -> String {
     let mut page = String::from(
         "# Conformance\n\n\
          Made by `make docs` of the catalogue of rules, the checks of `fhircast-conformance` and the module docs; a test\n\
-         keeps it true. The hub implements 2.1.0-ballot, but for what is marked *not yet*,\n\
-         and serves apps of 2.0.0 and 3.0.0 unchanged.\n\n\
+         keeps it true. The hub implements 2.1.0-ballot,\nand serves apps of 2.0.0 and 3.0.0 unchanged.\n\n\
          Levels in each version: **M** must, **S** should, **O** optional and done, **+** not in the specification, a\n\
          promise of this hub; empty: not in that version, and done all the same. `fhircast-conformance --hub-url URL`\n\
          checks any hub.\n",
@@ -161,7 +157,6 @@ fn page() -> String {
         for rule in RULES.iter().filter(|rule| rule.group() == *group) {
             let levels = Version::ALL.map(|version| level(rule, version)).join(" | ");
             let done = match implementers.get(rule.id) {
-                _ if NOT_YET.contains(&rule.id) => "*not yet*".to_owned(),
                 Some(modules) => {
                     modules.iter().map(|module| format!("`{module}`")).collect::<Vec<_>>().join(", ")
                 }
@@ -202,19 +197,13 @@ fn the_page_is_what_the_catalogue_the_checks_and_the_code_say() {
 }
 
 #[test]
-fn every_rule_is_implemented_and_checked_or_said_not_to_be() {
+fn every_rule_is_implemented_and_checked() {
     let implementers = implementers();
     let is_checked = |rule: &&Rule| checks::all().any(|check| check.rule == rule.id);
     let is_done = |rule: &&Rule| implementers.contains_key(rule.id);
-    let missing: Vec<&str> = RULES
-        .iter()
-        .filter(|rule| !NOT_YET.contains(&rule.id) && rule.id != "FC-SEC-02")
-        .filter(|rule| !is_checked(rule) || !is_done(rule))
-        .map(|rule| rule.id)
-        .collect();
-    assert_eq!(missing, [""; 0], "neither implemented nor checked, nor said not to be");
-    let implemented: Vec<&&str> = NOT_YET.iter().filter(|id| implementers.contains_key(**id)).collect();
-    assert_eq!(implemented, [&""; 0], "said not to be implemented, and a module says that it does");
+    let missing: Vec<&str> =
+        RULES.iter().filter(|rule| !is_checked(rule) || !is_done(rule)).map(|rule| rule.id).collect();
+    assert_eq!(missing, [""; 0], "not implemented, or not checked");
     let known: Vec<&String> = implementers.keys().filter(|id| Rule::find(id).is_none()).collect();
     assert!(known.is_empty(), "a module names a rule that there is not: {known:?}");
 }

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     messages::event,
-    setups::{Kind, Setup, confirmed},
+    setups::{Kind, Setup, Shared, confirmed},
 };
 
 /// Hubs that want tokens of this authority. All tests here use the same.
@@ -31,8 +31,14 @@ const LAST: &str = "org.example.last";
 /// Within which a worker has noticed that a lease is over, on a busy machine.
 pub const SLACK: Duration = Duration::from_secs(15);
 
+impl AsRef<Setup> for Guarded {
+    fn as_ref(&self) -> &Setup {
+        &self.setup
+    }
+}
+
 impl Guarded {
-    pub async fn of(kind: Kind) -> &'static Guarded {
+    pub async fn of(kind: Kind) -> Shared<Guarded> {
         let start = || async {
             let authority = TokenAuthority::start().unwrap();
             let settings = authority.settings();
@@ -51,7 +57,7 @@ impl Guarded {
             Guarded { authority, setup }
         };
         let place = if kind == Kind::Embedded { 0 } else { 1 };
-        GUARDED[place].get_or_init(start).await
+        Shared(GUARDED[place].get_or_init(start).await)
     }
 
     pub fn token(&self) -> TokenBuilder {

@@ -54,7 +54,7 @@ async fn a_socket_is_renewed_and_ended_by_its_owner_alone(kind: Kind) {
         ("hub.events", "Encounter-open"),
         ("hub.channel.endpoint", endpoint.as_str()),
     ];
-    for (who, other) in others(hub) {
+    for (who, other) in others(&hub) {
         assert_foreign(&other.post_form(&again).await.unwrap(), who);
         assert_foreign(&other.unsubscribe_websocket(&topic, &endpoint).await.unwrap(), who);
     }
@@ -76,7 +76,7 @@ async fn a_callback_is_its_owners_alone(kind: Kind) {
     hook(&owner, &server, "/cb", &topic, "Patient-open").await.expect_status(202).unwrap();
     server.wait_for_event(PATIENCE, "/cb", "0").await.unwrap();
     let asked = server.requests().len();
-    for (who, other) in others(hub) {
+    for (who, other) in others(&hub) {
         assert_foreign(&hook(&other, &server, "/cb", &topic, "Encounter-open").await, who);
         assert_foreign(&other.unsubscribe_webhook(&topic, &server.url("/cb")).await.unwrap(), who);
     }
@@ -89,7 +89,7 @@ async fn a_callback_is_its_owners_alone(kind: Kind) {
     answer.expect_status(202).expect("FC-SUB-09");
     told(&server, "/cb", "unsubscribe").await;
     // Once it has ended the callback is free.
-    let (_, other) = others(hub).remove(0);
+    let (_, other) = others(&hub).remove(0);
     let deadline = Instant::now() + PATIENCE;
     while hook(&other, &server, "/cb", &topic, "Encounter-open").await.status != 202 {
         assert!(Instant::now() < deadline, "what has ended is nobody's");

@@ -6,9 +6,10 @@ use harness::{
     certs::Certificates,
     client::App,
     examples::fresh_topic,
+    metrics::Metrics,
     redis_server::{Durability, RedisServer},
     socket::Socket,
-    system::{Hub, Metrics, Worker},
+    system::{Hub, Worker},
     tls_client::TlsClient,
     wait::{PATIENCE, eventually},
 };

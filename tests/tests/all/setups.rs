@@ -17,10 +17,11 @@ use harness::{
     client::App,
     data_keys::OLD,
     examples::fresh_id,
+    metrics::Metrics,
     redis_server::Durability,
     redis_shape::Shape,
     socket::Listener,
-    system::{Hub, Metrics, System},
+    system::{Hub, System},
     wait::PATIENCE,
 };
 use tokio::sync::OnceCell;
@@ -87,21 +88,22 @@ pub enum Setup {
 
 static SHARED: [OnceCell<Setup>; 4] = [const { OnceCell::const_new() }; 4];
 
-/// The use of a shared setup by one test.
-pub struct Shared(&'static Setup);
+/// The use by one test of what all share: a setup, or what holds one. When it ends, the programs' output is searched.
+pub struct Shared<T: AsRef<Setup> + 'static = Setup>(pub &'static T);
 
-impl Deref for Shared {
-    type Target = Setup;
-    fn deref(&self) -> &Setup {
+impl<T: AsRef<Setup>> Deref for Shared<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
         self.0
     }
 }
 
-impl Drop for Shared {
+impl<T: AsRef<Setup>> Drop for Shared<T> {
     fn drop(&mut self) {
-        let leaks = self.0.leaks();
+        let setup = self.0.as_ref();
+        let leaks = setup.leaks();
         if std::thread::panicking() {
-            self.0.print_logs();
+            setup.print_logs();
             eprintln!("{leaks:#?}");
         } else {
             assert!(leaks.is_empty(), "FC-SEC-03: a shared program has printed what it must not: {leaks:#?}");
@@ -142,6 +144,12 @@ impl Kind {
     }
 }
 
+impl AsRef<Setup> for Setup {
+    fn as_ref(&self) -> &Setup {
+        self
+    }
+}
+
 impl Setup {
     /// The node that apps subscribe on.
     pub fn a(&self) -> &Hub {
@@ -174,7 +182,7 @@ impl Setup {
             Setup::Cluster(system) => &system.workers,
         };
         let of_workers = workers.iter().flat_map(|worker| worker.log_lines());
-        self.nodes().into_iter().flat_map(Hub::log_lines).chain(of_workers).collect()
+        self.nodes().into_iter().flat_map(|node| node.log_lines()).chain(of_workers).collect()
     }
 
     /// What its programs have printed that they must not, since this was asked last.
@@ -184,7 +192,7 @@ impl Setup {
             Setup::Cluster(system) => &system.workers,
         };
         let of_workers = workers.iter().flat_map(|worker| worker.leaks());
-        self.nodes().into_iter().flat_map(Hub::leaks).chain(of_workers).collect()
+        self.nodes().into_iter().flat_map(|node| node.leaks()).chain(of_workers).collect()
     }
 
     fn print_logs(&self) {

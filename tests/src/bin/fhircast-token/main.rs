@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use harness::system::variable;
 use harness::tokens::TokenDirectory;
 
 /// Makes tokens that a FHIRcast hub takes. For development: whoever can read the directory can make any token.
@@ -81,10 +82,8 @@ fn main() -> ExitCode {
 impl Init {
     fn run(self) -> Result<String> {
         let directory = TokenDirectory::init(&self.dir, self.issuer.as_deref(), self.audience.as_deref())?;
-        let variable = |(name, value): (&str, String)| {
-            format!("FHIRCAST_{}={value}", name.replace('.', "__").to_uppercase())
-        };
-        Ok(directory.settings().into_iter().map(variable).collect::<Vec<_>>().join("\n"))
+        let line = |(name, value): (&str, String)| format!("{}={value}", variable(name));
+        Ok(directory.settings().into_iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 }
 
