@@ -6,12 +6,12 @@
 use std::process::Command;
 
 use harness::{
-    callback_server::{CallbackServer, Reply},
+    callback_server::{CallbackServer, Nobody, Reply},
     client::App,
     examples::{self, Message, fresh_topic},
     hygiene,
     process::{Process, program},
-    wait::PATIENCE,
+    wait::{PATIENCE, eventually},
 };
 use reqwest::Method;
 use tokio::{
@@ -31,10 +31,13 @@ async fn nothing_of_what_passes_through_is_printed(kind: Kind) {
     let secret = [("hub.secret", "a-secret-of-the-subscriber")];
     setup.webhook(&server, "/cb?token=of-the-callback", &topic, "*", &secret).await;
     server.queue("/cb", [409, 500, 500, 302].map(Reply::status));
-    for callback in ["http://127.0.0.1:1/?query=unreachable", "http://192.0.2.1/?query=forbidden-net"] {
-        let asked = app.subscribe_webhook(&topic, "*", callback, &secret).await.unwrap();
-        asked.expect_status(202).unwrap();
-    }
+    let nobody = Nobody::here().unwrap();
+    let unreachable = nobody.url("/?query=unreachable").unwrap();
+    let asked = app.subscribe_webhook(&topic, "*", &unreachable, &secret).await.unwrap();
+    asked.expect_status(202).unwrap();
+    let forbidden = "http://192.0.2.1/?query=forbidden-net";
+    let asked = app.subscribe_webhook(&topic, "*", forbidden, &secret).await.unwrap();
+    asked.expect_status(400).unwrap();
     for (name, _) in examples::ALL {
         let message = Message::example(name).unwrap().topic(&topic).unwrap();
         app.publish(message.text()).await.unwrap();
