@@ -85,7 +85,7 @@ impl Setup {
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         Ok(Self {
             dialer: Dialer::new(settings)?,
-            pace: Pace::new(settings.limits.verifications_per_address_per_minute),
+            pace: Pace::new(settings.limits.verifications_per_address_per_min),
             deadline: settings.ack_timeout(),
             max_body_bytes: settings.limits.callback_body_bytes,
             connections: settings.limits.deliveries,

@@ -2,7 +2,7 @@
 //!
 //! Whoever subscribes names the callback, and it need not be its own: each request makes the worker
 //! send a GET to it, to verify the intent, and another when a lease is over. So that nobody is flooded
-//! through the hub, one worker sends at most `limits.verifications_per_address_per_minute` of them to
+//! through the hub, one worker sends at most `limits.verifications_per_address_per_min` of them to
 //! one address, whatever names lead to it. Who is over it waits, and keeps nobody else from their turn.
 //!
 //! Each worker counts for itself: the bound of all is theirs times their number.

@@ -95,7 +95,7 @@ impl Audit {
         let node = source.node.as_str().into();
         let readiness = settings.required.then(|| readiness.clone());
         let state = Arc::new(State::new(readiness));
-        let slots = Arc::new(Semaphore::new(settings.queue));
+        let slots = Arc::new(Semaphore::new(settings.waiting_records));
         let (to_writer, records) = mpsc::channel();
         let writer = Writer::new(settings, source, state.clone());
         thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&records))?;
@@ -212,7 +212,10 @@ impl State {
     fn is_full(&self) {
         if self.is_out("as many records wait as may") {
             let required = self.is_required();
-            tracing::error!(required, "as many records wait for the audit trail as may (audit.queue)");
+            tracing::error!(
+                required,
+                "as many records wait for the audit trail as may (audit.waiting_records)"
+            );
         }
     }
 
@@ -278,11 +281,11 @@ pub(super) mod tests {
         }
     }
 
-    fn start(to: &Path, required: bool, queue: usize) -> (Audit, Readiness) {
+    fn start(to: &Path, required: bool, waiting_records: usize) -> (Audit, Readiness) {
         let settings = settings::Audit {
             to: AuditTarget::File(to.to_owned()),
             required,
-            queue,
+            waiting_records,
             ..settings::Audit::default()
         };
         let readiness = Readiness::new([]);

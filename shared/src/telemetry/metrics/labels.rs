@@ -199,7 +199,7 @@ labels! {
         /// A body stood still.
         BodyIdleSecs = "body_idle_secs",
         /// Too many bytes of bodies are read at once.
-        BodiesBytes = "bodies_bytes",
+        BodiesAtOnceBytes = "bodies_at_once_bytes",
         /// A caller publishes too often.
         CallerPublishesPerSec = "caller_publishes_per_sec",
         /// A caller subscribes too often.
