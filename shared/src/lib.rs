@@ -10,9 +10,12 @@
 //! - [`signals`]: those that ask a program to stop.
 //! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
+//! - `hashes`, [`files`], [`unix_time`]: small things, each done in one way.
 
 pub mod audit;
 pub mod callbacks;
+pub mod files;
+mod hashes;
 pub mod protocol;
 pub mod publisher;
 pub mod session;
@@ -21,3 +24,4 @@ pub mod signals;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod unix_time;
