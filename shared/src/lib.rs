@@ -10,12 +10,13 @@
 //! - [`signals`]: those that ask a program to stop.
 //! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
-//! - `hashes`, [`files`], [`unix_time`]: small things, each done in one way.
+//! - `hashes`, [`files`], [`lock`], [`unix_time`]: small things, each done in one way.
 
 pub mod audit;
 pub mod callbacks;
 pub mod files;
 mod hashes;
+pub mod lock;
 pub mod protocol;
 pub mod publisher;
 pub mod session;
