@@ -10,6 +10,7 @@
 //! - [`signals`]: those that ask a program to stop.
 //! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
+//! - [`network`]: an address, as far as one party can be told from another by it.
 //! - `hashes`, [`files`], [`lock`], [`unix_time`]: small things, each done in one way.
 
 pub mod audit;
@@ -17,6 +18,7 @@ pub mod callbacks;
 pub mod files;
 mod hashes;
 pub mod lock;
+pub mod network;
 pub mod protocol;
 pub mod publisher;
 pub mod session;

@@ -22,8 +22,8 @@ use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 use governor::Quota;
 use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Limit};
 
-pub use key::Network;
 pub use refused::{Refused, Whose};
+pub use shared::network::Network;
 pub use shares::{Share as SocketPlace, Share as BodyShare};
 
 use self::{
