@@ -23,4 +23,4 @@ mod trail;
 mod writer;
 
 pub use record::{Kind, Outcome, Record, Who};
-pub use trail::{Audit, Slot, Source};
+pub use trail::{Audit, Slot};
