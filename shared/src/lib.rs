@@ -10,9 +10,15 @@
 //! - [`signals`]: those that ask a program to stop.
 //! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
+//! - [`network`]: an address, as far as one party can be told from another by it.
+//! - `hashes`, [`files`], [`lock`], [`unix_time`]: small things, each done in one way.
 
 pub mod audit;
 pub mod callbacks;
+pub mod files;
+mod hashes;
+pub mod lock;
+pub mod network;
 pub mod protocol;
 pub mod publisher;
 pub mod session;
@@ -21,3 +27,4 @@ pub mod signals;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod unix_time;

@@ -83,12 +83,13 @@ pub struct Setup {
 impl Setup {
     /// From the settings; reads the files that `callbacks` names.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
+        let limits = &settings.limits;
         Ok(Self {
             dialer: Dialer::new(settings)?,
-            pace: Pace::new(settings.limits.verifications_per_address_per_minute),
+            pace: Pace::new(limits.verifications_per_address_per_min, limits.remembered_callers),
             deadline: settings.ack_timeout(),
-            max_body_bytes: settings.limits.callback_body_bytes,
-            connections: settings.limits.deliveries,
+            max_body_bytes: limits.callback_body_bytes,
+            connections: limits.deliveries,
         })
     }
 }

@@ -33,12 +33,12 @@ mod gap;
 mod hosts;
 pub mod http_client;
 mod nodes;
-pub mod outcome;
-pub mod pace;
-pub mod plan;
-pub mod rendezvous;
+mod outcome;
+mod pace;
+mod plan;
+mod rendezvous;
 mod reports;
-pub mod retry;
+mod retry;
 mod verification;
 
 use std::{rc::Rc, sync::Arc, time::Duration};

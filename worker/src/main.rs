@@ -1,6 +1,6 @@
 //! `fhircast-worker`: a worker in a process of its own, beside hubs that share its Redis.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{io::Write, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
@@ -29,22 +29,28 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match start(Arguments::parse().settings) {
+    let flags = Arguments::parse().settings;
+    let settings = match Settings::load_here(Defaults::Standard, &flags) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            let _ = writeln!(std::io::stderr(), "{mistakes}");
+            return ExitCode::from(2);
+        }
+    };
+    if flags.print_config {
+        let _ = write!(std::io::stdout(), "{}", settings.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    match start(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error:#}");
+            let _ = writeln!(std::io::stderr(), "fhircast-worker: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-#[allow(clippy::print_stdout, reason = "--print-config prints")]
-fn start(flags: Flags) -> Result<()> {
-    let settings = Settings::load_here(Defaults::Standard, &flags)?;
-    if flags.print_config {
-        print!("{}", settings.to_toml());
-        return Ok(());
-    }
+fn start(settings: Settings) -> Result<()> {
     if settings.redis.url.is_none() {
         bail!("redis.url: a worker needs the Redis that the hubs use; the embedded hub has its own worker");
     }

@@ -116,7 +116,7 @@ impl Delivery<'_> {
         let result = match self.beside(deliverer.http.turn(callback.url())).await? {
             Turn::After(wait) => {
                 let pause = self.until_a_turn(wait);
-                debug!(?callback, topic = ?self.claim.address.topic, ?pause, "a verification waits: limits.verifications_per_address_per_minute");
+                debug!(?callback, topic = ?self.claim.address.topic, ?pause, "a verification waits: limits.verifications_per_address_per_min");
                 return Ok(Asked::Later(pause));
             }
             Turn::Never(error) => Err(error),

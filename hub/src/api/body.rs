@@ -49,7 +49,7 @@ fn too_large(limit: usize) -> ApiError {
 }
 
 /// Reads the body, up to `limits.body_bytes`, for `limits.body_secs`, and for as long as it comes. Those that are read
-/// at once share `limits.bodies_bytes`.
+/// at once share `limits.bodies_at_once_bytes`.
 pub async fn read(
     request: &HttpRequest,
     mut payload: web::Payload,

@@ -1,9 +1,6 @@
 //! Who vouches for a token: nobody, a signature, or the authorization server itself.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use actix_web::http::header::HeaderMap;
 use anyhow::bail;
@@ -13,6 +10,7 @@ use shared::{
         Readiness,
         metrics::{Authentication, METRICS},
     },
+    unix_time::now_secs,
 };
 
 use super::{
@@ -84,7 +82,7 @@ impl Authenticator {
     async fn signed(&self, headers: &HeaderMap, keys: &KeyStore) -> Result<Identity, Failure> {
         let token = bearer::token(headers, self.settings.token_bytes)?;
         let verify = || match keys.now() {
-            Some(keys) => Ok(jwt::verify(token, &keys, &self.settings, now())?),
+            Some(keys) => Ok(jwt::verify(token, &keys, &self.settings, now_secs().cast_unsigned())?),
             None => Err(Failure::Unavailable("the hub does not have the authorization server's keys yet")),
         };
         match verify() {
@@ -100,14 +98,9 @@ impl Authenticator {
 
     async fn asked(&self, headers: &HeaderMap, introspection: &Introspection) -> Result<Identity, Failure> {
         let token = bearer::token(headers, self.settings.token_bytes)?;
-        match introspection.bearer(token, &self.settings, now()).await {
+        match introspection.bearer(token, &self.settings, now_secs().cast_unsigned()).await {
             Ok(said) => Ok(said?),
             Err(_) => Err(Failure::Unavailable("the authorization server does not answer: try again")),
         }
     }
-}
-
-/// Seconds since 1970. A clock before that believes nothing.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX / 2, |since| since.as_secs())
 }

@@ -17,11 +17,13 @@ use std::{
 use actix_web::web;
 use arc_swap::ArcSwapOption;
 use shared::{
+    files::read_at_most,
     settings::{Auth, KeySource},
     telemetry::{
         Readiness,
         metrics::{KeysReading, METRICS},
     },
+    unix_time::now_secs,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -192,7 +194,7 @@ impl Reader {
         match read {
             Ok(keys) => {
                 METRICS.keys_readings.with(KeysReading::Taken).inc();
-                METRICS.keys_read.set(unix_seconds());
+                METRICS.keys_read.set(now_secs());
                 if !was_good || self.store.keys.load().is_none() {
                     tracing::info!(keys = keys.count(), "the authorization server's keys are read");
                 }
@@ -234,18 +236,9 @@ async fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 async fn from_file(path: &Path) -> Result<Keys, ReadError> {
-    use std::io::Read;
     let path = path.to_owned();
-    let read = move || {
-        let mut document = Vec::new();
-        std::fs::File::open(path)?.take(MAX_FILE_BYTES).read_to_end(&mut document)?;
-        Ok::<_, std::io::Error>(document)
-    };
-    let document = web::block(read).await.map_err(|error| ReadError::File(error.to_string()))?;
+    let document = web::block(move || read_at_most(&path, MAX_FILE_BYTES))
+        .await
+        .map_err(|error| ReadError::File(error.to_string()))?;
     Ok(Keys::read(&document.map_err(|error| ReadError::File(error.to_string()))?)?)
-}
-
-fn unix_seconds() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
 }

@@ -22,8 +22,8 @@ use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 use governor::Quota;
 use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Limit};
 
-pub use key::Network;
 pub use refused::{Refused, Whose};
+pub use shared::network::Network;
 pub use shares::{Share as SocketPlace, Share as BodyShare};
 
 use self::{
@@ -72,11 +72,11 @@ impl Limits {
         let share = limits.callers_per_address;
         let sockets = limits.caller_sockets as usize;
         let any = |number| if number == 0 { usize::MAX } else { number };
-        let bodies = limits.bodies_bytes.div_ceil(SHARE_BYTES);
+        let bodies = limits.bodies_at_once_bytes.div_ceil(SHARE_BYTES);
         Self {
-            callers: Budgets::new(limits.counted, callers, callers.times(share)),
-            topics: Budgets::new(limits.counted, topics, topics),
-            failures: Failures::new(limits.counted, per_min(limits.auth_failures_per_min)),
+            callers: Budgets::new(limits.remembered_callers, callers, callers.times(share)),
+            topics: Budgets::new(limits.remembered_callers, topics, topics),
+            failures: Failures::new(limits.remembered_callers, per_min(limits.auth_failures_per_min)),
             sockets: Shares::new(any(sockets), any(sockets.saturating_mul(share as usize)), usize::MAX),
             bodies: Shares::new(bodies.div_ceil(4), bodies.div_ceil(2), bodies),
         }
@@ -120,7 +120,7 @@ impl Limits {
     /// Room for [`SHARE_BYTES`] more of a body of this caller; it is free again when the share is dropped.
     pub fn body_share(&self, caller: &Caller) -> Result<BodyShare, Refused> {
         let taken = self.bodies.take(CallerKey::of(caller));
-        taken.map_err(|whose| Refused::for_number(Limit::BodiesBytes, whose))
+        taken.map_err(|whose| Refused::for_number(Limit::BodiesAtOnceBytes, whose))
     }
 
     fn of_caller(kind: Kind) -> Limit {

@@ -14,7 +14,7 @@
 //! - An outage is said once in the log, and its end with what was lost. What still waits is written then, and at the end of
 //!   the process ([`Audit::finish`]).
 //!
-//! A record that was taken and not yet written dies with a process that is killed: at most `audit.queue` of them.
+//! A record that was taken and not yet written dies with a process that is killed: at most `audit.waiting_records` of them.
 
 mod fhir;
 mod json;
@@ -23,4 +23,4 @@ mod trail;
 mod writer;
 
 pub use record::{Kind, Outcome, Record, Who};
-pub use trail::{Audit, Slot, Source};
+pub use trail::{Audit, Slot};

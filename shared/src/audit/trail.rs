@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{self, Sender, SyncSender},
     },
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{Record, writer::Writer};
 use crate::{
+    lock::lock,
     settings::{self, AuditFormat, AuditTarget},
     telemetry::{Readiness, metrics::METRICS},
 };
@@ -95,7 +96,7 @@ impl Audit {
         let node = source.node.as_str().into();
         let readiness = settings.required.then(|| readiness.clone());
         let state = Arc::new(State::new(readiness));
-        let slots = Arc::new(Semaphore::new(settings.queue));
+        let slots = Arc::new(Semaphore::new(settings.waiting_records));
         let (to_writer, records) = mpsc::channel();
         let writer = Writer::new(settings, source, state.clone());
         thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&records))?;
@@ -185,7 +186,7 @@ impl State {
     /// All that was waiting is written, or nothing stands in the way of it. `false` while it was otherwise a moment ago.
     pub(super) fn is_well(&self) -> bool {
         let is_new = !self.is_writable.swap(true, Ordering::Relaxed);
-        let mut outage = self.outage();
+        let mut outage = lock(&self.outage);
         if outage.is_some_and(|last| last.elapsed() < QUIET) {
             return false;
         }
@@ -212,7 +213,10 @@ impl State {
     fn is_full(&self) {
         if self.is_out("as many records wait as may") {
             let required = self.is_required();
-            tracing::error!(required, "as many records wait for the audit trail as may (audit.queue)");
+            tracing::error!(
+                required,
+                "as many records wait for the audit trail as may (audit.waiting_records)"
+            );
         }
     }
 
@@ -224,13 +228,9 @@ impl State {
 
     /// Is it the beginning of an outage?
     fn is_out(&self, text: &'static str) -> bool {
-        let before = self.outage().replace(Instant::now());
+        let before = lock(&self.outage).replace(Instant::now());
         self.say(false, text);
         before.is_none()
-    }
-
-    fn outage(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn say(&self, is_well: bool, text: &'static str) {
@@ -244,11 +244,7 @@ impl State {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{
-        fs,
-        os::unix::fs::PermissionsExt,
-        path::{Path, PathBuf},
-    };
+    use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
     use super::*;
     use crate::audit::Kind;
@@ -257,32 +253,11 @@ pub(super) mod tests {
         Source { program: "fhircast-hub", host: "host-1".to_owned(), node: "node-1".to_owned() }
     }
 
-    /// A folder of the test's own, gone when it ends well.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("fhircast-audit-{}", Uuid::new_v4()));
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self, name: &str) -> PathBuf {
-            self.0.join(name)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn start(to: &Path, required: bool, queue: usize) -> (Audit, Readiness) {
+    fn start(to: &Path, required: bool, waiting_records: usize) -> (Audit, Readiness) {
         let settings = settings::Audit {
             to: AuditTarget::File(to.to_owned()),
             required,
-            queue,
+            waiting_records,
             ..settings::Audit::default()
         };
         let readiness = Readiness::new([]);
@@ -307,8 +282,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_queued_is_written_in_order_by_the_end_and_the_file_is_nobody_elses() {
-        let folder = Folder::new();
-        let path = folder.file("audit");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
         let (audit, _) = start(&path, false, 10_000);
         (0..5000).for_each(|number| audit.note(numbered(number)));
         audit.finish();
@@ -321,8 +296,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_file_that_is_moved_or_removed_is_begun_anew() {
-        let folder = Folder::new();
-        let (path, moved) = (folder.file("audit"), folder.file("audit.1"));
+        let folder = tempfile::tempdir().unwrap();
+        let (path, moved) = (folder.path().join("audit"), folder.path().join("audit.1"));
         let (audit, _) = start(&path, true, 10);
         audit.note(numbered(1));
         until("the first record", || lines(&path).len() == 1);
@@ -338,8 +313,8 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_required_and_cannot_be_written_admits_nobody_until_it_can() {
-        let folder = Folder::new();
-        let inner = folder.file("inner");
+        let folder = tempfile::tempdir().unwrap();
+        let inner = folder.path().join("inner");
         fs::create_dir(&inner).unwrap();
         let path = inner.join("audit");
         let (audit, readiness) = start(&path, true, 10);

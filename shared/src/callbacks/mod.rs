@@ -5,7 +5,7 @@
 //! every connection that it opens, and connects to the very addresses that it is given: what a name
 //! led to when it was subscribed counts for nothing by then.
 //!
-//! - Scheme and port by the settings, then the host: an address by [`address_policy`], a name by all
+//! - Scheme and port by the settings, then the host: an address by `address_policy`, a name by all
 //!   addresses that it has. One forbidden address refuses the host: else an answer that mixes good
 //!   and bad would choose by chance.
 //! - A host that only a lenient parser would take for an address (`0x7f.1`) is neither: no resolver
@@ -14,7 +14,7 @@
 //!   what it knows already. A name that leads inside and a name that leads nowhere are told alike, so
 //!   nobody can ask the hub which names there are inside.
 
-pub mod address_policy;
+mod address_policy;
 mod resolver;
 
 use std::net::{IpAddr, SocketAddr};
@@ -22,8 +22,11 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use url::{Host, Url};
 
-pub use self::resolver::Unresolved;
-use self::{address_policy::Forbidden, resolver::Resolver};
+use self::resolver::Resolver;
+pub use self::{
+    address_policy::{Forbidden, Kind},
+    resolver::Unresolved,
+};
 use crate::settings::{Callbacks, PortRange};
 
 /// The addresses of one host that are connected to at most: a name is no list of targets.

@@ -5,11 +5,11 @@
 
 use std::{fmt, str::FromStr};
 
-use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::Invalid;
+use crate::hashes::keyed_hash;
 
 /// The longest topic, in bytes (FC-SES-01).
 pub const MAX_TOPIC_BYTES: usize = 256;
@@ -40,14 +40,7 @@ impl Topic {
     /// A hash that is made with a secret of the topic, which is not its [`key`](Self::key) nor can be made of it.
     pub(super) fn keyed_hash(&self, kind: &str, name: &str) -> [u8; 32] {
         let secret = Sha256::new().chain_update(b"fhircast names 1\0").chain_update(&self.name).finalize();
-        // HMAC fills a shorter key up with zeros; a whole block is no error that somebody would have to handle.
-        let mut block = [0; 64];
-        block[..32].copy_from_slice(&secret);
-        let mut mac = Hmac::<Sha256>::new(&block.into());
-        for part in [kind, "\0", name] {
-            mac.update(part.as_bytes());
-        }
-        mac.finalize().into_bytes().into()
+        keyed_hash(&secret.into(), &[kind.as_bytes(), b"\0", name.as_bytes()])
     }
 
     /// What stands for this topic in the store and in logs.

@@ -12,7 +12,7 @@
 use std::{
     collections::HashMap,
     iter,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,7 @@ use futures_util::{StreamExt, stream};
 
 use super::publishing::{CONFLICTS_FOR, PublishError, Publisher, now_iso_8601, read_own, read_state};
 use crate::{
+    lock::lock,
     protocol::{
         SubscriptionId, Topic, TopicKey,
         sync_error::{Cause, Reason},
@@ -50,14 +51,10 @@ struct Accepted {
 }
 
 impl Witness {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(TopicKey, History), Accepted>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// An event has been accepted. Of one history the last says all; what was accepted in another
     /// is remembered beside it, for its end may be lost.
     pub fn accepted(&self, key: TopicKey, topic: &Topic, position: Position) {
-        let (at, mut all) = (Instant::now(), self.lock());
+        let (at, mut all) = (Instant::now(), lock(&self.0));
         if let Some(known) = all.get_mut(&(key, position.history)) {
             (known.position, known.at) = (known.position.max(position), at);
             return;
@@ -71,7 +68,7 @@ impl Witness {
     }
 
     fn recent(&self) -> Vec<Accepted> {
-        let mut all = self.lock();
+        let mut all = lock(&self.0);
         all.retain(|_, accepted| accepted.at.elapsed() < REMEMBERED_FOR);
         all.values().cloned().collect()
     }

@@ -18,7 +18,7 @@ settings! {
         /// served, and counted as lost to it.
         required: bool = false;
         /// Records that may wait to be written.
-        queue: usize = 10_000, between(1, 1_000_000);
+        waiting_records: usize = 10_000, between(1, 1_000_000);
     }
 }
 

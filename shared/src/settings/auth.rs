@@ -110,6 +110,7 @@ impl Auth {
         }
         if self.mode != AuthMode::Introspection {
             idle(&["auth.mode", "auth.introspection_url"], self.introspection_url.is_some());
+            idle(&["auth.mode", "auth.client_id"], self.client_id.is_some());
             idle(&["auth.mode", "auth.client_secret"], self.client_secret.is_some());
         }
         found
@@ -235,6 +236,7 @@ mod tests {
             (vec![], ("audience", "hub")),
             (vec![], ("jwks", "/etc/jwks.json")),
             (JWT.to_vec(), ("introspection_url", "https://as/introspect")),
+            (JWT.to_vec(), ("client_id", "hub")),
             (JWT.to_vec(), ("client_secret", "s3cret")),
             (INTROSPECTION.to_vec(), ("jwks", "/etc/jwks.json")),
         ] {

@@ -1,9 +1,9 @@
 //! What settings say about each other: a contradiction refuses to start, and names both.
 
-use std::fmt::Display;
+use std::{fmt::Display, net::IpAddr};
 
 use super::mistakes::Mistake;
-use super::{Audit, AuditTarget, AuthMode, ClientAuth, Redis, Settings, Shape, Tls};
+use super::{Audit, AuditTarget, AuthMode, ClientAuth, HostPort, Redis, Settings, Shape, Tls};
 
 /// What leaves the hub open to other machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,37 @@ impl Settings {
         let found = [(has_no_authentication, Exposure::NoAuthentication), (has_no_tls, Exposure::NoTls)];
         found.into_iter().filter(|(is_so, _)| *is_so).map(|(_, exposure)| exposure).collect()
     }
+}
+
+impl Redis {
+    /// What leaves a Redis on another machine open to others there, and what they can do; nothing for one on this
+    /// machine. It is said and not refused: a network of its own may be what protects it (FC-SEC-03).
+    pub fn exposure(&self) -> Option<&'static str> {
+        let url = self.url.as_ref()?;
+        if url.hosts().iter().all(is_here) {
+            return None;
+        }
+        // A certificate says who asks as well as a password does.
+        let has_credentials = url.password().is_some() || self.password.is_some() || self.cert.is_some();
+        match (url.is_tls(), has_credentials) {
+            (true, true) => None,
+            (true, false) => {
+                Some("without a password: whoever reaches it may read and change all that it keeps")
+            }
+            (false, true) => Some(
+                "without TLS: whoever is on the way may learn its password, and read and change all that it keeps",
+            ),
+            (false, false) => Some(
+                "without TLS and without a password: whoever reaches it or is on the way may read and change all that it keeps",
+            ),
+        }
+    }
+}
+
+/// Is it this machine, as far as its name tells?
+fn is_here(host: &HostPort) -> bool {
+    let is_loopback = |address: IpAddr| address.to_canonical().is_loopback();
+    host.host.eq_ignore_ascii_case("localhost") || host.host.parse().is_ok_and(is_loopback)
 }
 
 /// The contradictions in `settings`. Those that name a setting with a mistake of its own are left out: its default
@@ -202,5 +233,50 @@ impl Contradictions {
 
     fn add(&mut self, settings: &'static [&'static str], reason: String) {
         self.0.push(Mistake::Contradiction { settings, reason });
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::settings::{Defaults, Flags};
+
+    fn exposure(redis: &[(&str, &str)]) -> Option<&'static str> {
+        let named = |(name, value): &(&str, &str)| (format!("FHIRCAST_REDIS__{name}"), (*value).to_owned());
+        let settings = Settings::load(Defaults::Standard, &Flags::default(), redis.iter().map(named));
+        settings.unwrap().redis.exposure()
+    }
+
+    #[test]
+    fn a_redis_on_another_machine_is_exposed_without_tls_or_a_password() {
+        let neither = "without TLS and without a password: ";
+        for (url, says) in [
+            ("redis://10.0.0.1", neither),
+            ("redis://me@redis.example", neither),
+            ("redis+cluster://127.0.0.1,10.0.0.1", neither),
+            ("redis+sentinel://:p@a,b/service", "without TLS: "),
+            ("rediss://redis.example", "without a password: "),
+        ] {
+            assert!(exposure(&[("URL", url)]).unwrap().starts_with(says), "FC-SEC-03: {url}");
+        }
+        let with_password = [("URL", "redis://redis.example"), ("PASSWORD", "p")];
+        assert!(exposure(&with_password).unwrap().starts_with("without TLS: "), "FC-SEC-03");
+        let with_cert = [("URL", "rediss://redis.example"), ("CERT", "/c.pem"), ("KEY", "/k.pem")];
+        assert_eq!(exposure(&with_cert), None);
+    }
+
+    #[test]
+    fn a_redis_here_or_with_both_is_not_exposed() {
+        for url in [
+            "redis://localhost",
+            "redis://127.0.0.2",
+            "redis://[::1]",
+            "redis+sentinel://127.0.0.1:1,localhost:2/s",
+            "rediss://:p@redis.example",
+        ] {
+            assert_eq!(exposure(&[("URL", url)]), None, "{url}");
+        }
+        assert_eq!(exposure(&[]), None);
     }
 }

@@ -3,7 +3,6 @@
 //! `Debug` and `Serialize` show the ids alone, and so does every error.
 
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -14,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Settings;
 use super::mistakes::Mistake;
+use crate::files::read_at_most;
 
 /// The most keys that there may be: rotation needs two.
 const MAX_KEYS: usize = 16;
@@ -123,12 +123,9 @@ impl DataKeys {
 
     /// Reads a file with one key on each line.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-        file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-        if text.len() as u64 > MAX_FILE_BYTES {
-            return Err(format!("it has more than {MAX_FILE_BYTES} bytes"));
-        }
+        let bytes = read_at_most(path, MAX_FILE_BYTES).map_err(|error| error.to_string())?;
+        // The error of UTF-8 itself would hold the bytes.
+        let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
         let lines = text.lines().map(str::trim);
         let read = Self::parse(lines.filter(|line| !line.is_empty() && !line.starts_with('#')))?;
         // A file that was emptied by mistake is not the wish to seal nothing.
@@ -248,11 +245,11 @@ mod tests {
             assert!(problem.starts_with("data_keys: ") && problem.contains(says), "{problem}");
             assert!(!problem.contains(&A[..12]) && !problem.contains(&B[..12]), "FC-SEC-03: {problem}");
         }
-        let path = std::env::temp_dir().join(format!("fhircast-keys-{}.toml", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hub.toml");
         std::fs::write(&path, format!("data_keys = \"k:{A}\"")).unwrap();
-        let flags = Flags { config: Some(path.clone()), ..Flags::default() };
+        let flags = Flags { config: Some(path), ..Flags::default() };
         let problem = Settings::load(Defaults::Standard, &flags, []).unwrap_err().to_string();
-        std::fs::remove_file(path).unwrap();
         assert!(problem.starts_with("data_keys: ") && !problem.contains(&A[..12]), "FC-SEC-03: {problem}");
     }
 
@@ -268,7 +265,8 @@ mod tests {
 
     #[test]
     fn a_file_has_one_key_a_line_and_stands_alone() {
-        let path = std::env::temp_dir().join(format!("fhircast-keys-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
         let file = path.to_str().unwrap();
         let settings = load(&[("FHIRCAST_DATA_KEYS_FILE", file)]).unwrap();
         let problem = settings.sealing_keys().unwrap_err().to_string();
@@ -282,7 +280,6 @@ mod tests {
             assert!(problem.starts_with("data_keys_file: ") && problem.contains(says), "{problem}");
             assert!(!problem.contains(&B[..12]), "FC-SEC-03: {problem}");
         }
-        std::fs::remove_file(&path).unwrap();
         let both = [("FHIRCAST_DATA_KEYS_FILE", file), ("FHIRCAST_DATA_KEYS", &format!("k:{A}"))];
         let problem = load(&both).unwrap_err();
         assert!(problem.starts_with("data_keys and data_keys_file: "), "{problem}");

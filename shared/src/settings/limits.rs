@@ -32,8 +32,9 @@ settings! {
         deliveries: usize = 256, at_least(1);
         /// Callback requests in flight at once from one worker to one host.
         deliveries_per_host: usize = 32, at_least(1);
-        /// Requests to verify an intent or to tell of a denial that one worker makes in a minute to one address.
-        verifications_per_address_per_minute: u32 = 600, between(1, 1_000_000);
+        /// Requests to verify an intent or to tell of a denial that one worker makes in a minute to one address
+        /// (of IPv6: to one /64).
+        verifications_per_address_per_min: u32 = 600, between(1, 1_000_000);
         /// Bytes of the head of a callback's answer that are read.
         callback_head_bytes: usize = 16_384, at_least(64);
         /// Bytes of a callback's answer that are read.
@@ -48,7 +49,8 @@ settings! {
         session_secs: u64 = 86_400, at_least(1800);
         /// Publishes that one hub works on at once.
         in_flight_publishes: usize = 1024, at_least(1);
-        /// Connections to one hub at once; one more is closed unanswered. No more than the process may open files.
+        /// Connections to one hub at once; one more is closed unanswered; fewer if the process may
+        /// open too few files.
         connections: usize = 16_384, at_least(1);
         /// Connections to one hub at once from one address (of IPv6: from one /64); one more is closed unanswered.
         /// Everyone behind a NAT is one address; a proxy of trusted_proxies has no such bound.
@@ -79,10 +81,10 @@ settings! {
         body_idle_secs: u64 = 5, at_least(1);
         /// Bytes of request bodies that one hub reads at once, of each what is over 16 KiB; one caller may have a quarter
         /// of them, one address half.
-        bodies_bytes: usize = 268_435_456, at_least(1_048_576);
-        /// Callers and topics whose rates one hub remembers at once, of each; those that were seen longest ago are
-        /// forgotten.
-        counted: usize = 65_536, between(16, 16_777_216);
+        bodies_at_once_bytes: usize = 268_435_456, at_least(1_048_576);
+        /// Callers, addresses and topics, so many of each, whose rates one hub remembers at once, and addresses of
+        /// callbacks whose rates one worker does; those that were seen longest ago are forgotten.
+        remembered_callers: usize = 65_536, between(16, 16_777_216);
         /// How many callers an address (of IPv6: a /64) stands for while nobody says who is asking: the limits of a
         /// caller are so many times as high for it. Think of a hospital behind one address.
         callers_per_address: u32 = 25, between(1, 100_000);
@@ -93,8 +95,8 @@ settings! {
         caller_publishes_per_sec: u32 = 100;
         /// Publishes of one caller at once, before that rate counts.
         caller_publishes_burst: u32 = 400, at_least(1);
-        /// Subscribe and unsubscribe requests a minute of one caller, and of one address sockets that it opens; 0: any
-        /// number.
+        /// Subscribe and unsubscribe requests a minute of one caller, and as many openings of sockets from one address;
+        /// 0: any number.
         caller_subscribes_per_min: u32 = 600;
         /// Reads of a current context a second by one caller; 0: any number.
         caller_reads_per_sec: u32 = 100;

@@ -10,7 +10,7 @@
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `limits`: the group that bounds everything · `checks`: what settings say about each other · `print`: the result as TOML
 //!
-//! Units are in the names: `_secs`, `_ms`, `_bytes`; whatever has none is a count.
+//! Units are in the names: `_secs`, `_ms`, `_bytes`, `_per_sec`, `_per_min`; whatever has none is a count.
 
 mod audit;
 mod auth;

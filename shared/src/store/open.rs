@@ -26,6 +26,9 @@ pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn 
         readiness.set(READINESS, true, "in memory");
         return Ok(MemoryStore::new(settings.redis.partitions, retention));
     }
+    if let Some(exposure) = settings.redis.exposure() {
+        tracing::warn!("insecure: Redis is on another machine {exposure}");
+    }
     let keys = settings.sealing_keys().map_err(|mistake| StoreError::Misconfigured(mistake.to_string()))?;
     METRICS.unsealed.set(keys.sealing().is_none().into());
     match keys.sealing() {

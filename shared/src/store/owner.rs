@@ -3,7 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::hashes::hash_of;
 
 /// The owner of a subscription: issuer, subject and client of the token that it was made with, as
 /// their SHA-256, cut to 128 bits. It tells owners apart and says of nobody who it is.
@@ -16,17 +17,9 @@ pub struct Owner([u8; 16]);
 impl Owner {
     /// The owner who has this subject and this client at this issuer.
     pub fn of(issuer: &str, subject: Option<&str>, client: Option<&str>) -> Self {
-        let mut hash = Sha256::new();
-        for part in [Some(issuer), subject, client] {
-            // Each part begins with whether it is there and how long it is: nothing is taken for
-            // the end of one and the beginning of the next.
-            hash.update([u8::from(part.is_some())]);
-            let part = part.unwrap_or_default();
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
+        let hash = hash_of([Some(issuer), subject, client].map(|part| part.map(str::as_bytes)));
         let mut owner = [0; 16];
-        owner.copy_from_slice(&hash.finalize()[..16]);
+        owner.copy_from_slice(&hash[..16]);
         Self(owner)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::lock::lock;
 
 /// The parts that a program needs, each of which says how it is. Clones share their state.
 ///
@@ -52,7 +54,7 @@ impl Readiness {
 
     fn parts(&self) -> MutexGuard<'_, Vec<Part>> {
         // A part is replaced in one step, so a panic elsewhere leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -1,11 +1,6 @@
 //! The files of a listener, and what they must hold.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-    time::SystemTime,
-};
+use std::path::{Path, PathBuf};
 
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
@@ -15,12 +10,14 @@ use openssl::{
     stack::Stack,
     x509::{X509, store::X509StoreBuilder, verify::X509VerifyFlags},
 };
-use sha2::{Digest, Sha256};
 
 use super::{TlsError, bare};
 use crate::{
+    files::read_at_most,
+    hashes::hash_of,
     settings::{ClientAuth, Tls},
     telemetry::metrics::Listener,
+    unix_time::now_secs,
 };
 
 /// Bytes of a file at most.
@@ -87,7 +84,7 @@ impl Files {
             return Err(bad_key("is not the key of the certificate"));
         }
         let expires = seconds_since_1970(leaf.not_after())?;
-        if expires <= now() {
+        if expires <= now_secs() {
             return Err(bad_cert("has expired"));
         }
         let mut builder = bare(self.client_auth)?;
@@ -127,27 +124,15 @@ impl Files {
     }
 
     fn bytes(&self, setting: &str, path: &Path) -> Result<Vec<u8>, TlsError> {
-        let mut bytes = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(|error| TlsError::Unreadable(self.setting(setting), path.to_owned(), error))?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(TlsError::Unusable(self.setting(setting), path.to_owned(), "is larger than 1 MiB"));
-        }
-        Ok(bytes)
+        read_at_most(path, MAX_BYTES)
+            .map_err(|error| TlsError::Unreadable(self.setting(setting), path.to_owned(), error))
     }
 }
 
 impl Contents {
     /// Tells them from others.
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hash = Sha256::new();
-        for part in [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()] {
-            let part = part.map_or(&[][..], Vec::as_slice);
-            hash.update((part.len() as u64).to_be_bytes());
-            hash.update(part);
-        }
-        hash.finalize().into()
+        hash_of([Some(self.cert.as_slice()), Some(&self.key), self.client_ca.as_deref()])
     }
 }
 
@@ -158,9 +143,4 @@ fn certificates(pem: &[u8]) -> Option<Vec<X509>> {
 fn seconds_since_1970(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;
     Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

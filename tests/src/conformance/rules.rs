@@ -101,6 +101,6 @@ pub const RULES: &[Rule] = &[
     rule("FC-CNT-10", "2.10", [X, M, M], "Contexts of one type may be open at once, each with its own content"),
     rule("FC-SEC-01", "4.3", [M, M, M], "Calls need a bearer token: 401 without a good one, 403 if it is too small"),
     rule("FC-SEC-02", "4.3", [M, M, M], "Callback requests follow no redirects and reach no forbidden address"),
-    rule("FC-SEC-03", "4.3", [M, M, M], "hub.secret is never returned"),
+    rule("FC-SEC-03", "4.3", [M, M, M], "hub.secret is never returned; what is confidential is in no log, and with data keys in no store"),
     rule("FC-SEC-04", "4.3", [M, M, M], "A lease never outlives the token"),
 ];

@@ -275,7 +275,7 @@ async fn a_full_disk_refuses_requests_only_where_the_trail_is_required() {
     until_answered(&hub, 503).await;
     assert!(until_ready_is(&hub, false).await.contains("audit: cannot be written"));
 
-    let hub = Hub::start_embedded(&[full, ("audit.queue", "5")]).await.unwrap();
+    let hub = Hub::start_embedded(&[full, ("audit.waiting_records", "5")]).await.unwrap();
     for _ in 0..20 {
         assert_eq!(publish(&hub).await, 202);
     }
@@ -319,7 +319,8 @@ async fn what_waits_is_written_before_the_process_ends() {
 async fn a_pipe_that_nobody_reads_slows_no_answer() {
     let (_folder, path) = trail();
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let hub = Hub::start_embedded(&[("audit.to", text(&path)), ("audit.queue", "10")]).await.unwrap();
+    let hub =
+        Hub::start_embedded(&[("audit.to", text(&path)), ("audit.waiting_records", "10")]).await.unwrap();
     let timed = join_all((0..300).map(|_| async {
         let asked = Instant::now();
         (publish(&hub).await, asked.elapsed())

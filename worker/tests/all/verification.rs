@@ -296,7 +296,7 @@ async fn what_comes_after_the_lease_is_not_missed_by_a_subscriber_that_hangs_in_
 async fn one_address_is_asked_at_its_pace_whatever_it_is_called_and_nobody_else_waits() {
     let (system, callback) = (
         System::with(|settings| {
-            settings.limits.verifications_per_address_per_minute = 1;
+            settings.limits.verifications_per_address_per_min = 1;
             settings.ack_timeout_secs = 60;
         }),
         Callback::accepting(),
@@ -318,7 +318,7 @@ async fn one_address_is_asked_at_its_pace_whatever_it_is_called_and_nobody_else_
 #[actix_rt::test]
 async fn those_who_wait_for_their_turn_have_it() {
     let (system, callback) = (
-        System::with(|settings| settings.limits.verifications_per_address_per_minute = 60),
+        System::with(|settings| settings.limits.verifications_per_address_per_min = 60),
         Callback::accepting(),
     );
     let mut addresses = Vec::new();

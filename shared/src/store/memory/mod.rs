@@ -14,7 +14,7 @@ mod topic;
 mod webhooks;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,7 +26,10 @@ use super::{
     CursorMove, Departure, DueListener, Holder, Listener, LogPage, Once, Owner, Position, Progress, Release,
     Result, Retention, Revision, Snapshot, Store, Subscribed, Subscription, WebhookRequest,
 };
-use crate::protocol::{SubscriptionId, TopicKey};
+use crate::{
+    lock::lock,
+    protocol::{SubscriptionId, TopicKey},
+};
 
 /// A store for one process: whoever shares this value shares the state, nobody else does.
 pub struct MemoryStore {
@@ -40,18 +43,13 @@ impl MemoryStore {
         Arc::new(Self { partitions, state: Mutex::new(State::new(partitions, retention)) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock is a defect of this module; the hub lives on with what there is.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn read<T>(&self, look: impl FnOnce(&State, u64) -> T) -> Result<T> {
-        Ok(look(&self.lock(), clock()))
+        Ok(look(&lock(&self.state), clock()))
     }
 
     /// All that adds to the state goes through here, so that it cannot grow for ever.
     fn write<T>(&self, change: impl FnOnce(&mut State, u64) -> T) -> Result<T> {
-        let (mut state, now) = (self.lock(), clock());
+        let (mut state, now) = (lock(&self.state), clock());
         state.throw_away(now);
         Ok(change(&mut state, now))
     }
@@ -187,7 +185,7 @@ impl Store for MemoryStore {
     }
 
     fn due_listener(&self) -> DueListener {
-        DueListener { receiver: self.lock().due.listen() }
+        DueListener { receiver: lock(&self.state).due.listen() }
     }
 
     async fn watch_due(&self, partitions: &[u16]) -> Result<()> {

@@ -9,7 +9,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -27,6 +27,7 @@ use super::{
     topology::{Topology, is_elsewhere, timed_out, within},
 };
 use crate::{
+    lock::lock,
     settings::{CONFIRMATION_MARGIN as MARGIN, Durability, HostPort, Redis as Settings},
     store::{History, Result, StoreError},
     telemetry::metrics::METRICS,
@@ -128,7 +129,7 @@ impl Confirmations {
 
     /// The task that waits for the replicas of a server.
     fn group(&self, server: &HostPort, topology: &Topology) -> RedisResult<mpsc::Sender<Waiting>> {
-        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut groups = lock(&self.groups);
         if let Some(group) = groups.get(server) {
             return Ok(group.clone());
         }

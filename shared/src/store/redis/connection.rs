@@ -12,7 +12,7 @@
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ use super::{
     link::{Link, Wire},
     topology::{Primaries, Slot, Topology, timed_out},
 };
-use crate::{settings::HostPort, store::StoreError, telemetry::metrics::METRICS};
+use crate::{lock::lock, settings::HostPort, store::StoreError, telemetry::metrics::METRICS};
 
 /// Connections for long answers, to each server.
 const POOL_SIZE: usize = 4;
@@ -265,7 +265,7 @@ impl Connections {
     }
 
     fn server(&self, address: &HostPort) -> RedisResult<Arc<Server>> {
-        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = lock(&self.servers);
         if let Some(server) = servers.get(address) {
             return Ok(server.clone());
         }
@@ -285,7 +285,7 @@ impl Drop for Connections {
 async fn keep_to_primaries(servers: Arc<Servers>, mut primaries: watch::Receiver<Arc<Primaries>>) {
     while primaries.changed().await.is_ok() {
         let known = primaries.borrow_and_update().clone();
-        let mut servers = servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = lock(&servers);
         servers.retain(|server, _| known.servers().contains(server));
     }
 }

@@ -11,15 +11,14 @@
 //!   of one log are bound to that log, not to their position, which is not known before they are in it.
 //! - Whoever may *write* to Redis can remove values, bring old ones back in their place, and put unsealed ones there.
 
-use hmac::{Hmac, KeyInit, Mac};
 use openssl::{
     error::ErrorStack,
     rand::rand_bytes,
     symm::{Cipher, decrypt_aead, encrypt_aead},
 };
-use sha2::Sha256;
 
 use crate::{
+    hashes::keyed_hash,
     protocol::{SubscriptionId, TopicKey},
     settings::{DataKey, DataKeys},
     store::StoreError,
@@ -180,13 +179,7 @@ fn seal(
 
 /// The key that encrypts what one owner has.
 fn key_for(key: &DataKey, place: Place<'_>) -> [u8; 32] {
-    // HMAC fills a shorter key up with zeros; a whole block is no error that somebody would have to handle.
-    let mut block = [0; 64];
-    block[..32].copy_from_slice(key.expose());
-    let mut mac = Hmac::<Sha256>::new(&block.into());
-    mac.update(b"fhircast data key 1\0");
-    mac.update(place.owner().as_bytes());
-    mac.finalize().into_bytes().into()
+    keyed_hash(key.expose(), &[b"fhircast data key 1\0", place.owner().as_bytes()])
 }
 
 /// What a sealed value is bound to besides its owner.

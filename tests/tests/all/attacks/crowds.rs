@@ -149,7 +149,7 @@ async fn floods_of_frames() {
 #[tokio::test]
 async fn large_bodies_at_once() {
     let _alone = ATTACK.lock().await;
-    let mut hub = Hub::start_embedded(&[("limits.bodies_bytes", "16777216")]).await.unwrap();
+    let mut hub = Hub::start_embedded(&[("limits.bodies_at_once_bytes", "16777216")]).await.unwrap();
     let toll = Toll::begin(&mut hub, None).unwrap();
     let url = hub.url().to_owned();
     let head = post_head(JSON, "Content-Length: 4194304\r\n");
@@ -161,13 +161,13 @@ async fn large_bodies_at_once() {
     // What is shared, what every body has free, and what the connections' buffers hold.
     paid.at_most(160 * MIB, WITHIN).unwrap();
     let metrics = hub.metrics().await.unwrap();
-    assert!(metrics.value("fhircast_limited_total{limit=\"bodies_bytes\"}").unwrap() > 0.0);
+    assert!(metrics.value("fhircast_limited_total{limit=\"bodies_at_once_bytes\"}").unwrap() > 0.0);
 }
 
 #[tokio::test]
 async fn many_topics_from_many_addresses() {
     let _alone = ATTACK.lock().await;
-    let settings = [("limits.counted", "1000"), ("limits.session_secs", "86400")];
+    let settings = [("limits.remembered_callers", "1000"), ("limits.session_secs", "86400")];
     let mut hub = Hub::start_embedded(&settings).await.unwrap();
     let toll = Toll::begin(&mut hub, None).unwrap();
     let url = hub.url().to_owned();

@@ -13,7 +13,7 @@ mod serving;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -33,6 +33,7 @@ use super::{
     topology::{Primaries, Slot},
 };
 use crate::{
+    lock::lock,
     settings::HostPort,
     store::{BELL_CAPACITY, DUE_BELL_CAPACITY, DueListener, Listener, Rung, StoreError},
 };
@@ -78,10 +79,6 @@ enum Request {
     Unsubscribe { channel: String },
     /// To look at what is wanted: it has changed.
     Compare,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Bells {

@@ -29,10 +29,13 @@ use super::{
         seal::Seal,
         topology::{Primaries, is_elsewhere, within},
     },
-    Request, lock,
+    Request,
     ringer::Ringer,
 };
-use crate::store::{LogEntry, Rung};
+use crate::{
+    lock::lock,
+    store::{LogEntry, Rung},
+};
 
 /// Channels that are subscribed in one go.
 const AT_ONCE: usize = 200;
