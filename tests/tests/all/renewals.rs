@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use harness::{
-    certs::Certificates,
+    certs::{Certificates, SERVER_ENDS},
     client::App,
     examples::fresh_topic,
     metrics::Metrics,
@@ -63,7 +63,7 @@ async fn a_renewed_certificate_is_served_to_new_connections_and_an_open_socket_s
     let mut socket = Socket::connect_trusting(&endpoint, &certificates.ca()).await.unwrap();
     assert_eq!(socket.next_json(PATIENCE).await.unwrap()["hub.mode"], "subscribe");
     let first = shown(&hub, &certificates, &[]);
-    assert_eq!(measured(&hub, EXPIRY).await, 67_090_118_400.0, "FC-TRN-01: rcgen's end of a certificate");
+    assert_eq!(measured(&hub, EXPIRY).await, SERVER_ENDS as f64, "FC-TRN-01");
 
     certificates.renew().unwrap();
     let renewed = eventually(PATIENCE, "the renewed certificate", || async {
@@ -158,9 +158,15 @@ async fn an_authority_that_is_replaced_lets_nobody_in_any_more_with_a_session_fr
     let [certificates, before, after] = [(); 3].map(|()| Certificates::new().unwrap());
     let hub = hub_that_asks(&certificates, &before, "required").await;
     let folder = tempfile::tempdir().unwrap();
-    let session = folder.path().join("session");
-    let first = TlsClient { shows: Some(&before), leaves: Some(session.clone()), ..TlsClient::default() };
-    first.get(hub.url(), &certificates).unwrap();
+    let versions = ["-tls1_2", "-tls1_3"];
+    let session = |version: &str| folder.path().join(version);
+    for version in versions {
+        let (shows, leaves, arguments) = (Some(&before), Some(session(version)), &[version][..]);
+        let first = TlsClient { shows, leaves, arguments, resumes: None };
+        first.get(hub.url(), &certificates).unwrap();
+    }
+    assert!(!session("-tls1_3").exists(), "FC-TRN-01: without tickets there is no session to resume");
+    assert!(session("-tls1_2").exists(), "FC-TRN-01: there is one here, and it must be worth nothing");
     assert!(!is_let_in(&hub, &certificates, Some(&after), &[]));
 
     fs::copy(after.ca(), before.ca()).unwrap();
@@ -169,12 +175,10 @@ async fn an_authority_that_is_replaced_lets_nobody_in_any_more_with_a_session_fr
     });
     taken.await.expect("FC-TRN-01");
     assert!(!is_let_in(&hub, &certificates, Some(&before), &[]), "FC-TRN-01");
-    if session.exists() {
-        for shows in [None, Some(&before)] {
-            let resumes = Some(session.clone());
-            let again = TlsClient { shows, resumes, ..TlsClient::default() }.get(hub.url(), &certificates);
-            assert!(again.is_err(), "FC-TRN-01: a session from before");
-        }
+    for shows in [None, Some(&before)] {
+        let (resumes, arguments) = (Some(session("-tls1_2")), &["-tls1_2"][..]);
+        let again = TlsClient { shows, resumes, arguments, leaves: None }.get(hub.url(), &certificates);
+        assert!(again.is_err(), "FC-TRN-01: a session from before");
     }
 }
 
