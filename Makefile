@@ -11,20 +11,25 @@ FAULT_PACKAGES = $(BUILD_PACKAGES) redis-server libfaketime
 # when a replica must have each event, in each shape that has one.
 MINUTES ?= 30
 KILLS ?= 15
+# Of `make fuzz`: how long each parser is fed.
+SECONDS ?= 60
 CLUSTER_PACKAGES = $(BUILD_PACKAGES) redis-server haproxy curl openssl
 
-.PHONY: help run cluster dev-certs test lint load faults docs
+.PHONY: help run cluster dev-certs test lint load faults fuzz docs
 help:
-	@echo "make run      the embedded hub on http://127.0.0.1:8080/api/hub, nothing else needed"
-	@echo "make cluster  Redis, two hubs, two workers and a load balancer, as local processes"
-	@echo "make cluster SECURE=1   the same with TLS everywhere, tokens and an audit trail"
-	@echo "make dev-certs  an authority and certificates for this machine alone, in deploy/local/certs"
-	@echo "make test     all tests, against real processes"
-	@echo "make lint     formatting and clippy, as CI has them"
-	@echo "make docs     writes the pages that are made of the code"
-	@echo "make faults   breaks one thing after the other under load, for MINUTES=30, in each shape of Redis, kills"
-	@echo "              KILLS=15 primaries that have a replica to wait for, and runs the long checks of the model"
-	@echo "make load     builds the load tool: target/release/fhircast-load --help"
+	@echo "make run                the embedded hub on http://127.0.0.1:8080/api/hub, nothing else needed"
+	@echo "make cluster            Redis, two hubs, two workers and a load balancer, as local processes"
+	@echo "make cluster SECURE=1   the same with TLS everywhere, tokens, sealed data and an audit trail"
+	@echo "make dev-certs          an authority and certificates for this machine alone, in deploy/local/certs"
+	@echo "make test               all tests, against real processes"
+	@echo "make lint               formatting and clippy, as CI has them"
+	@echo "make docs               writes the pages that are made of the code"
+	@echo "make faults             breaks one thing after the other under load, for MINUTES=30, in each shape of Redis,"
+	@echo "                        kills KILLS=15 primaries that have a replica to wait for, and runs the long checks"
+	@echo "                        of the model"
+	@echo "make fuzz               feeds each parser for SECONDS=60 with what libFuzzer finds, or the one of TARGET=name"
+	@echo "make load               builds the load tool: target/release/fhircast-load --help"
+	@echo "PROFILE=release         with run and cluster: built optimised"
 
 run:
 	@deploy/local/ensure-packages $(RUN_PACKAGES)
@@ -63,6 +68,10 @@ faults:
 	target/release/fhircast-faults --shape single --shape sentinel --shape cluster --minutes $(MINUTES) || status=$$?; \
 	target/release/fhircast-faults --shape sentinel --shape cluster --durability replicas=1 --fault primary-killed --runs $(KILLS) || status=$$?; \
 	exit $$status
+
+fuzz:
+	@deploy/local/ensure-packages $(BUILD_PACKAGES) g++
+	@fuzz/run $(SECONDS) $(TARGET)
 
 docs:
 	@deploy/local/ensure-packages $(BUILD_PACKAGES)

@@ -41,7 +41,7 @@ fn hops(headers: &HeaderMap) -> Vec<&str> {
 }
 
 /// Walks from `peer` along what the proxies say, as far as they are trusted. What is no address ends the walk.
-fn client_behind(peer: IpAddr, hops: &[&str], trusted: &[IpNet]) -> IpAddr {
+pub fn client_behind(peer: IpAddr, hops: &[&str], trusted: &[IpNet]) -> IpAddr {
     let mut client = peer;
     for hop in hops.iter().rev() {
         if !is_trusted(client, trusted) {

@@ -34,3 +34,13 @@ pub mod server;
 mod socket;
 
 pub use server::{Hub, start};
+
+/// What reads what others wrote, for the fuzz targets.
+pub mod edge {
+    pub use crate::{
+        auth::{Keys, Required, bearer_token, identity, verify},
+        client_address::client_behind,
+        route::{Route, route},
+        socket::{Frames, Heard},
+    };
+}

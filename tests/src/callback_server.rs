@@ -16,6 +16,7 @@ use anyhow::{Context, Result, anyhow};
 use hmac::{Hmac, KeyInit, Mac};
 use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod};
 use sha2::Sha256;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use url::form_urlencoded;
 
@@ -138,6 +139,24 @@ type Replies = dyn Fn(&Request) -> Option<Reply> + Send + Sync;
 struct Shared {
     requests: watch::Sender<Vec<Request>>,
     replies: Mutex<HashMap<String, Arc<Replies>>>,
+}
+
+/// A port of this machine that is taken, and at which nobody listens.
+#[derive(Debug)]
+pub struct Nobody(TcpSocket);
+
+impl Nobody {
+    /// One that the system chooses.
+    pub fn here() -> Result<Nobody> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, 1], 0).into())?;
+        Ok(Nobody(socket))
+    }
+
+    /// The URL of a callback there.
+    pub fn url(&self, path: &str) -> Result<String> {
+        Ok(format!("http://{}{path}", self.0.local_addr()?))
+    }
 }
 
 /// A running callback server; dropping it ends it.

@@ -12,11 +12,18 @@ securityContext:
   capabilities: { drop: [ALL] }
   seccompProfile: { type: RuntimeDefault }
 readinessProbe:
-  httpGet: { path: /readyz, port: admin }
+  httpGet: { path: /readyz, port: admin, scheme: {{ .Values.adminScheme }} }
   periodSeconds: 2
 livenessProbe:
-  httpGet: { path: /healthz, port: admin }
+  httpGet: { path: /healthz, port: admin, scheme: {{ .Values.adminScheme }} }
   periodSeconds: 10
+{{- with .Values.secretEnvironment }}
+envFrom:
+  - secretRef: { name: {{ . }} }
+{{- end }}
+{{- with .Values.volumeMounts }}
+volumeMounts: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "fhircast.environment" -}}

@@ -29,7 +29,14 @@ use shared::{
     store::Owner,
 };
 
-pub use self::{authenticator::Authenticator, refusal::Refusal};
+pub use self::{
+    authenticator::Authenticator,
+    bearer::token as bearer_token,
+    claims::{Required, identity},
+    jwt::verify,
+    keys::Keys,
+    refusal::Refusal,
+};
 use crate::{api::ApiError, client_address::client_address, node::Node};
 
 /// Whoever sent a request.

@@ -23,6 +23,7 @@ mod sockets;
 mod upgrade;
 
 pub use close::Closing;
+pub use frames::{Frames, Heard};
 pub use outbox::SocketHandle;
 pub use overdue::watch_unanswered;
 pub use sockets::{Sockets, save_cursors};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_http::ws::Codec;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use actix_web_actors::ws::{self, WebsocketContext};
 use shared::{
     audit::Record,
@@ -26,6 +26,9 @@ use crate::{api::ApiError, auth::Caller, node::Node};
 /// How often the first reading is tried anew when the session changes under it.
 const MAX_CONFLICTS: u32 = 20;
 
+/// The one version of WebSocket that there is (RFC 6455).
+const VERSION: &str = "13";
+
 const UNKNOWN: ApiError = ApiError::NotFound("this endpoint is unknown, or has ended: subscribe anew");
 
 /// Answers a request to `hub.url/ws/{endpoint}`. The endpoint is the ticket.
@@ -43,6 +46,12 @@ pub async fn upgrade(
     let id = endpoint.parse::<EndpointId>().map_err(|_| UNKNOWN)?.subscription();
     let (subscription, _) = node.store.subscription(id).await?.ok_or(UNKNOWN)?;
     record.set_subscription(&subscription);
+    // actix takes two drafts of the protocol as well.
+    if request.headers().get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
+        return Err(ApiError::BadRequest(
+            "this is a WebSocket endpoint: Sec-WebSocket-Version must be 13".into(),
+        ));
+    }
     let mut response = ws::handshake(request)
         .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
     let place = node.limits.socket(subscription.owner, caller.address)?;

@@ -111,8 +111,8 @@ impl Anchor {
         let unversioned = literal.iter().filter_map(|literal| literal.split("/_history/").next());
         let mut segments = unversioned.flat_map(|literal| literal.rsplit('/'));
         let (id, from_path) = (segments.next(), segments.next());
-        let (id, from_path) =
-            (id.filter(|id| !id.is_empty()).map(str::to_owned), from_path.map(str::to_owned));
+        let filled = |segment: Option<&str>| segment.filter(|text| !text.is_empty()).map(str::to_owned);
+        let (id, from_path) = (filled(id), filled(from_path));
         let resource_type = non_empty_string(head.resource_type).or(from_path)?;
         Some(Self { resource_type, id, identifiers: head.identifier.map(identifiers).unwrap_or_default() })
     }
@@ -190,7 +190,12 @@ mod tests {
         assert!(versioned.is_same(&literal), "FC-EVT-07");
         let logical = reference(r#"{"type":"Patient","identifier":{"system":"s","value":"v"}}"#).unwrap();
         assert!(logical.is_identified() && logical.id.is_none(), "FC-EVT-07");
-        assert!(reference(r#"{"reference":"Patient"}"#).is_none());
+        for nameless in ["Patient", "//", "/1", ""] {
+            assert!(
+                reference(&format!(r#"{{"reference":"{nameless}"}}"#)).is_none(),
+                "FC-EVT-07: {nameless}"
+            );
+        }
         assert!(reference(r#""Patient/1""#).is_none());
     }
 

@@ -14,6 +14,11 @@ const MAX_CONTEXT_ELEMENTS: usize = 256;
 
 const VERSION: &str = "context.versionId";
 const PRIOR_VERSION: &str = "context.priorVersionId";
+/// What a sender may write for [`VERSION`].
+const SHORT_VERSION: &str = "versionId";
+
+/// The most members of `event` besides its versions: with those that the hub adds, a notification is still read.
+const MAX_EVENT_MEMBERS: usize = json::MAX_MEMBERS - 3;
 
 /// An event as a subscriber posted it, borrowed from the text of the request.
 #[derive(Debug, Clone)]
@@ -55,6 +60,12 @@ impl<'a> Event<'a> {
             }
         }
         let event = Members::read("event", envelope.get("event").ok_or(Invalid::missing("event"))?)?;
+        if event.iter().filter(|(name, _)| !is_version(name)).count() > MAX_EVENT_MEMBERS {
+            return Err(Invalid::value(
+                "event",
+                format!("must not have more than {MAX_EVENT_MEMBERS} members"),
+            ));
+        }
         let topic: String = event.required("event.hub.topic", "hub.topic", "must be a string")?;
         let name: String = event.required("event.hub.event", "hub.event", "must be a string")?;
         let elements = event.get("context").ok_or(Invalid::missing("event.context"))?;
@@ -115,8 +126,7 @@ impl<'a> Event<'a> {
     pub fn notification(&self, versions: Option<Versions<'_>>) -> String {
         let mut event = String::from("{");
         for (name, value) in self.event.iter() {
-            let is_version = matches!(name, VERSION | PRIOR_VERSION | "versionId");
-            if versions.is_none() || !is_version {
+            if versions.is_none() || !is_version(name) {
                 json::push_member(&mut event, name, value);
             }
             if name == "hub.event"
@@ -139,8 +149,12 @@ impl<'a> Event<'a> {
     }
 }
 
+fn is_version(name: &str) -> bool {
+    matches!(name, VERSION | PRIOR_VERSION | SHORT_VERSION)
+}
+
 fn version_id(event: &Members<'_>) -> Result<Option<String>, Invalid> {
-    let Some(raw) = event.get(VERSION).or_else(|| event.get("versionId")) else { return Ok(None) };
+    let Some(raw) = event.get(VERSION).or_else(|| event.get(SHORT_VERSION)) else { return Ok(None) };
     let problem = || {
         Invalid::value("event.context.versionId", format!("must be a string of 1 to {MAX_ID_BYTES} bytes"))
     };
@@ -273,6 +287,20 @@ mod tests {
             "FC-TRN-05, FC-NOT-01"
         );
         assert!(!event.has_iso_timestamp(), "FC-EVT-01: accepted, and known to be odd");
+    }
+
+    #[test]
+    fn an_event_with_as_many_members_as_it_may_have_is_still_one_when_the_hub_has_added_its_own() {
+        let event = |count: usize| {
+            let others: String = (0..count).map(|number| format!(r#""m{number}":1,"#)).collect();
+            message("Patient-open", PATIENT).replace(r#""hub.topic""#, &format!(r#"{others}"hub.topic""#))
+        };
+        let text = event(MAX_EVENT_MEMBERS - 3);
+        let versions = Versions { current: "v2", prior: Some("v1") };
+        let notification = Event::read(&text).unwrap().notification(Some(versions));
+        assert!(Event::read(&notification).is_ok(), "FC-CTX-02: what is accepted is read from the log");
+        let refused = refusal(&event(MAX_EVENT_MEMBERS - 2));
+        assert_eq!(refused, "event must not have more than 253 members", "FC-EVT-01");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 }
 
 /// The most members that an event or its envelope may have; keeps the search for repeats cheap.
-const MAX_MEMBERS: usize = 256;
+pub const MAX_MEMBERS: usize = 256;
 
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -392,6 +392,14 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_leaves_none_for_the_next_open_is_not_read() {
+        let fields = open(&SessionState::default(), "Patient", "1", "v1").to_fields();
+        let last = (format!("open:{}", u64::MAX), fields["open:1"].clone());
+        let refused = SessionState::from_fields(&[last].into()).unwrap_err().to_string();
+        assert!(refused.ends_with("no number is left for the next"), "{refused}");
+    }
+
+    #[test]
     fn one_resource_is_found_by_id_or_identifier() {
         let by_identifier =
             r#"{"key":"k","resource":{"resourceType":"Patient","identifier":[{"system":"s","value":"v"}]}}"#;

@@ -222,6 +222,9 @@ impl SessionState {
                 let mut open: OpenContext =
                     serde_json::from_str(value).map_err(|error| unreadable(field, json::problem(&error)))?;
                 open.ordinal = ordinal.parse().map_err(|error| unreadable(field, format!("{error}")))?;
+                if open.ordinal == u64::MAX {
+                    return Err(unreadable(field, "no number is left for the next".into()));
+                }
                 state.opens.push(Arc::new(open));
             }
         }

@@ -68,6 +68,15 @@ impl Contradictions {
         self.not_above(&["limits.log_secs", "limits.session_secs"], limits.log_secs, limits.session_secs);
         self.not_above(&["retry.initial_secs", "retry.max_secs"], retry.initial_secs, retry.max_secs);
         self.not_above(&["retry.give_up_secs", "limits.log_secs"], retry.give_up_secs, limits.log_secs);
+        if limits.log_bytes / 4 < limits.body_bytes {
+            self.add(
+                &["limits.log_bytes", "limits.body_bytes"],
+                format!(
+                    "{} is less than four times {}, so that few large events would push out all others",
+                    limits.log_bytes, limits.body_bytes
+                ),
+            );
+        }
         if limits.unsent_bytes / 2 < limits.body_bytes {
             self.add(
                 &["limits.unsent_bytes", "limits.body_bytes"],

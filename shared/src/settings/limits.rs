@@ -42,6 +42,8 @@ settings! {
         log_secs: u64 = 3600, at_least(1);
         /// Events that a topic's log keeps at most.
         log_entries: usize = 20_000, at_least(1);
+        /// Bytes that a topic's log has at most; the oldest events make room, and whoever has not got them is told.
+        log_bytes: usize = 67_108_864, at_least(1);
         /// Seconds after its last event or subscription for which a topic is kept.
         session_secs: u64 = 86_400, at_least(1800);
         /// Publishes that one hub works on at once.

@@ -235,7 +235,7 @@ settings! {
         format: LogFormat = LogFormat::Pretty;
         /// Least important level that is logged, or a list of target=level; libraries that the hub is made of are
         /// never asked for more than "info", since what they say beyond it holds what they carry.
-        level: String = "info,actix_server=warn".to_owned(), log_level;
+        level: String = "info,actix_server=warn,actix_http=off".to_owned(), log_level;
     }
 }
 

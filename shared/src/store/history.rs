@@ -82,10 +82,10 @@ impl FromStr for Revision {
 
     fn from_str(text: &str) -> Result<Self, NotARevision> {
         let (number, history) = text.split_once('@').ok_or(NotARevision)?;
-        Ok(Self {
-            number: number.parse().map_err(|_| NotARevision)?,
-            history: history.parse().map_err(|_| NotARevision)?,
-        })
+        let (number, history) = (number.parse(), history.parse());
+        // After the last number there is none for the next.
+        let number = number.ok().filter(|number| *number < u64::MAX).ok_or(NotARevision)?;
+        Ok(Self { number, history: history.map_err(|_| NotARevision)? })
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
         let revision = Revision { number: 12, history: History(0xab) };
         assert_eq!(revision.to_string(), "12@000000ab");
         assert_eq!(revision.to_string().parse(), Ok(revision));
-        for text in ["", "12", "12@", "@ab", "x@ab", "1@xyz", "1@123456789"] {
+        for text in ["", "12", "12@", "@ab", "x@ab", "1@xyz", "1@123456789", "18446744073709551615@0"] {
             assert!(text.parse::<Revision>().is_err(), "{text}");
         }
     }

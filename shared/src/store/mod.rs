@@ -76,6 +76,8 @@ pub struct Retention {
     pub log: Duration,
     /// The most entries that a topic's log holds, roughly.
     pub log_entries: usize,
+    /// The most bytes that they have, roughly; the last one stays whatever it has.
+    pub log_bytes: usize,
     /// How long a session stays that nobody touches.
     pub session: Duration,
     /// How long a request is recognised when it is sent again (FC-REQ-07).
@@ -90,6 +92,7 @@ impl From<&Limits> for Retention {
         Self {
             log: limits.log_age(),
             log_entries: limits.log_entries,
+            log_bytes: limits.log_bytes,
             session: limits.session_age(),
             resend: RESEND,
         }

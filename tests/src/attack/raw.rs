@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
@@ -77,15 +77,7 @@ impl Raw {
     pub async fn upgrade(endpoint: &str, from: Ipv4Addr) -> Result<Raw> {
         let url = Url::parse(endpoint)?;
         let mut raw = Raw::connect(&endpoint.replacen("ws", "http", 1), from).await?;
-        raw.send(
-            format!(
-                "GET {} HTTP/1.1\r\nHost: hub\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
-                url.path()
-            )
-            .as_bytes(),
-        )
-        .await?;
+        raw.send(super::frames::upgrade(url.path(), &[]).as_bytes()).await?;
         let answer = raw.answer(CONNECT_TIMEOUT).await?;
         match answer.status {
             101 => Ok(raw),
@@ -141,6 +133,36 @@ impl Raw {
         Ok(RawAnswer { status, text })
     }
 
+    /// The next answer; `None` when the connection ends without one.
+    pub async fn next(&mut self, patience: Duration) -> Result<Option<RawAnswer>> {
+        let begun = Instant::now();
+        match self.answer(patience).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if begun.elapsed() >= patience || !self.came.is_empty() => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// All answers until the connection ends, or nothing comes for so long.
+    pub async fn answers(&mut self, silence: Duration) -> Vec<RawAnswer> {
+        let mut answers = Vec::new();
+        while let Ok(answer) = self.answer(silence).await {
+            answers.push(answer);
+        }
+        answers
+    }
+
+    /// Sends bytes one by one, with a pause behind each; says whether all were taken.
+    pub async fn send_slowly(&mut self, bytes: &[u8], pause: Duration) -> bool {
+        for byte in bytes {
+            let has_ended = matches!(timeout(pause, self.more()).await, Ok(None));
+            if has_ended || self.send(std::slice::from_ref(byte)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Waits for the other side to end the connection; says whether it did.
     pub async fn ends_within(&mut self, patience: Duration) -> bool {
         timeout(patience, async {
@@ -182,4 +204,54 @@ pub struct RawAnswer {
     pub status: u16,
     /// Head and body.
     pub text: String,
+}
+
+impl RawAnswer {
+    /// A header's value; empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
+        let head = self.text.split("\r\n\r\n").next().unwrap_or_default();
+        let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+        headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map_or("", |(_, value)| value.trim())
+    }
+
+    /// What follows the head.
+    pub fn body(&self) -> &str {
+        self.text.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::wait::PATIENCE;
+    use tokio::net::TcpListener;
+
+    async fn answering(bytes: &'static [u8]) -> Raw {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+        });
+        Raw::connect(&url, Ipv4Addr::LOCALHOST).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn answers_are_read_one_after_the_other_until_the_end() {
+        let two =
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\n\r\nnoHTTP/1.1 202 Accepted\r\nX: y\r\n\r\n";
+        let mut raw = answering(two).await;
+        let first = raw.next(PATIENCE).await.unwrap().unwrap();
+        assert_eq!((first.status, first.body()), (400, "no"));
+        let second = raw.next(PATIENCE).await.unwrap().unwrap();
+        assert_eq!((second.status, second.header("x"), second.body()), (202, "y", ""));
+        assert!(raw.next(PATIENCE).await.unwrap().is_none());
+        assert_eq!(answering(two).await.answers(PATIENCE).await.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_hung_up_takes_no_more() {
+        assert!(!answering(b"").await.send_slowly(&[b'a'; 1000], PATIENCE).await);
+    }
 }

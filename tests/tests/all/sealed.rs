@@ -11,7 +11,7 @@ use std::{
 };
 
 use harness::{
-    callback_server::{CallbackServer, Reply},
+    callback_server::{CallbackServer, Nobody, Reply},
     data_keys::OLD,
     examples::{fresh_id, fresh_topic},
     redis_server::RedisServer,
@@ -144,8 +144,9 @@ async fn say_everything(system: &System) -> Said {
     let extra = [("hub.secret", secret.as_str()), ("subscriber.name", name.as_str())];
     let asked = a.subscribe_webhook(&topic, "*", &callback, &extra).await.unwrap();
     asked.expect_status(202).unwrap();
-    // Nobody is there: it is never verified.
-    let nowhere = format!("http://127.0.0.1:1/{pending}");
+    // It is never verified.
+    let nobody = Nobody::here().unwrap();
+    let nowhere = nobody.url(&format!("/{pending}")).unwrap();
     a.subscribe_webhook(&topic, "*", &nowhere, &extra).await.unwrap().expect_status(202).unwrap();
     let endpoint = a.subscribe_websocket(&topic, "*", &[("subscriber.name", &name)]).await.unwrap();
     let listener = confirmed(&endpoint).await;

@@ -56,6 +56,7 @@ contract! {
         positions_are_of_the_stores_clock,
         of_eight_writers_on_one_revision_one_wins,
         a_log_is_trimmed_by_count_and_the_gap_can_be_seen,
+        a_log_is_trimmed_by_bytes_and_the_gap_can_be_seen,
         a_log_is_trimmed_by_age_and_its_head_stays,
         the_living_workers_are_known_to_all;
     bells:

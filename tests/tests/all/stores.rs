@@ -37,7 +37,8 @@ pub const ALL_PARTITIONS: [u16; 4] = [0, 1, 2, 3];
 /// So long that nothing ends while a test runs.
 pub const LONG: Duration = Duration::from_secs(600);
 
-pub const RETENTION: Retention = Retention { log: LONG, log_entries: 10_000, session: LONG, resend: LONG };
+pub const RETENTION: Retention =
+    Retention { log: LONG, log_entries: 10_000, log_bytes: 1 << 24, session: LONG, resend: LONG };
 
 /// Which store. That on the cluster has data keys: the scripts are the same everywhere.
 #[derive(Debug, Clone, Copy)]

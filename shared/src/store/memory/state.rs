@@ -190,6 +190,7 @@ mod tests {
     const RETENTION: Retention = Retention {
         log: Duration::from_secs(100),
         log_entries: 1000,
+        log_bytes: 1 << 20,
         session: Duration::from_secs(200),
         resend: Duration::from_secs(5),
     };

@@ -30,6 +30,8 @@ pub(super) struct TopicState {
     content: Content,
     head: Position,
     log: VecDeque<Arc<LogEntry>>,
+    /// Bytes of its messages.
+    log_bytes: usize,
     /// What has been committed, and until when it is remembered.
     committed: HashMap<String, u64>,
     /// How far which cause has been announced, and until when that is remembered.
@@ -41,6 +43,11 @@ pub(super) struct TopicState {
     pub sockets: HashSet<SubscriptionId>,
     /// The webhook subscriptions that read it, or ask to.
     pub webhooks: HashSet<SubscriptionId>,
+}
+
+/// Bytes of the message of an entry.
+fn size(entry: &LogEntry) -> usize {
+    entry.entry.as_event().map_or(0, |notice| notice.message.get().len())
 }
 
 /// An announcement that has been made.
@@ -134,6 +141,7 @@ impl TopicState {
         let position = following(self.head, now);
         let entry = Arc::new(LogEntry { position, previous: self.head, revision: self.revision, entry });
         self.head = position;
+        self.log_bytes += size(&entry);
         self.log.push_back(entry.clone());
         self.touch(now);
         self.trim(now, retention);
@@ -149,8 +157,17 @@ impl TopicState {
         while self.log.len() > retention.log_entries
             || self.log.front().is_some_and(|e| e.position.millis < oldest)
         {
-            self.log.pop_front();
+            self.drop_oldest();
         }
+        if self.log_bytes > retention.log_bytes {
+            while self.log_bytes > retention.log_bytes / 4 * 3 && self.log.len() > 1 {
+                self.drop_oldest();
+            }
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        self.log_bytes -= self.log.pop_front().map_or(0, |entry| size(&entry));
     }
 
     /// At most `limit` entries after a position, fewer if they are large; and whether there may be
@@ -162,7 +179,7 @@ impl TopicState {
             if bytes >= PAGE_BYTES {
                 break;
             }
-            bytes += entry.entry.as_event().map_or(0, |notice| notice.message.get().len());
+            bytes += size(entry);
             entries.push(entry.clone());
         }
         let has_more = entries.len() == limit || bytes >= PAGE_BYTES;

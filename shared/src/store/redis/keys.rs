@@ -46,7 +46,7 @@ impl TopicKeys {
         format!("fhircast:{{{}}}:{kind}:{}", self.partition, self.topic)
     }
 
-    /// Hash: the session's fields, `.revision` and `.head`.
+    /// Hash: the session's fields, `.revision`, `.head` and `.log-bytes`.
     pub fn session(&self) -> String {
         self.named("session")
     }

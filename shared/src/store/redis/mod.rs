@@ -211,7 +211,7 @@ impl RedisStore {
         script.key(keys.content()).key(keys.content_names());
         script
             .arg(self.retention.log.as_millis() as u64)
-            .arg(self.retention.log_entries)
+            .arg(format!("{} {}", self.retention.log_entries, self.retention.log_bytes))
             .arg(self.retention.session.as_millis() as u64);
         script
     }

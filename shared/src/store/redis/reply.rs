@@ -79,6 +79,8 @@ impl Reply {
             match field.as_str() {
                 ".revision" => snapshot.revision = value.parse().map_err(corrupt)?,
                 ".head" => snapshot.head = value.parse().map_err(corrupt)?,
+                // What the scripts keep for themselves.
+                _ if field.starts_with('.') => {}
                 _ => {
                     snapshot.fields.insert(field, value);
                 }

@@ -232,6 +232,30 @@ pub async fn a_log_is_trimmed_by_count_and_the_gap_can_be_seen(kind: Kind) {
     }
 }
 
+pub async fn a_log_is_trimmed_by_bytes_and_the_gap_can_be_seen(kind: Kind) {
+    const MOST: usize = 1 << 16;
+    let store = open(kind, Retention { log_bytes: MOST, ..RETENTION }).await;
+    let topic = topic("t");
+    let large = "x".repeat(4000);
+    let mut head = Position::START;
+    for number in 0..100 {
+        head = publish(&*store, &topic, &format!("{large}{number}")).await;
+        let kept: usize =
+            log(&*store, topic.key()).await.iter().map(|entry| entry.entry.to_json().len()).sum();
+        assert!(kept <= MOST, "{kept} after {number}");
+    }
+    let entries = log(&*store, topic.key()).await;
+    assert!(entries.len() > 4, "no more than needed: {}", entries.len());
+    assert_chained(&entries);
+    assert_eq!(entries.last().unwrap().position, head);
+    let page = store.log(topic.key(), Position::START, 1).await.unwrap();
+    assert_eq!(page.gap, Some(Gap::Trimmed), "a reader at the start knows that it missed some");
+    let huge = publish(&*store, &topic, &"y".repeat(2 * MOST)).await;
+    let entries = log(&*store, topic.key()).await;
+    assert_eq!(entries.last().unwrap().position, huge, "the last one stays");
+    assert_eq!(entries.len(), 1);
+}
+
 pub async fn a_log_is_trimmed_by_age_and_its_head_stays(kind: Kind) {
     let store = open(kind, Retention { log: Duration::from_millis(500), ..RETENTION }).await;
     let topic = topic("t");

@@ -14,11 +14,12 @@ end
 
 -- A script that changes a topic has these first:
 -- KEYS 1 session  2 log  3 bell  4 content  5 names of the content
--- ARGV 1 log ms  2 log entries  3 session ms
+-- ARGV 1 log ms  2 log entries and bytes ('n n')  3 session ms
 local function the_topic()
+  local entries, bytes = string.match(ARGV[2], '(%d+) (%d+)')
   return {
     session = KEYS[1], log = KEYS[2], bell = KEYS[3], content = KEYS[4], names = KEYS[5],
-    log_ms = tonumber(ARGV[1]), log_entries = tonumber(ARGV[2]), session_ms = tonumber(ARGV[3]),
+    log_ms = tonumber(ARGV[1]), log_entries = tonumber(entries), log_bytes = tonumber(bytes), session_ms = tonumber(ARGV[3]),
   }
 end
 
@@ -78,6 +79,25 @@ local function id_of(position)
   return string.match(position, '^[^@]+')
 end
 
+-- Trims a log to three quarters of the bytes that it may have, when it has more. '.log-bytes' of the session is what
+-- has been appended since it was measured last, and so never less than what there is: it is measured when that is
+-- too much, and not each time. The last entry stays.
+local function trim_by_bytes(topic, entry)
+  if redis.call('HINCRBY', topic.session, '.log-bytes', #entry) <= topic.log_bytes then
+    return
+  end
+  local bytes = redis.call('MEMORY', 'USAGE', topic.log, 'SAMPLES', 0) or 0
+  local length, least = redis.call('XLEN', topic.log), topic.log_bytes * 3 / 4
+  if bytes > topic.log_bytes then
+    while bytes > least and length > 1 do
+      length = math.max(1, math.min(length - 1, math.floor(length * least / bytes)))
+      redis.call('XTRIM', topic.log, 'MAXLEN', '=', length)
+      bytes = redis.call('MEMORY', 'USAGE', topic.log, 'SAMPLES', 0) or 0
+    end
+  end
+  redis.call('HSET', topic.session, '.log-bytes', bytes)
+end
+
 -- Appends an entry to a topic's log and rings the topic's bell with it.
 local function append(topic, now, revision, entry)
   local previous, history = head_of(topic.session), history_of(topic)
@@ -86,6 +106,7 @@ local function append(topic, now, revision, entry)
   if redis.call('XLEN', topic.log) > topic.log_entries then
     redis.call('XTRIM', topic.log, 'MAXLEN', '~', topic.log_entries)
   end
+  trim_by_bytes(topic, entry)
   local head = id .. '@' .. history
   redis.call('HSET', topic.session, '.revision', revision, '.head', head)
   redis.call('PEXPIRE', topic.log, integer(topic.log_ms))

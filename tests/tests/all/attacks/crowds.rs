@@ -34,7 +34,7 @@ const JSON: &str = "application/json";
 /// the other tests.
 const WITHIN: Duration = Duration::from_secs(3);
 /// One attack at a time: they are about the hub, not about the machine.
-static ATTACK: Mutex<()> = Mutex::const_new(());
+pub static ATTACK: Mutex<()> = Mutex::const_new(());
 const MIB: u64 = 1 << 20;
 /// For how long an attack holds what it has.
 const HELD: Duration = Duration::from_secs(2);
