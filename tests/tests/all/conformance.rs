@@ -48,7 +48,7 @@ static WHOLE: Mutex<()> = Mutex::const_new(());
 /// What this hub is told, so that the suite need not wait for long.
 const QUICK: [(&str, &str); 6] = [
     ("ack_timeout_secs", "4"),
-    ("reconnect_grace_secs", "3"),
+    ("reconnect_grace_secs", "6"),
     ("heartbeat_secs", "3"),
     ("ping_secs", "2"),
     ("retry.initial_secs", "0.2"),
@@ -61,7 +61,7 @@ async fn conforms(arguments: &[&str]) -> Vec<String> {
     let quick = [
         "--timeout-secs=10",
         "--ack-timeout-secs=4",
-        "--grace-secs=3",
+        "--grace-secs=6",
         "--origin=https://viewer.example",
         "--format=json",
     ];
