@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
+use time::OffsetDateTime;
+
+/// When a server's certificate ends: 2100-01-01, in seconds since 1970.
+pub const SERVER_ENDS: i64 = 4_102_444_800;
 
 /// PEM files in a directory that goes with this value.
 #[derive(Debug)]
@@ -79,6 +83,13 @@ impl Certificates {
         self.path("client-key.pem")
     }
 
+    /// The settings of a listener with the server's certificate: `tls.cert` and `tls.key` of the group `tls`.
+    pub fn settings(&self, group: &str) -> [(String, String); 2] {
+        let setting =
+            |name: &str, file: PathBuf| (format!("{group}.{name}"), file.to_string_lossy().into_owned());
+        [setting("cert", self.cert()), setting("key", self.key())]
+    }
+
     fn path(&self, file: &str) -> PathBuf {
         Path::join(self.directory.path(), file)
     }
@@ -87,5 +98,6 @@ impl Certificates {
 fn server() -> Result<CertificateParams> {
     let mut server = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
     server.distinguished_name.push(DnType::CommonName, "localhost");
+    server.not_after = OffsetDateTime::from_unix_timestamp(SERVER_ENDS)?;
     Ok(server)
 }

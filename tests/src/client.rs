@@ -12,6 +12,11 @@ use url::form_urlencoded;
 
 use crate::hygiene;
 
+/// The type of a form.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+/// The type of an event.
+pub const JSON: &str = "application/json";
+
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// For which an idle connection is used again: less than the hub keeps one, so that no request crosses its end.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -161,7 +166,7 @@ impl App {
 
     /// Publishes an event, to `hub.url` itself.
     pub async fn publish(&self, event: &str) -> Result<Answer> {
-        self.post("", "application/json", event.as_bytes()).await
+        self.post("", JSON, event.as_bytes()).await
     }
 
     /// Reads the current context of a topic.
@@ -173,7 +178,7 @@ impl App {
     /// POSTs a form to `hub.url`, as it is given.
     pub async fn post_form(&self, form: &[(&str, &str)]) -> Result<Answer> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        self.post("", "application/x-www-form-urlencoded", body.as_bytes()).await
+        self.post("", FORM, body.as_bytes()).await
     }
 
     /// POSTs anything to `hub.url` followed by `path`.

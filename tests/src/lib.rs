@@ -3,8 +3,8 @@
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
 //! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
 //! [`callback_server`] are told) and an attacker's ([`attack`]), who tells names ([`name_server`]), what is sent
-//! ([`examples`], [`certs`], [`tls_client`], [`tokens`]), how a run is judged ([`history`], [`metrics`], [`wait`]), and what nobody may
-//! print ([`hygiene`]).
+//! ([`examples`], [`certs`], [`tls_client`], [`tokens`]), how a run is judged ([`history`], [`metrics`], [`wait`]), and
+//! what nobody may print ([`hygiene`]).
 
 pub mod attack;
 pub mod callback_server;

@@ -242,7 +242,7 @@ pub(crate) fn field_of<'a>(info: &'a str, field: &str) -> Option<&'a str> {
 }
 
 /// Ports that nobody has just now.
-pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
     // All at once, or one might be given twice.
     let mut listeners = Vec::with_capacity(N);
     let mut ports = [0; N];

@@ -8,6 +8,7 @@ use openssl::x509::X509;
 use url::Url;
 
 use crate::certs::Certificates;
+use crate::wait::PATIENCE;
 
 /// How to shake hands.
 #[derive(Default)]
@@ -35,11 +36,12 @@ impl TlsClient<'_> {
     /// not like the client's certificate may say so only when it is asked something. Any answer is a success.
     pub fn get(self, url: &str, certificates: &Certificates) -> Result<Handshaken> {
         let port = Url::parse(url)?.port().context("the URL has no port")?;
-        let mut command = Command::new("openssl");
-        command.args(["s_client", "-connect", &format!("127.0.0.1:{port}"), "-servername", "localhost"]);
-        if self.arguments.contains(&"-noservername") {
-            command = Command::new("openssl");
-            command.args(["s_client", "-connect", &format!("127.0.0.1:{port}")]);
+        // It would wait for an answer for as long as the connection lasts.
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE.as_secs().to_string());
+        command.args(["openssl", "s_client", "-connect", &format!("127.0.0.1:{port}")]);
+        if !self.arguments.contains(&"-noservername") {
+            command.args(["-servername", "localhost"]);
         }
         command.args(["-verify_return_error", "-no-CApath", "-no-CAstore", "-CAfile"]).arg(certificates.ca());
         command.args(["-ign_eof", "-alpn", "http/1.1"]).args(self.arguments);
@@ -53,7 +55,7 @@ impl TlsClient<'_> {
             command.arg("-sess_in").arg(session);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut client = command.spawn().context("is openssl installed?")?;
+        let mut client = command.spawn().context("is coreutils' timeout installed?")?;
         let request = b"GET /.well-known/fhircast-configuration HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         if let Some(mut input) = client.stdin.take() {
             // Who has been sent away reads nothing more.
@@ -62,7 +64,7 @@ impl TlsClient<'_> {
         let output = client.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stdout);
         if !said.contains("HTTP/1.1 ") {
-            bail!("no answer: {}", String::from_utf8_lossy(&output.stderr));
+            bail!("no answer ({}): {}", output.status, String::from_utf8_lossy(&output.stderr));
         }
         let begin = said.find("-----BEGIN CERTIFICATE-----").context("the server shows no certificate")?;
         Ok(Handshaken {

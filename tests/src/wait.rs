@@ -1,4 +1,4 @@
-//! Waiting on conditions: the only room of the harness that sleeps, and it sleeps between looks at a condition.
+//! Waiting on conditions. It sleeps between two looks at a condition, and so waits no test.
 //!
 //! What the harness itself observes (log lines, requests, frames) stands in a [`watch`] channel, and [`until`] wakes
 //! with each change. What can only be asked for (a metric, a key in Redis) is asked again and again by [`eventually`].

@@ -86,10 +86,10 @@ impl Authenticator {
             None => Err(Failure::Unavailable("the hub does not have the authorization server's keys yet")),
         };
         match verify() {
-            // The authorization server may have changed its keys, or they are being read at last.
-            Err(Failure::Refused(Refusal::UnknownKey) | Failure::Unavailable(_))
-                if keys.read_again().await =>
-            {
+            // The authorization server may have changed its keys, or they are being read at last: or have been, since
+            // they were looked for.
+            Err(Failure::Refused(Refusal::UnknownKey) | Failure::Unavailable(_)) => {
+                keys.read_again().await;
                 verify()
             }
             verified => verified,

@@ -104,19 +104,19 @@ impl KeyStore {
     }
 
     /// A token names an unknown key, or there are no keys: waits for the reading that is under way, or
-    /// for a new one if there may be one. Has there been one?
-    pub async fn read_again(&self) -> bool {
+    /// for a new one if there may be one.
+    pub async fn read_again(&self) {
         let mut readings = self.readings.subscribe();
-        let seen = {
-            let now = readings.borrow();
-            if !now.is_reading && Instant::now() < now.free_at {
-                return false;
+        let now = *readings.borrow();
+        if !now.is_reading {
+            if Instant::now() < now.free_at {
+                return;
             }
-            now.finished
-        };
-        self.wanted.notify_one();
-        let finished = readings.wait_for(|readings| readings.finished > seen);
-        timeout(self.patience, finished).await.is_ok_and(|waited| waited.is_ok())
+            self.wanted.notify_one();
+        }
+        let finished = readings.wait_for(|readings| readings.finished > now.finished);
+        // Who has waited for too long finds the keys as they were.
+        let _ = timeout(self.patience, finished).await;
     }
 }
 
@@ -167,8 +167,11 @@ impl Reader {
             self.store.wanted.notified().await;
             let free_at = self.store.readings.borrow().free_at;
             if Instant::now() >= free_at {
-                let free_at = Instant::now() + self.cooldown;
-                self.store.readings.send_modify(|readings| readings.free_at = free_at);
+                // At once: whoever comes between the two would not wait for what is about to be read.
+                self.store.readings.send_modify(|readings| {
+                    readings.free_at = Instant::now() + self.cooldown;
+                    readings.is_reading = true;
+                });
                 return;
             }
         }

@@ -18,7 +18,7 @@ use crate::redis_cluster::{ClusterOptions, ClusterRedis};
 use crate::redis_sentinel::{SentinelOptions, SentinelRedis};
 use crate::redis_server::{Durability, RedisServer};
 use crate::redis_shape::Redis;
-use crate::system::{Environment, Hub, Worker};
+use crate::system::{Environment, Hub, Worker, borrowed};
 use crate::tcp_proxy::TcpProxy;
 
 /// Seconds for which a worker's claim holds.
@@ -204,10 +204,6 @@ fn settings(options: &Options, redis_url: &str) -> Vec<(String, String)> {
     }
     settings.extend(options.settings.iter().cloned());
     settings
-}
-
-fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
-    settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
 fn clock_of(size: Size, directory: &Path, name: &str) -> Result<(Option<SkewedClock>, Environment)> {

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::program::{Environment, Program, loopback_settings, with};
 use crate::client::App;
+use crate::wait::{PATIENCE, eventually};
 
 /// A running `fhircast-hub`.
 pub struct Hub {
@@ -15,7 +16,8 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Starts a hub with these settings over the harness's own, and waits until it listens.
+    /// Starts a hub with these settings over the harness's own, and waits until it listens and has looked
+    /// for the keys of tokens.
     pub async fn start(settings: &[(&str, &str)]) -> Result<Hub> {
         Hub::start_in(settings, Environment::new()).await
     }
@@ -41,7 +43,21 @@ impl Hub {
             .field("url")
             .context("the hub logged \"listening\" without the field url")?
             .to_owned();
-        Ok(Hub { program, url })
+        let hub = Hub { program, url };
+        if hub.settings.iter().any(|(name, value)| name == "auth.mode" && value == "jwt") {
+            hub.has_looked_for_keys().await?;
+        }
+        Ok(hub)
+    }
+
+    /// Waits until it has tried once to read what tokens are verified with: before that it keeps whoever asks waiting,
+    /// and not for ever.
+    async fn has_looked_for_keys(&self) -> Result<()> {
+        eventually(PATIENCE, "the first reading of the keys", || async {
+            let report = self.ask("/readyz").await.ok()?.text().await.ok()?;
+            (!report.contains("keys: not read yet")).then_some(())
+        })
+        .await
     }
 
     /// Ends this process if it still runs, and starts another on the same port with the same settings.

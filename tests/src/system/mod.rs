@@ -118,6 +118,7 @@ impl SystemBuilder {
     }
 }
 
-fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
+/// Settings, as they are given.
+pub fn borrowed(settings: &[(String, String)]) -> Vec<(&str, &str)> {
     settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }

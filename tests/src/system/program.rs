@@ -118,7 +118,7 @@ impl Program {
         Ok(Metrics::from(page))
     }
 
-    async fn ask(&self, path: &str) -> Result<reqwest::Response> {
+    pub(super) async fn ask(&self, path: &str) -> Result<reqwest::Response> {
         let http = reqwest::Client::builder().no_proxy().build()?;
         let answer = http.get(format!("{}{path}", self.admin)).send().await;
         answer.with_context(|| format!("{} does not answer at {path}", self.name))

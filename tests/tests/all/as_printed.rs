@@ -1,20 +1,32 @@
 //! What the hub and the cluster script print is pasted into a shell, as their user would.
 
 use std::{
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::Duration,
 };
 
-use harness::process::{Process, Signal, program};
+use harness::{
+    process::{Process, Signal, program},
+    redis_server::free_ports,
+    wait::PATIENCE,
+};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Runs a command to its end.
+async fn ended(command: Command) -> Output {
+    let what = format!("{command:?}");
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output();
+    tokio::time::timeout(2 * PATIENCE, output)
+        .await
+        .unwrap_or_else(|_| panic!("{what} does not end"))
+        .unwrap()
+}
 
-fn shell(script: &str) -> Output {
-    Command::new("bash").args(["-c", script]).output().unwrap()
+async fn shell(script: &str) -> Output {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script]);
+    ended(bash).await
 }
 
 /// Waits until a line holds `what`, and gives that line.
@@ -47,15 +59,11 @@ async fn subscribe_listen_and_publish_as_printed(lines: &[String]) {
         .current_dir(&folder);
     let listening = Process::start("listening", both).unwrap();
     printed(&listening, "hub.lease_seconds").await;
-    let published = shell(publish);
+    let published = shell(publish).await;
     let answer = String::from_utf8_lossy(&published.stdout);
     assert!(answer.starts_with("HTTP/1.1 202 Accepted"), "{answer}");
     let notified = printed(&listening, "context.versionId").await;
     assert!(notified.contains("503824b8-fe8c-4227-b061-7181ba6c3926"), "{notified}");
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A cluster of local processes that a script has started, on ports of its own.
@@ -70,10 +78,10 @@ impl Cluster {
         let programs = program("fhircast-hub").unwrap().parent().unwrap().to_owned();
         let mut command = Command::new(local(script));
         command.arg(programs).env("TMPDIR", folder.path()).envs(environment.iter().copied());
-        let admin = ["HUB1_ADMIN", "HUB2_ADMIN", "WORKER1_ADMIN", "WORKER2_ADMIN"];
-        for name in ["LB", "REDIS", "HUB1", "HUB2"].iter().chain(&admin) {
-            command.env(format!("{name}_PORT"), free_port().to_string());
-        }
+        let (nodes, admin) = (["LB", "REDIS", "HUB1", "HUB2"], ["HUB1", "HUB2", "WORKER1", "WORKER2"]);
+        let names = nodes.map(|node| format!("{node}_PORT")).into_iter();
+        let names = names.chain(admin.map(|node| format!("{node}_ADMIN_PORT")));
+        command.envs(names.zip(free_ports::<8>().unwrap().map(|port| port.to_string())));
         Cluster { folder, script: Process::start(script, command).unwrap() }
     }
 
@@ -87,9 +95,9 @@ impl Cluster {
     async fn stops_all_that_it_started(mut self, url: &str) {
         self.script.signal(Signal::TERM).unwrap();
         self.script.wait_exit(PATIENCE).await.unwrap();
-        let left = shell(&format!("pgrep -af {}", self.folder.path().display()));
+        let left = shell(&format!("pgrep -af {}", self.folder.path().display())).await;
         assert_eq!(left.status.code(), Some(1), "none is found: {}", String::from_utf8_lossy(&left.stdout));
-        let refused = shell(&format!("curl -sk {url}"));
+        let refused = shell(&format!("curl -sk {url}")).await;
         assert!(!refused.status.success(), "the load balancer still answers");
     }
 }
@@ -117,7 +125,7 @@ async fn the_cluster_serves_at_the_url_that_it_prints_and_stops_all_that_it_star
         "--seconds",
         "1",
     ]);
-    let load = load.output().unwrap();
+    let load = ended(load).await;
     assert!(
         load.status.success(),
         "{}{}",
@@ -135,23 +143,23 @@ async fn the_commands_that_the_secure_cluster_prints_work_as_printed_and_nothing
     assert!(url.starts_with("https://localhost:"), "{url}");
     subscribe_listen_and_publish_as_printed(&cluster.script.log_lines()).await;
 
-    let asked = |arguments: &str| {
+    let asked = async |arguments: &str| {
         let ca = certs.path().join("ca.pem");
         let status = format!(
             "curl -sS -o /dev/null -w '%{{http_code}}' --cacert {} {arguments} {url}/demo",
             ca.display()
         );
-        String::from_utf8_lossy(&shell(&status).stdout).into_owned()
+        String::from_utf8_lossy(&shell(&status).await.stdout).into_owned()
     };
-    assert_eq!(asked(""), "401", "FC-SEC-01: without a token");
-    assert_eq!(asked("-H 'Authorization: Bearer x'"), "401", "FC-SEC-01: with a token that is none");
-    let trail = shell(&format!("cat {}/*/hub*.audit", cluster.folder.path().display())).stdout;
+    assert_eq!(asked("").await, "401", "FC-SEC-01: without a token");
+    assert_eq!(asked("-H 'Authorization: Bearer x'").await, "401", "FC-SEC-01: with a token that is none");
+    let trail = shell(&format!("cat {}/*/hub*.audit", cluster.folder.path().display())).await.stdout;
     let trail = String::from_utf8_lossy(&trail);
     assert!(trail.contains("doctor"), "the audit trail says who: {trail}");
 
-    let plain = shell(&format!("curl -sS {}", url.replacen("https", "http", 1)));
+    let plain = shell(&format!("curl -sS {}", url.replacen("https", "http", 1))).await;
     assert!(!String::from_utf8_lossy(&plain.stdout).contains("HTTP/1.1 200"), "FC-TRN-01");
-    let untrusted = shell(&format!("curl -sS {url}"));
+    let untrusted = shell(&format!("curl -sS {url}")).await;
     assert!(!untrusted.status.success(), "FC-TRN-01: nobody trusts the authority without being told");
     for key in ["ca-key.pem", "server-key.pem", "client-key.pem"] {
         let mode = certs.path().join(key).metadata().unwrap().permissions().mode();
@@ -160,19 +168,23 @@ async fn the_commands_that_the_secure_cluster_prints_work_as_printed_and_nothing
     cluster.stops_all_that_it_started(&url).await;
 }
 
-#[test]
-fn dev_certs_makes_an_authority_once_and_certificates_every_time() {
+#[tokio::test]
+async fn dev_certs_makes_an_authority_once_and_certificates_every_time() {
     let folder = tempfile::tempdir().unwrap();
-    let make = |new: &str| {
-        let made = Command::new(local("dev-certs")).arg(folder.path()).env("NEW_CA", new).output().unwrap();
+    let make = async |new: &str| {
+        let mut command = Command::new(local("dev-certs"));
+        command.arg(folder.path()).env("NEW_CA", new);
+        let made = ended(command).await;
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         ["ca.pem", "server.pem", "client.pem"].map(|name| std::fs::read(folder.path().join(name)).unwrap())
     };
-    let ([ca, server, client], [same_ca, other_server, other_client]) = (make(""), make(""));
+    let ([ca, server, client], [same_ca, other_server, other_client]) = (make("").await, make("").await);
     assert_eq!(ca, same_ca);
     assert!(server != other_server && client != other_client);
-    assert_ne!(make("1")[0], ca);
+    assert_ne!(make("1").await[0], ca);
     std::fs::remove_file(folder.path().join("ca-key.pem")).unwrap();
-    let half = Command::new(local("dev-certs")).arg(folder.path()).output().unwrap();
+    let mut command = Command::new(local("dev-certs"));
+    command.arg(folder.path());
+    let half = ended(command).await;
     assert!(!half.status.success(), "half an authority is not made a whole one unasked");
 }

@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::future::join_all;
@@ -335,7 +335,7 @@ async fn a_pipe_that_nobody_reads_slows_no_answer() {
     let (ready, told) = is_ready(&hub).await;
     assert!(!ready && told.contains("audit: starting"), "{told}");
     let reader = tokio::task::spawn_blocking(move || fs::File::open(path).unwrap());
-    let reader = tokio::time::timeout(Duration::from_secs(20), reader).await.unwrap().unwrap();
+    let reader = tokio::time::timeout(PATIENCE, reader).await.unwrap().unwrap();
     until_ready_is(&hub, true).await;
     assert_eq!(publish(&hub).await, 202);
     drop(reader);

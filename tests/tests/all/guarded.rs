@@ -8,7 +8,7 @@ use harness::{
     socket::Listener,
     system::Hub,
     tokens::{TokenAuthority, TokenBuilder},
-    wait::{PATIENCE, eventually},
+    wait::PATIENCE,
 };
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -44,16 +44,6 @@ impl Guarded {
             let settings = authority.settings();
             let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
             let setup = kind.own(&settings).await;
-            for node in setup.nodes() {
-                let app = bearing(node, &authority.token().unwrap());
-                // 503 until it has read the keys.
-                eventually(PATIENCE, "the keys", || async {
-                    let answer = app.current_context("any").await.ok()?;
-                    (answer.status == 200).then_some(())
-                })
-                .await
-                .unwrap();
-            }
             Guarded { authority, setup }
         };
         let place = if kind == Kind::Embedded { 0 } else { 1 };

@@ -3,9 +3,10 @@
 //! The harness looks through all that every program prints in every test, at the level `trace`; here is what the other
 //! tests leave out.
 
-use std::process::Command;
+use std::{net::Ipv4Addr, process::Command};
 
 use harness::{
+    attack::raw::Raw,
     callback_server::{CallbackServer, Nobody, Reply},
     client::App,
     examples::{self, Message, fresh_topic},
@@ -14,10 +15,6 @@ use harness::{
     wait::{PATIENCE, eventually},
 };
 use reqwest::Method;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use crate::setups::{Kind, on_each_setup};
 
@@ -63,7 +60,9 @@ async fn nothing_of_what_passes_through_is_printed(kind: Kind) {
     for node in setup.nodes() {
         for (name, value) in [("Content-Length", "~"), ("Transfer-Encoding", ""), ("Expect", "")] {
             let head = format!("GET /api/hub/{topic} HTTP/1.1\r\nHost: a\r\n{name}: {value}{topic}\r\n\r\n");
-            assert!(raw(node.url(), &head).await.starts_with("HTTP/1.1 "), "{name}");
+            let mut raw = Raw::connect(node.url(), Ipv4Addr::LOCALHOST).await.unwrap();
+            raw.send(head.as_bytes()).await.unwrap();
+            raw.answer(PATIENCE).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
     app.current_context(&topic).await.unwrap().expect_status(200).unwrap();
@@ -74,16 +73,6 @@ async fn nothing_of_what_passes_through_is_printed(kind: Kind) {
     }
     setup.worker_metrics().await;
     // The rest is looked at when the programs are dropped.
-}
-
-/// Sends bytes that no client library would, and gives the beginning of what comes back.
-async fn raw(url: &str, bytes: &str) -> String {
-    let authority = url.split('/').nth(2).unwrap();
-    let mut stream = TcpStream::connect(authority).await.unwrap();
-    stream.write_all(bytes.as_bytes()).await.unwrap();
-    let mut answer = [0; 512];
-    let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer)).await.unwrap().unwrap();
-    String::from_utf8_lossy(&answer[..read]).into_owned()
 }
 
 #[tokio::test]

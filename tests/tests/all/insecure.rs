@@ -1,14 +1,18 @@
 //! A hub that others can reach without authentication or TLS starts only when it is told so twice, and says so each time
 //! (FC-SEC-01).
 
-use harness::{certs::Certificates, system::Hub, wait::PATIENCE};
+use harness::{
+    certs::Certificates,
+    system::{Hub, borrowed},
+    wait::PATIENCE,
+};
 
 const NO_AUTHENTICATION: &str = "insecure: authentication is off";
 const NO_TLS: &str = "insecure: other machines reach the hub without TLS";
 
-async fn says(hub: &mut Hub, what: &str) -> bool {
+fn says(hub: &Hub, what: &str) -> bool {
     // The warnings come before the line that the start has waited for.
-    hub.process().log_lines().iter().any(|line| line.contains(what) && line.contains("WARN"))
+    hub.log_lines().iter().any(|line| line.contains(what) && line.contains("WARN"))
 }
 
 #[tokio::test]
@@ -19,20 +23,20 @@ async fn a_hub_refuses_to_be_reached_from_other_machines_unless_told_twice() {
         assert!(refused.contains("listen and tls.cert"), "FC-SEC-01: {listen}: {refused}");
     }
     let settings = [("listen", "0.0.0.0:0"), ("insecure", "true")];
-    let mut hub = Hub::start_embedded(&settings).await.unwrap();
-    assert!(says(&mut hub, NO_AUTHENTICATION).await, "FC-SEC-01: {}", hub.log_tail());
-    assert!(says(&mut hub, NO_TLS).await, "FC-SEC-01: {}", hub.log_tail());
+    let hub = Hub::start_embedded(&settings).await.unwrap();
+    assert!(says(&hub, NO_AUTHENTICATION), "FC-SEC-01: {}", hub.log_tail());
+    assert!(says(&hub, NO_TLS), "FC-SEC-01: {}", hub.log_tail());
     assert_eq!(hub.metrics().await.unwrap().value("fhircast_insecure"), Some(1.0), "FC-SEC-01");
 }
 
 #[tokio::test]
 async fn a_hub_says_which_of_both_is_missing() {
     let certificates = Certificates::new().unwrap();
-    let [cert, key] = [certificates.cert(), certificates.key()].map(|path| path.to_str().unwrap().to_owned());
-    let settings = [("listen", "0.0.0.0:0"), ("insecure", "true"), ("tls.cert", &cert), ("tls.key", &key)];
-    let mut hub = Hub::start_embedded(&settings).await.unwrap();
-    assert!(says(&mut hub, NO_AUTHENTICATION).await, "FC-SEC-01: {}", hub.log_tail());
-    assert!(!says(&mut hub, NO_TLS).await, "FC-SEC-01: {}", hub.log_tail());
+    let files = certificates.settings("tls");
+    let settings = [&[("listen", "0.0.0.0:0"), ("insecure", "true")], &borrowed(&files)[..]].concat();
+    let hub = Hub::start_embedded(&settings).await.unwrap();
+    assert!(says(&hub, NO_AUTHENTICATION), "FC-SEC-01: {}", hub.log_tail());
+    assert!(!says(&hub, NO_TLS), "FC-SEC-01: {}", hub.log_tail());
     assert_eq!(hub.metrics().await.unwrap().value("fhircast_insecure"), Some(1.0), "FC-SEC-01");
 }
 
@@ -43,5 +47,5 @@ async fn a_hub_on_loopback_says_that_authentication_is_off_and_is_not_insecure()
         .wait_for_log(PATIENCE, "a warning", |line| line.contains("authentication is off").then_some(()))
         .await
         .unwrap();
-    assert!(!says(&mut hub, "insecure: ").await, "FC-SEC-01: {}", hub.log_tail());
+    assert!(!says(&hub, "insecure: "), "FC-SEC-01: {}", hub.log_tail());
 }

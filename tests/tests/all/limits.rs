@@ -9,18 +9,15 @@ use harness::{
         raw::{Raw, post, post_head},
     },
     certs::Certificates,
-    client::{Answer, App},
+    client::{Answer, App, FORM, JSON},
     examples::{fresh_id, fresh_topic},
     socket::{Socket, upgrade_status},
-    system::Hub,
+    system::{Hub, borrowed},
     wait::{PATIENCE, eventually},
 };
 use reqwest::Method;
 
 use crate::messages::patient_open;
-
-const FORM: &str = "application/x-www-form-urlencoded";
-const JSON: &str = "application/json";
 
 async fn hub(settings: &[(&str, &str)]) -> Hub {
     Hub::start_embedded(settings).await.unwrap()
@@ -211,8 +208,8 @@ async fn a_head_has_its_time_whether_it_is_the_first_of_its_connection_or_the_se
 #[tokio::test]
 async fn http_2_is_not_spoken_with_tls_or_without() {
     let certificates = Certificates::new().unwrap();
-    let [cert, key] = [certificates.cert(), certificates.key()].map(|path| path.to_str().unwrap().to_owned());
-    let hub = hub(&[("tls.cert", &cert), ("tls.key", &key)]).await;
+    let files = certificates.settings("tls");
+    let hub = hub(&borrowed(&files)).await;
     let (_, agreed) = Raw::connect_tls(hub.url(), ATTACKER, b"\x02h2\x08http/1.1").await.unwrap();
     assert_eq!(agreed.as_deref(), Some(b"http/1.1".as_slice()));
     let (mut raw, agreed) = Raw::connect_tls(hub.url(), ATTACKER, b"\x02h2").await.unwrap();

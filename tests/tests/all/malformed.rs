@@ -3,13 +3,13 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::TcpStream,
-    time::Duration,
 };
 
 use harness::{
-    client::{Answer, App},
+    client::{Answer, App, FORM, JSON},
     examples::{fresh_id, fresh_topic},
     socket::{Socket, upgrade_status},
+    wait::PATIENCE,
 };
 use proptest::{
     prelude::*,
@@ -29,9 +29,6 @@ on_both_setups![
     a_body_that_is_too_large_is_413_for_a_client_that_reads_afterwards,
     arbitrary_bytes_and_forms_are_never_the_hubs_fault,
 ];
-
-const FORM: &str = "application/x-www-form-urlencoded";
-const JSON: &str = "application/json";
 
 async fn lives(setup: &Setup) {
     let (topic, id) = (fresh_topic(), fresh_id());
@@ -129,7 +126,7 @@ async fn what_is_malformed_is_refused_with_a_reason_and_the_hub_lives_on(kind: K
 fn send_large(hub_url: &str, bytes: usize, is_chunked: bool, reads_first: bool) -> String {
     let address = hub_url.trim_start_matches("http://").split('/').next().unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length =
         if is_chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {bytes}") };
     let head =

@@ -16,27 +16,31 @@ use tokio::time::timeout;
 
 use crate::stores::{ALL_PARTITIONS, PARTITIONS, RETENTION, log, publish, say, topic};
 
-/// What a user of Redis must be allowed, so that the hub can be that user.
-pub const RIGHTS: &[&str] = &["~fhircast:*", "&fhircast:*", "+@all", "-@dangerous", "-@admin", "+info"];
+/// Makes the user that the hub can be on a server: with the rights that the secure cluster gives it, and no more.
+pub fn set_user() -> Vec<&'static str> {
+    let script = include_str!("../../../deploy/local/secure-cluster");
+    let user = script.lines().find_map(|line| line.strip_prefix("user fhircast on >$REDISCLI_AUTH "));
+    let rights = user.expect("the script gives the user its rights").split(' ');
+    ["ACL", "SETUSER", "hub", "on", ">s3cret@1"].into_iter().chain(rights).collect()
+}
 
 /// How long a bell may take that may also be lost.
 const A_MOMENT: Duration = Duration::from_millis(500);
 
-struct Guarded {
+struct Secured {
     server: RedisServer,
     certificates: Arc<Certificates>,
 }
 
-impl Guarded {
+impl Secured {
     /// A server that takes TLS, and knows the user `hub` with the password `s3cret@1`.
-    async fn start() -> Guarded {
+    async fn start() -> Secured {
         let certificates = Arc::new(Certificates::new().unwrap());
         let mut options = ServerOptions::from(Durability::None);
         options.certificates = Some(certificates.clone());
         let server = RedisServer::start(options).await.unwrap();
-        let user = [&["ACL", "SETUSER", "hub", "on", ">s3cret@1"], RIGHTS].concat();
-        server.ask::<()>(&user).await.unwrap();
-        Guarded { server, certificates }
+        server.ask::<()>(&set_user()).await.unwrap();
+        Secured { server, certificates }
     }
 
     fn settings(&self, user: &str) -> Redis {
@@ -69,7 +73,7 @@ async fn refusal(settings: &Redis) -> String {
 
 #[tokio::test]
 async fn a_user_who_may_do_what_the_hub_needs_is_let_in_with_a_certificate_and_tls() {
-    let redis = Guarded::start().await;
+    let redis = Secured::start().await;
     let store =
         RedisStore::connect(&redis.settings("hub:s3cret%401"), DataKeys::default(), RETENTION).await.unwrap();
     let topic = topic("t");
@@ -92,7 +96,7 @@ async fn a_user_who_may_do_what_the_hub_needs_is_let_in_with_a_certificate_and_t
 
 #[tokio::test]
 async fn a_wrong_user_or_password_is_refused_and_the_setting_named() {
-    let redis = Guarded::start().await;
+    let redis = Secured::start().await;
     for user in ["hub:wrong", "nobody:s3cret%401"] {
         let problem = refusal(&redis.settings(user)).await;
         assert!(problem.contains("redis.username, redis.password"), "{problem}");
@@ -107,7 +111,7 @@ async fn a_wrong_user_or_password_is_refused_and_the_setting_named() {
 
 #[tokio::test]
 async fn a_user_who_may_not_do_what_the_hub_needs_is_refused_and_the_setting_named() {
-    let redis = Guarded::start().await;
+    let redis = Secured::start().await;
     redis.server.ask::<()>(&["ACL", "SETUSER", "hub", "-@scripting"]).await.unwrap();
     let problem = refusal(&redis.settings("hub:s3cret%401")).await;
     assert!(problem.contains("redis.username"), "{problem}");
@@ -115,7 +119,7 @@ async fn a_user_who_may_not_do_what_the_hub_needs_is_refused_and_the_setting_nam
 
 #[tokio::test]
 async fn certificates_that_do_not_fit_are_refused_and_the_setting_named() {
-    let redis = Guarded::start().await;
+    let redis = Secured::start().await;
     let others = Certificates::new().unwrap();
     let settings = redis.settings("hub:s3cret%401");
     let wrong_ca = Redis { ca_file: Some(others.ca()), ..settings.clone() };

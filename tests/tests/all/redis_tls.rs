@@ -17,7 +17,7 @@ use harness::{
     wait::{PATIENCE, eventually},
 };
 
-use crate::{messages::patient_open, redis_access::RIGHTS, setups::confirmed};
+use crate::{messages::patient_open, redis_access::set_user, setups::confirmed};
 
 const PASSWORD: &str = "s3cret@1";
 
@@ -35,7 +35,7 @@ async fn sentinels(certificates: &Arc<Certificates>) -> SentinelRedis {
     let mut options = SentinelOptions::from(Durability::None);
     options.certificates = Some(certificates.clone());
     let redis = SentinelRedis::start(options).await.unwrap();
-    redis.ask_servers(&user()).await.unwrap();
+    redis.ask_servers(&set_user()).await.unwrap();
     redis
 }
 
@@ -43,12 +43,8 @@ async fn cluster(certificates: &Arc<Certificates>) -> ClusterRedis {
     let mut options = ClusterOptions::from(Durability::None);
     options.certificates = Some(certificates.clone());
     let redis = ClusterRedis::start(options).await.unwrap();
-    redis.ask_servers(&user()).await.unwrap();
+    redis.ask_servers(&set_user()).await.unwrap();
     redis
-}
-
-fn user() -> Vec<&'static str> {
-    [&["ACL", "SETUSER", "hub", "on", ">s3cret@1"], RIGHTS].concat()
 }
 
 async fn subscribed(system: &System, topic: &str) -> Listener {

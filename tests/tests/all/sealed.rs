@@ -4,9 +4,10 @@
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
 };
 
 use harness::{
@@ -26,25 +27,39 @@ use crate::{
 };
 
 /// What Redis is told, as its MONITOR shows it.
-struct Monitor(Arc<Mutex<Vec<u8>>>);
+struct Monitor {
+    heard: Arc<Mutex<Vec<u8>>>,
+    stream: TcpStream,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Monitor {
     fn start(server: &RedisServer) -> Monitor {
         let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
         stream.write_all(b"MONITOR\r\n").unwrap();
-        let (heard, into) = (Arc::new(Mutex::new(Vec::new())), 64 * 1024);
-        let all = heard.clone();
-        std::thread::spawn(move || {
-            let mut part = vec![0; into];
-            while let Ok(read @ 1..) = stream.read(&mut part) {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (all, mut told) = (heard.clone(), stream.try_clone().unwrap());
+        let thread = std::thread::spawn(move || {
+            let mut part = vec![0; 64 * 1024];
+            while let Ok(read @ 1..) = told.read(&mut part) {
                 all.lock().unwrap_or_else(PoisonError::into_inner).extend(&part[..read]);
             }
         });
-        Monitor(heard)
+        Monitor { heard, stream, thread: Some(thread) }
     }
 
     fn heard(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        // Redis may have ended the connection already.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -190,22 +205,6 @@ async fn say_everything(system: &System) -> Said {
     Said { hidden, passed: vec![pending], never }
 }
 
-fn contains(all: &[u8], text: &str) -> bool {
-    memmem(all, text.as_bytes())
-}
-
-fn memmem(all: &[u8], text: &[u8]) -> bool {
-    let Some(first) = text.first() else { return true };
-    let mut from = 0;
-    while let Some(at) = all[from..].iter().position(|byte| byte == first) {
-        if all[from + at..].starts_with(text) {
-            return true;
-        }
-        from += at + 1;
-    }
-    false
-}
-
 /// What there is to be read: the keys of each primary, and the files and the traffic of every server.
 async fn look(system: &System, monitors: &[Monitor]) -> Vec<(&'static str, Vec<u8>)> {
     let mut places = Vec::new();
@@ -221,7 +220,8 @@ async fn look(system: &System, monitors: &[Monitor]) -> Vec<(&'static str, Vec<u
 
 /// The kinds of places in which a text is found.
 fn places_of(text: &str, places: &[(&'static str, Vec<u8>)]) -> BTreeSet<&'static str> {
-    places.iter().filter(|(_, all)| contains(all, text)).map(|(place, _)| *place).collect()
+    let finder = memchr::memmem::Finder::new(text);
+    places.iter().filter(|(_, all)| finder.find(all).is_some()).map(|(place, _)| *place).collect()
 }
 
 const EVERYWHERE: [&str; 3] = ["files", "keys", "traffic"];

@@ -6,6 +6,7 @@ use harness::{
     client::App,
     examples::fresh_topic,
     socket::Socket,
+    system::borrowed,
     wait::{PATIENCE, eventually},
 };
 
@@ -21,8 +22,7 @@ on_both_setups![
 
 async fn a_hub_with_a_certificate_speaks_https_and_wss(kind: Kind) {
     let certificates = Certificates::new().unwrap();
-    let [cert, key] = [certificates.cert(), certificates.key()].map(|path| path.to_str().unwrap().to_owned());
-    let setup = kind.own(&[("tls.cert", &cert), ("tls.key", &key)]).await;
+    let setup = kind.own(&borrowed(&certificates.settings("tls"))).await;
     let (url, topic) = (setup.a().url(), fresh_topic());
     assert!(url.starts_with("https://"), "FC-TRN-01: {url}");
     let app = App::trusting(url, &certificates.ca()).unwrap();

@@ -22,14 +22,14 @@ const IN_TIME: Duration = Duration::from_secs(6);
 const FLOOD: usize = 32 << 20;
 
 /// A server that speaks no HTTP but what it is told to.
-struct Raw {
+struct RawServer {
     origin: String,
     requests: Arc<Mutex<Vec<String>>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Raw {
+impl RawServer {
     /// Answers each request, of which it has read the head, on a connection of its own.
     fn answering(
         answer: impl Fn(&str, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
@@ -65,7 +65,7 @@ impl Raw {
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawServer {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.origin.trim_start_matches("http://"));
@@ -81,7 +81,7 @@ fn challenge(head: &str) -> &str {
 }
 
 /// Asks for a subscription there, and says whether it was verified, and how long that took.
-async fn is_verified(system: &System, server: &Raw, path: &str) -> (bool, Duration) {
+async fn is_verified(system: &System, server: &RawServer, path: &str) -> (bool, Duration) {
     let subscription = system.subscription(&format!("{}{path}", server.origin), "*");
     system.request(Mode::Subscribe, &subscription).await;
     let begun = Instant::now();
@@ -94,7 +94,7 @@ async fn is_verified(system: &System, server: &Raw, path: &str) -> (bool, Durati
 #[actix_rt::test]
 async fn an_answer_that_trickles_ends_at_the_deadline() {
     for beginning in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\n"] {
-        let server = Raw::answering(move |_, stream| {
+        let server = RawServer::answering(move |_, stream| {
             stream.write_all(beginning.as_bytes())?;
             loop {
                 stream.write_all(b"a")?;
@@ -123,7 +123,7 @@ async fn of_an_answer_without_end_no_more_is_read_than_it_may_have() {
     for (beginning, again) in floods {
         let written = Arc::new(AtomicUsize::new(0));
         let counted = written.clone();
-        let server = Raw::answering(move |_, stream| {
+        let server = RawServer::answering(move |_, stream| {
             stream.write_all(beginning.as_bytes())?;
             let piece = again.repeat(1000);
             while counted.load(Ordering::SeqCst) < 2 * FLOOD {
@@ -141,7 +141,7 @@ async fn of_an_answer_without_end_no_more_is_read_than_it_may_have() {
 
 #[actix_rt::test]
 async fn a_head_is_read_up_to_its_limit() {
-    let server = Raw::answering(|head, stream| {
+    let server = RawServer::answering(|head, stream| {
         let answer = challenge(head);
         let length = "A: ".len() + 8000 + 2;
         let head = format!("HTTP/1.1 200 OK\r\nA: {}\r\nContent-Length: 32\r\n\r\n", "a".repeat(8000));
@@ -157,7 +157,7 @@ async fn a_head_is_read_up_to_its_limit() {
 #[actix_rt::test]
 async fn nothing_is_unpacked() {
     // Were it unpacked, this would be no gzip.
-    let server = Raw::answering(|head, stream| {
+    let server = RawServer::answering(|head, stream| {
         let answer = challenge(head);
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 32\r\n\r\n{answer}")
     });
@@ -171,7 +171,7 @@ async fn an_answer_that_lies_about_its_length_confirms_nothing() {
     for (length, hangs_up) in
         [("31", false), ("33", true), ("33", false), ("-1", true), ("x", true), ("32, 31", true)]
     {
-        let server = Raw::answering(move |head, stream| {
+        let server = RawServer::answering(move |head, stream| {
             let answer = challenge(head);
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}")?;
             if !hangs_up {
@@ -186,7 +186,7 @@ async fn an_answer_that_lies_about_its_length_confirms_nothing() {
 
 #[actix_rt::test]
 async fn what_a_callback_holds_stays_within_its_line_of_the_request() {
-    let server = Raw::answering(|head, stream| {
+    let server = RawServer::answering(|head, stream| {
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 32\r\n\r\n{}", challenge(head))
     });
     let path = "/cb%0d%0aX-Evil:%201?x=%0d%0aX-Evil:%202&y=%00";
