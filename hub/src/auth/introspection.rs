@@ -42,6 +42,16 @@ struct Known {
     until: Instant,
 }
 
+impl Known {
+    fn is_over(&self) -> bool {
+        self.until <= Instant::now()
+    }
+}
+
+fn hash(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
+}
+
 /// Why nothing is known of a token.
 #[derive(Debug)]
 pub struct Unanswered;
@@ -75,6 +85,12 @@ impl Introspection {
         }
     }
 
+    /// What was said of a token, if that still holds. Nobody is asked.
+    pub fn known(&self, token: &str) -> Option<Result<Identity, Refusal>> {
+        let known = self.known.get(&hash(token)).filter(|known| !known.is_over())?;
+        Some(known.said.map(|identity| Identity::clone(&identity)))
+    }
+
     /// The bearer of a token, `now` in seconds since 1970.
     pub async fn bearer(
         &self,
@@ -82,9 +98,8 @@ impl Introspection {
         settings: &Auth,
         now: u64,
     ) -> Result<Result<Identity, Refusal>, Unanswered> {
-        let hash: TokenHash = Sha256::digest(token.as_bytes()).into();
-        let is_over = |known: &Known| known.until <= Instant::now();
-        self.known.remove_if(&hash, is_over);
+        let hash = hash(token);
+        self.known.remove_if(&hash, Known::is_over);
         let known = async {
             match self.known.get_value_or_guard_async(&hash).await {
                 Ok(known) => Ok(known),
