@@ -10,11 +10,11 @@ mod metadata;
 mod publish;
 mod subscribe;
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, StatusCode, header},
+    http::{Method, header},
     web,
 };
 use shared::audit::Record;
@@ -31,7 +31,6 @@ use crate::{
     auth::Caller,
     client_address::client_address,
     limits::Kind,
-    listener::Activity,
     node::Node,
     own_url::has_bad_host,
     route::{Route, route},
@@ -40,7 +39,6 @@ use crate::{
 
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
-    let under_way = request.conn_data::<Arc<Activity>>().map(Activity::begin);
     let pause = node.settings.limits.refusal_pause();
     let route = route(request.uri().path(), &node.settings.base_paths);
     let address = client_address(&request, &node.settings);
@@ -51,13 +49,7 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Da
         // Who asks again at once is slowed; who waits loses nothing.
         tokio::time::sleep(pause).await;
     }
-    let response = answered.unwrap_or_else(ApiError::into_response);
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(under_way) = under_way
-    {
-        under_way.for_good();
-    }
-    response
+    answered.unwrap_or_else(ApiError::into_response)
 }
 
 async fn answer(
