@@ -182,7 +182,7 @@ fn accepted(subscribed: Subscribed, unknown: &'static str) -> Result<(), ApiErro
         Subscribed::Foreign => Err(ApiError::Forbidden("the subscription belongs to another client".into())),
         Subscribed::TooLate => Err(ApiError::Unauthorized(Refusal::Expired)),
         Subscribed::TooMany => {
-            Err(ApiError::TooMany("limits.subscriptions_per_topic: the topic has as many"))
+            Err(ApiError::TooMany("limits.subscriptions_per_topic: the topic has reached it: try again"))
         }
     }
 }
