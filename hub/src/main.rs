@@ -59,12 +59,7 @@ async fn main() -> ExitCode {
         let _ = write!(std::io::stdout(), "{}", settings.to_toml());
         return ExitCode::SUCCESS;
     }
-    let ended = if is_to_reseal {
-        reseal(&settings).await
-    } else {
-        run(settings, arguments.embedded).await.map(|()| ExitCode::SUCCESS)
-    };
-    match ended {
+    match start(settings, is_to_reseal, arguments.embedded).await {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "fhircast-hub: {error:#}");
@@ -73,8 +68,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
+async fn start(settings: Settings, is_to_reseal: bool, is_embedded: bool) -> anyhow::Result<ExitCode> {
+    // First of all: it also sees to it that a panic says nothing of what it happened upon.
     logging::init(&settings.log)?;
+    if is_to_reseal {
+        reseal(&settings).await
+    } else {
+        run(settings, is_embedded).await.map(|()| ExitCode::SUCCESS)
+    }
+}
+
+async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
     warn_of_exposure(&settings);
     if !is_embedded && settings.redis.url.is_none() {
         anyhow::bail!(

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-use actix_web::{App, dev::Server, web};
+use actix_web::{App, dev::Server, middleware::from_fn, web};
 use anyhow::Context;
 use shared::{
     audit::Audit,
@@ -79,8 +79,10 @@ pub fn start(
     let settings = &node.settings;
 
     let (data, origins) = (node.clone(), settings.cors.allowed_origins.clone());
-    let app =
-        move || App::new().app_data(data.clone()).wrap(cors(&origins)).default_service(web::to(dispatch));
+    let app = move || {
+        let app = App::new().app_data(data.clone()).wrap(cors(&origins));
+        app.wrap(from_fn(listener::tell_connection)).default_service(web::to(dispatch))
+    };
     let acceptor = tls::acceptor(Listener::Hub, &settings.tls)?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let (server, address) = listener::serve(settings, acceptor, LAST_REQUESTS_SECS, app)?;

@@ -1,12 +1,21 @@
-//! The one place where a request is let in: first what costs nothing, then who it is, and whether it may ask so often.
+//! Where a request is let in: what costs nothing, then who it is, then a place for its record. Whether the caller may
+//! ask so often is the rooms' to ask, which know for what; what a topic may be asked comes last, when they know that the
+//! caller may use the topic at all.
 //!
-//! What a topic may be asked comes later, in the rooms that know that the caller may use the topic at all.
+//! An address that fails too often keeps nobody out who is known: of what comes from there a signature is verified and
+//! what the authorization server has said is gone by, and nobody is asked. A request without a token is no failure,
+//! since nothing was tried with it; it leaves a record as often as failures may be.
+
+use std::net::IpAddr;
 
 use actix_web::{HttpRequest, http::header};
-use shared::{audit::Record, settings, telemetry::metrics::Limit};
+use shared::{settings, telemetry::metrics::Limit};
 
-use super::{ApiError, audited::identify};
-use crate::{auth::Caller, client_address::client_address, limits::Kind, node::Node};
+use super::{ApiError, audited::Audited};
+use crate::{
+    auth::{Asking, Caller, Identity, NotIdentified, Refusal},
+    node::Node,
+};
 
 /// Is the head as small as it has to be? And is the body as it was written?
 pub fn check_head(request: &HttpRequest, limits: &settings::Limits) -> Result<(), ApiError> {
@@ -34,20 +43,53 @@ pub fn check_head(request: &HttpRequest, limits: &settings::Limits) -> Result<()
     Ok(())
 }
 
-/// Finds out who is asking. An address that has failed too often is not listened to.
-pub async fn admit(request: &HttpRequest, node: &Node, record: &mut Record) -> Result<Caller, ApiError> {
-    let address = client_address(request, &node.settings);
-    node.limits.may_authenticate(address)?;
-    let authenticated = identify(request, node, record).await;
-    if let Err(ApiError::Unauthorized(_)) = &authenticated {
-        node.limits.authentication_failed(address);
-    }
-    authenticated
+/// Finds out who is asking, and takes a place for the record.
+pub async fn admit(
+    request: &HttpRequest,
+    node: &Node,
+    address: IpAddr,
+    audited: &mut Audited,
+) -> Result<Caller, ApiError> {
+    let identity = identify(request, node, address, audited).await?;
+    let caller = Caller { address, identity };
+    audited.begin_of(node, &caller)?;
+    Ok(caller)
 }
 
-/// Somebody who is to open a socket: the endpoint is the ticket, so it is whoever is at that address.
-pub fn admit_to_socket(request: &HttpRequest, node: &Node) -> Result<Caller, ApiError> {
-    let caller = Caller { address: client_address(request, &node.settings), identity: None };
-    node.limits.caller(&caller, Kind::Subscribe)?;
-    Ok(caller)
+async fn identify(
+    request: &HttpRequest,
+    node: &Node,
+    address: IpAddr,
+    audited: &mut Audited,
+) -> Result<Option<Identity>, ApiError> {
+    let may_fail = node.limits.may_authenticate(address);
+    let asking = if may_fail.is_ok() { Asking::Allowed } else { Asking::TooOften };
+    // Who leaves before the answer has had the authorization server asked as well.
+    let attempt = node.limits.attempt_of(address);
+    let failed = match node.authenticator.identify(request.headers(), asking).await {
+        Ok(identity) => {
+            attempt.succeeds();
+            return Ok(identity);
+        }
+        Err(failed) => failed,
+    };
+    match failed {
+        NotIdentified::Refused(Refusal::Missing) => {
+            attempt.succeeds();
+            if !node.limits.may_leave_record(address) {
+                audited.leaves_none();
+            }
+            Err(ApiError::Unauthorized(Refusal::Missing))
+        }
+        NotIdentified::NoKeys | NotIdentified::NotAsked => {
+            attempt.succeeds();
+            may_fail?;
+            Err(failed.into())
+        }
+        NotIdentified::Refused(_) | NotIdentified::Unanswered => {
+            drop(attempt);
+            may_fail?;
+            Err(failed.into())
+        }
+    }
 }

@@ -1,37 +1,42 @@
-//! The record of a request: begun before anything is done, ended with the answer, and never without an end.
+//! The record of a request: its place is taken before anything is done, it ends with the answer, and never without an
+//! end.
 //!
 //! Rooms of the API note in the [`Record`] what they find out (which topic, which event, what was granted); the caller,
 //! the outcome and its reason are the same for all of them, and are noted here.
+//!
+//! The place is taken when it is known who asks: by a token, or by the ticket of a socket. What is refused before is a
+//! stranger's, who has places of his own, and is recorded only as far as it says something of somebody: who was not
+//! believed, which could not be found out, and a ticket that is none. What costs nothing to send leaves no record: a
+//! head that is wrong, a rate that is exceeded. It is counted.
+
+use std::net::IpAddr;
 
 use actix_web::{HttpRequest, HttpResponse, http::Method};
-use shared::audit::{Kind, Outcome, Record, Slot, Who};
+use shared::audit::{Asker, Kind, Outcome, Record, Slot, Who};
 
 use super::{ApiError, body::MediaType};
-use crate::{
-    auth::{Caller, authenticate},
-    client_address::client_address,
-    node::Node,
-    route::Route,
-};
+use crate::{auth::Caller, node::Node, route::Route};
 
 /// The header by which load balancers tell requests apart.
 const REQUEST_ID: &str = "x-request-id";
 
-/// A request that is being served. Dropped without an answer, it leaves a record that says so: what was asked for may
-/// have been done.
+type Answered = Result<HttpResponse, ApiError>;
+
+/// A request that is being served. Dropped without an answer, it leaves a record that says so, once it has a place: what
+/// was asked for may have been done.
 pub struct Audited {
+    /// Is it of what is recorded?
+    is_recorded: bool,
     slot: Option<Slot>,
     record: Record,
 }
 
 impl Audited {
-    /// Takes a place in the audit trail. `None`: nothing that is recorded is asked for.
-    pub fn begin(request: &HttpRequest, route: &Route, node: &Node) -> Result<Option<Self>, ApiError> {
-        let Some(kind) = kind(request, route) else { return Ok(None) };
-        let slot = node.audit.admit();
-        let slot = slot.ok_or(ApiError::Unavailable("the audit trail cannot be written: try again"))?;
-        let mut record = Record::new(kind);
-        record.address = Some(client_address(request, &node.settings));
+    /// What its head says of it. It has no place in the audit trail yet.
+    pub fn new(request: &HttpRequest, route: &Route, address: IpAddr) -> Self {
+        let kind = kind(request, route);
+        let mut record = Record::new(kind.unwrap_or(Kind::Read));
+        record.address = Some(address);
         if let Route::Topic(topic) = route {
             record.topic = Some(topic.key());
         }
@@ -40,7 +45,37 @@ impl Audited {
         if let Some(id) = id.filter(|id| !request.uri().path().contains(id)) {
             record.set_request_id(id);
         }
-        Ok(Some(Self { slot: Some(slot), record }))
+        Self { is_recorded: kind.is_some(), slot: None, record }
+    }
+
+    /// It is somebody's who may ask: takes a place in the audit trail, without which nothing may be done.
+    pub fn begin(&mut self, node: &Node) -> Result<(), ApiError> {
+        self.take_place(node, Asker::Known)
+    }
+
+    /// It is this caller's.
+    pub fn begin_of(&mut self, node: &Node, caller: &Caller) -> Result<(), ApiError> {
+        self.record.owner = caller.owner();
+        self.record.who = caller.identity.as_ref().map(|identity| Who {
+            issuer: identity.issuer.clone(),
+            subject: identity.subject.clone(),
+            client: identity.client.clone(),
+        });
+        self.begin(node)
+    }
+
+    /// There are enough records of the kind: it leaves none.
+    pub fn leaves_none(&mut self) {
+        self.is_recorded = false;
+    }
+
+    fn take_place(&mut self, node: &Node, asker: Asker) -> Result<(), ApiError> {
+        if self.is_recorded && self.slot.is_none() {
+            let slot = node.audit.admit(asker);
+            let none = ApiError::Unavailable("the audit trail cannot be written: try again");
+            self.slot = Some(slot.ok_or(none)?);
+        }
+        Ok(())
     }
 
     /// What is noted so far.
@@ -48,11 +83,17 @@ impl Audited {
         &mut self.record
     }
 
-    /// It is answered.
-    pub fn end(mut self, answered: &Result<HttpResponse, ApiError>) {
-        let answered = answered.as_ref().map(|response| response.status().as_u16());
-        conclude(&mut self.record, answered);
+    /// It is answered; with what, if the record of a stranger finds its place.
+    pub fn end(mut self, node: &Node, answered: Answered) -> Answered {
+        if let Err(error) = &answered
+            && is_of_somebody(error)
+        {
+            self.take_place(node, Asker::Stranger)?;
+        }
+        let answer = answered.as_ref().map(|response| response.status().as_u16());
+        conclude(&mut self.record, answer);
         self.leave();
+        answered
     }
 
     fn leave(&mut self) {
@@ -70,6 +111,11 @@ impl Drop for Audited {
             self.leave();
         }
     }
+}
+
+/// Does it say something of who asked, though nobody knows who it was?
+fn is_of_somebody(refused: &ApiError) -> bool {
+    matches!(refused, ApiError::Unauthorized(_) | ApiError::NotFound(_) | ApiError::Unavailable(_))
 }
 
 /// What the answer, or its status, says of the request.
@@ -93,24 +139,11 @@ fn kind(request: &HttpRequest, route: &Route) -> Option<Kind> {
     let is_form = || matches!(MediaType::of(request), Ok(MediaType::Form));
     match (request.method(), route) {
         (&Method::POST, Route::Hub) if is_form() => Some(Kind::Subscribe),
-        (&Method::POST, Route::Hub | Route::Topic(_) | Route::BadTopic(_)) => Some(Kind::Publish),
-        (&Method::GET | &Method::HEAD, Route::Topic(_) | Route::BadTopic(_)) => Some(Kind::Read),
+        (&Method::POST, Route::Hub | Route::Topic(_)) => Some(Kind::Publish),
+        (&Method::GET | &Method::HEAD, Route::Topic(_)) => Some(Kind::Read),
         (&Method::GET, Route::Socket(_)) => Some(Kind::Connect),
         _ => None,
     }
-}
-
-/// Finds out who is asking, and notes it.
-pub async fn identify(request: &HttpRequest, node: &Node, record: &mut Record) -> Result<Caller, ApiError> {
-    let caller = authenticate(request, node).await?;
-    record.address = Some(caller.address);
-    record.owner = caller.owner();
-    record.who = caller.identity.as_ref().map(|identity| Who {
-        issuer: identity.issuer.clone(),
-        subject: identity.subject.clone(),
-        client: identity.client.clone(),
-    });
-    Ok(caller)
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ impl MediaType {
 }
 
 fn too_large(limit: usize) -> ApiError {
-    ApiError::TooLarge(format!("the body is larger than {limit} bytes"))
+    ApiError::TooLarge(format!("limits.body_bytes: the body is larger than {limit} bytes"))
 }
 
 /// Reads the body, up to `limits.body_bytes`, for `limits.body_secs`, and for as long as it comes. Those that are read

@@ -10,27 +10,27 @@ mod metadata;
 mod publish;
 mod subscribe;
 
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, StatusCode, header},
+    http::{Method, header},
     web,
 };
-use shared::audit::{self, Record};
+use shared::audit::Record;
 
+pub use audited::Audited;
 pub use cors::cors;
 pub use error::ApiError;
 
 use self::{
-    admit::{admit, admit_to_socket, check_head},
-    audited::Audited,
+    admit::{admit, check_head},
     body::MediaType,
 };
 use crate::{
     auth::Caller,
+    client_address::client_address,
     limits::Kind,
-    listener::Activity,
     node::Node,
     own_url::has_bad_host,
     route::{Route, route},
@@ -39,29 +39,17 @@ use crate::{
 
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
-    let under_way = request.conn_data::<Arc<Activity>>().map(Activity::begin);
     let pause = node.settings.limits.refusal_pause();
     let route = route(request.uri().path(), &node.settings.base_paths);
-    let answered = match Audited::begin(&request, &route, &node) {
-        Ok(Some(mut audited)) => {
-            let answered = answer(&request, payload, node, route, audited.record()).await;
-            audited.end(&answered);
-            answered
-        }
-        Ok(None) => answer(&request, payload, node, route, &mut Record::new(audit::Kind::Read)).await,
-        Err(refused) => Err(refused),
-    };
+    let address = client_address(&request, &node.settings);
+    let mut audited = Audited::new(&request, &route, address);
+    let answered = answer(&request, payload, node.clone(), route, address, &mut audited).await;
+    let answered = audited.end(&node, answered);
     if let Err(ApiError::Limited(_)) = &answered {
         // Who asks again at once is slowed; who waits loses nothing.
         tokio::time::sleep(pause).await;
     }
-    let response = answered.unwrap_or_else(ApiError::into_response);
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(under_way) = under_way
-    {
-        under_way.for_good();
-    }
-    response
+    answered.unwrap_or_else(ApiError::into_response)
 }
 
 async fn answer(
@@ -69,7 +57,8 @@ async fn answer(
     payload: web::Payload,
     node: web::Data<Node>,
     route: Route,
-    record: &mut Record,
+    address: IpAddr,
+    audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
     if has_bad_host(request.headers()) {
         return Err(ApiError::BadRequest("the Host header is not a host and perhaps a port".to_owned()));
@@ -78,16 +67,16 @@ async fn answer(
     let method = request.method();
     match route {
         Route::Hub if method == Method::POST => {
-            let caller = admit(request, &node, record).await?;
-            post(request, payload, &node, &caller, None, record).await
+            let caller = admit(request, &node, address, audited).await?;
+            post(request, payload, &node, &caller, None, audited.record()).await
         }
         Route::Hub => Err(ApiError::MethodNotAllowed("POST")),
         Route::Topic(topic) if method == Method::POST => {
-            let caller = admit(request, &node, record).await?;
-            post(request, payload, &node, &caller, Some(topic), record).await
+            let caller = admit(request, &node, address, audited).await?;
+            post(request, payload, &node, &caller, Some(topic), audited.record()).await
         }
         Route::Topic(topic) if is_read(method) => {
-            let caller = admit(request, &node, record).await?;
+            let caller = admit(request, &node, address, audited).await?;
             current_context(&node, &caller, &topic).await
         }
         Route::Topic(_) => Err(ApiError::MethodNotAllowed("GET, POST")),
@@ -96,8 +85,9 @@ async fn answer(
         }
         Route::Metadata if is_read(method) => Ok(metadata::metadata(request, &node)),
         Route::Socket(endpoint) if method == Method::GET => {
-            let caller = admit_to_socket(request, &node)?;
-            socket::upgrade(request, payload, node, &caller, &endpoint, record).await
+            // The endpoint is the ticket: until it is looked up, whoever is at that address is nobody.
+            node.limits.address(address, Kind::Subscribe)?;
+            socket::upgrade(request, payload, node, address, &endpoint, audited).await
         }
         Route::WellKnown | Route::Metadata | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
         Route::BadTopic(problem) => Err(ApiError::BadRequest(problem)),

@@ -58,7 +58,7 @@ async fn try_publish(
         METRICS.odd_timestamps.inc();
     }
     let Ok(_in_flight) = node.publishes.try_acquire() else {
-        return Err(ApiError::Unavailable("the hub has as many publishes in flight as it takes: try again"));
+        return Err(ApiError::Unavailable("limits.in_flight_publishes: the hub has reached it: try again"));
     };
     node.publisher.publish(&event, text).await.map_err(|error: PublishError| error.into())
 }

@@ -13,7 +13,7 @@ use shared::{
     protocol::{
         EndpointId, SubscriptionId, Topic, TopicKey,
         form::Form,
-        subscription_request::{Callback, Endpoint, RequestLimits, SubscriptionRequest, Terms},
+        subscription_request::{Callback, Endpoint, RequestLimits, SubscriptionRequest},
         webhook::Mode,
     },
     store::{Address, Channel, Subscribed, Subscription, WebhookRequest},
@@ -48,11 +48,12 @@ pub async fn subscribe(
     let asked = SubscriptionRequest::read(&Form::read(body)?, &limits)?;
     note(&asked, node, record);
     caller.may_use(asked.topic())?;
+    let asked = granted(caller, asked)?;
+    // What it may not do at all uses up nothing of the topic's, and has no name looked up.
     node.limits.topic(asked.topic().key(), limits::Kind::Subscribe)?;
     let (owner, not_after) = (caller.owner(), caller.not_after());
     match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {
-            let terms = granted(caller, terms)?;
             let held = match &endpoint {
                 Some(endpoint) => known(endpoint)?,
                 None => EndpointId::random(topic.key().partition(node.store.partitions())),
@@ -79,7 +80,7 @@ pub async fn subscribe(
         SubscriptionRequest::SubscribeWebhook { topic, terms, callback, secret } => {
             admitted(node, &callback, topic.key()).await?;
             let id = callback_id(node, &topic, &callback);
-            let (terms, channel) = (granted(caller, terms)?, Channel::Webhook { callback, secret });
+            let channel = Channel::Webhook { callback, secret };
             let subscription = Subscription { id, topic, channel, terms, owner, not_after };
             request_webhook(node, Mode::Subscribe, subscription).await
         }
@@ -157,9 +158,14 @@ fn callback_id(node: &Node, topic: &Topic, callback: &Callback) -> SubscriptionI
     SubscriptionId::of_callback(partition, topic, callback.url().as_str())
 }
 
-/// The terms as far as the caller may have them.
-fn granted(caller: &Caller, terms: Terms) -> Result<Terms, ApiError> {
-    Ok(Terms { events: caller.may_receive(terms.events)?, ..terms })
+/// What is asked for, as far as the caller may have it.
+fn granted(caller: &Caller, mut asked: SubscriptionRequest) -> Result<SubscriptionRequest, ApiError> {
+    if let SubscriptionRequest::SubscribeWebsocket { terms, .. }
+    | SubscriptionRequest::SubscribeWebhook { terms, .. } = &mut asked
+    {
+        terms.events = caller.may_receive(terms.events.clone())?;
+    }
+    Ok(asked)
 }
 
 fn known(endpoint: &Endpoint) -> Result<EndpointId, ApiError> {
@@ -176,7 +182,7 @@ fn accepted(subscribed: Subscribed, unknown: &'static str) -> Result<(), ApiErro
         Subscribed::Foreign => Err(ApiError::Forbidden("the subscription belongs to another client".into())),
         Subscribed::TooLate => Err(ApiError::Unauthorized(Refusal::Expired)),
         Subscribed::TooMany => {
-            Err(ApiError::TooMany("limits.subscriptions_per_topic: the topic has as many"))
+            Err(ApiError::TooMany("limits.subscriptions_per_topic: the topic has reached it: try again"))
         }
     }
 }

@@ -30,14 +30,45 @@ enum Voucher {
     Server(Box<Introspection>),
 }
 
-enum Failure {
-    Refused(Refusal),
-    Unavailable(&'static str),
+/// May the authorization server be asked?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// It may.
+    Allowed,
+    /// Not for whoever sends this: that has been for nothing too often.
+    TooOften,
 }
 
-impl From<Refusal> for Failure {
+/// Why nobody knows whose a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotIdentified {
+    /// Its token is not believed.
+    Refused(Refusal),
+    /// There are no keys yet to verify it with.
+    NoKeys,
+    /// The authorization server was asked, and does not answer.
+    Unanswered,
+    /// The authorization server would have to be asked ([`Asking::TooOften`]).
+    NotAsked,
+}
+
+impl From<Refusal> for NotIdentified {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<NotIdentified> for ApiError {
+    fn from(failed: NotIdentified) -> Self {
+        match failed {
+            NotIdentified::Refused(refusal) => Self::Unauthorized(refusal),
+            NotIdentified::NoKeys => {
+                Self::Unavailable("the hub does not have the authorization server's keys yet: try again")
+            }
+            NotIdentified::Unanswered | NotIdentified::NotAsked => {
+                Self::Unavailable("the authorization server does not answer: try again")
+            }
+        }
     }
 }
 
@@ -64,31 +95,46 @@ impl Authenticator {
     }
 
     /// The bearer of a request's token; none while authentication is off.
-    pub async fn identify(&self, headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
+    pub async fn identify(
+        &self,
+        headers: &HeaderMap,
+        asking: Asking,
+    ) -> Result<Option<Identity>, NotIdentified> {
         let identified = match &self.voucher {
             Voucher::Nobody => return Ok(None),
-            Voucher::Signature(keys) => self.signed(headers, keys).await,
-            Voucher::Server(introspection) => self.asked(headers, introspection).await,
+            Voucher::Signature(keys) => self.signed(headers, keys, asking).await,
+            Voucher::Server(introspection) => self.asked(headers, introspection, asking).await,
         };
-        let (outcome, result) = match identified {
-            Ok(identity) => (Authentication::Accepted, Ok(Some(identity))),
-            Err(Failure::Refused(refusal)) => (refusal.outcome(), Err(ApiError::Unauthorized(refusal))),
-            Err(Failure::Unavailable(why)) => (Authentication::Unavailable, Err(ApiError::Unavailable(why))),
+        let outcome = match &identified {
+            Ok(_) => Some(Authentication::Accepted),
+            Err(NotIdentified::Refused(refusal)) => Some(refusal.outcome()),
+            Err(NotIdentified::NoKeys | NotIdentified::Unanswered) => Some(Authentication::Unavailable),
+            // Nothing is known of it. The limit counts it.
+            Err(NotIdentified::NotAsked) => None,
         };
-        METRICS.authentications.with(outcome).inc();
-        result
+        if let Some(outcome) = outcome {
+            METRICS.authentications.with(outcome).inc();
+        }
+        identified.map(Some)
     }
 
-    async fn signed(&self, headers: &HeaderMap, keys: &KeyStore) -> Result<Identity, Failure> {
+    async fn signed(
+        &self,
+        headers: &HeaderMap,
+        keys: &KeyStore,
+        asking: Asking,
+    ) -> Result<Identity, NotIdentified> {
         let token = bearer::token(headers, self.settings.token_bytes)?;
         let verify = || match keys.now() {
             Some(keys) => Ok(jwt::verify(token, &keys, &self.settings, now_secs().cast_unsigned())?),
-            None => Err(Failure::Unavailable("the hub does not have the authorization server's keys yet")),
+            None => Err(NotIdentified::NoKeys),
         };
         match verify() {
             // The authorization server may have changed its keys, or they are being read at last: or have been, since
             // they were looked for.
-            Err(Failure::Refused(Refusal::UnknownKey) | Failure::Unavailable(_)) => {
+            Err(NotIdentified::Refused(Refusal::UnknownKey) | NotIdentified::NoKeys)
+                if asking == Asking::Allowed =>
+            {
                 keys.read_again().await;
                 verify()
             }
@@ -96,11 +142,19 @@ impl Authenticator {
         }
     }
 
-    async fn asked(&self, headers: &HeaderMap, introspection: &Introspection) -> Result<Identity, Failure> {
+    async fn asked(
+        &self,
+        headers: &HeaderMap,
+        introspection: &Introspection,
+        asking: Asking,
+    ) -> Result<Identity, NotIdentified> {
         let token = bearer::token(headers, self.settings.token_bytes)?;
+        if asking == Asking::TooOften {
+            return Ok(introspection.known(token).ok_or(NotIdentified::NotAsked)??);
+        }
         match introspection.bearer(token, &self.settings, now_secs().cast_unsigned()).await {
             Ok(said) => Ok(said?),
-            Err(_) => Err(Failure::Unavailable("the authorization server does not answer: try again")),
+            Err(_) => Err(NotIdentified::Unanswered),
         }
     }
 }

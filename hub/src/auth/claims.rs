@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 use shared::{
-    protocol::{Scopes, Topic},
+    protocol::{Scopes, Topic, unambiguous},
     settings::Auth,
 };
 
@@ -12,6 +12,16 @@ use super::{Identity, Refusal};
 
 /// Claims that are not to be trusted yet.
 pub type Claims = Map<String, Value>;
+
+/// The most brackets and braces of a token that may be open at once.
+const MAX_DEPTH: usize = 32;
+
+/// The text of what says something of a token, if all its readers read the same.
+pub fn unambiguous(json: &[u8]) -> Result<&str, Refusal> {
+    let text = std::str::from_utf8(json).map_err(|_| Refusal::Ambiguous)?;
+    unambiguous::check(text, MAX_DEPTH).map_err(|_| Refusal::Ambiguous)?;
+    Ok(text)
+}
 
 /// What must be there. What is there is checked in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +60,19 @@ pub fn identity(
     if !settings.audience.is_empty() && !is_for(claims, &settings.audience)? {
         return Err(Refusal::Audience);
     }
+    // Who has stolen a bound token has not its key (RFC 7800, 8705, 9449), which the hub does not ask for.
+    if present(claims, "cnf").is_some() {
+        return Err(Refusal::Bound);
+    }
+    let subject = text(claims, "sub")?.map(str::to_owned);
+    let client = client(claims, &settings.client_claims)?;
+    if subject.is_none() && client.is_none() {
+        return Err(Refusal::Nobody);
+    }
     Ok(Identity {
         issuer: issuer.unwrap_or(vouching).to_owned(),
-        subject: text(claims, "sub")?.map(str::to_owned),
-        client: client(claims, &settings.client_claims)?,
+        subject,
+        client,
         scopes: Scopes::parse(scopes(claims, &settings.scope_claims)?),
         topic: topic(claims, &settings.topic_claim)?,
         expires,
@@ -99,7 +118,7 @@ fn client(claims: &Claims, names: &[String]) -> Result<Option<String>, Refusal> 
     match names.iter().find_map(|name| present(claims, name)) {
         None => Ok(None),
         Some(value) => {
-            value.as_str().map(|client| Some(client.to_owned())).ok_or(Refusal::Claim("client_id"))
+            value.as_str().map(|client| Some(client.to_owned())).ok_or(Refusal::Claim("auth.client_claims"))
         }
     }
 }
@@ -107,7 +126,7 @@ fn client(claims: &Claims, names: &[String]) -> Result<Option<String>, Refusal> 
 fn scopes<'a>(claims: &'a Claims, names: &[String]) -> Result<Vec<&'a str>, Refusal> {
     let mut all = Vec::new();
     for value in names.iter().filter_map(|name| present(claims, name)) {
-        all.extend(texts(value, "scope")?);
+        all.extend(texts(value, "auth.scope_claims")?);
     }
     Ok(all)
 }
@@ -117,7 +136,7 @@ fn scopes<'a>(claims: &'a Claims, names: &[String]) -> Result<Vec<&'a str>, Refu
 fn topic(claims: &Claims, name: &str) -> Result<Option<Topic>, Refusal> {
     let Some(value) = present(claims, name) else { return Ok(None) };
     let topic = value.as_str().and_then(|topic| topic.parse().ok());
-    topic.map(Some).ok_or(Refusal::Claim("hub.topic"))
+    topic.map(Some).ok_or(Refusal::Claim("auth.topic_claim"))
 }
 
 #[cfg(test)]
@@ -212,7 +231,7 @@ mod tests {
     fn a_topic_that_cannot_be_one_does_not_make_a_free_token() {
         for topic in [json!(""), json!(1), json!(["t"]), json!("metadata")] {
             let refused = read(json!({"hub.topic": topic})).unwrap_err();
-            assert_eq!(refused, Refusal::Claim("hub.topic"), "FC-SES-02: {topic}");
+            assert_eq!(refused, Refusal::Claim("auth.topic_claim"), "FC-SES-02: {topic}");
         }
         let nested = read(json!({"hub": {"topic": "t"}})).unwrap();
         assert_eq!(nested.topic, None, "FC-SES-02: a name with a dot is no path");
@@ -230,13 +249,30 @@ mod tests {
         }
         let none = read(json!({"scope": null})).unwrap();
         assert!(!reads(&none, "Patient-open"), "FC-SCO-02");
-        assert_eq!(read(json!({"scope": 1})).unwrap_err(), Refusal::Claim("scope"));
+        assert_eq!(read(json!({"scope": 1})).unwrap_err(), Refusal::Claim("auth.scope_claims"));
+    }
+
+    #[test]
+    fn a_token_is_somebodys() {
+        let refused = |changes: Value| read(changes).err();
+        assert_eq!(refused(json!({"sub": null})), Some(Refusal::Nobody), "FC-SEC-01");
+        assert_eq!(refused(json!({"sub": null, "azp": "app"})), None, "a client may act for itself");
+        assert_eq!(refused(json!({"client_id": 1})), Some(Refusal::Claim("auth.client_claims")));
+    }
+
+    #[test]
+    fn a_token_that_is_bound_to_a_key_is_not_taken_for_one_that_anybody_may_bear() {
+        for cnf in [json!({"jkt": "x"}), json!({"x5t#S256": "x"}), json!({}), json!("x")] {
+            assert_eq!(read(json!({"cnf": cnf})).unwrap_err(), Refusal::Bound, "FC-SEC-01: {cnf}");
+        }
+        assert!(read(json!({"cnf": null})).is_ok());
     }
 
     #[test]
     fn what_the_authorization_server_says_need_not_say_everything() {
         let free = Auth { issuer: None, audience: Vec::new(), ..Auth::default() };
-        let bare = |settings: &Auth| identity(&Claims::new(), settings, Required::AsSet, "as", NOW);
+        let somebody = json!({"sub": "user"}).as_object().unwrap().clone();
+        let bare = |settings: &Auth| identity(&somebody, settings, Required::AsSet, "as", NOW);
         let bearer = bare(&free).unwrap();
         assert_eq!((bearer.issuer.as_str(), bearer.expires), ("as", None));
         assert_eq!(bare(&settings()).unwrap_err(), Refusal::Issuer, "what is set must be said");

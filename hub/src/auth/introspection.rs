@@ -6,7 +6,7 @@
 //! remembered by their SHA-256. When nobody answers nobody is let in: 503.
 //!
 //! Issuer and audience must be what is set, if they are set; a server that does not say them wants
-//! them unset. Rule: FC-SEC-01.
+//! them unset. Only bearer tokens are believed. Rule: FC-SEC-01.
 
 use std::{
     sync::Arc,
@@ -26,7 +26,7 @@ use url::{Url, form_urlencoded};
 
 use super::{
     Identity, Refusal,
-    claims::{Claims, Required, identity},
+    claims::{Claims, Required, identity, unambiguous},
     server::{AuthorizationServer, Question},
 };
 
@@ -40,6 +40,16 @@ type TokenHash = [u8; 32];
 struct Known {
     said: Result<Arc<Identity>, Refusal>,
     until: Instant,
+}
+
+impl Known {
+    fn is_over(&self) -> bool {
+        self.until <= Instant::now()
+    }
+}
+
+fn hash(token: &str) -> TokenHash {
+    Sha256::digest(token.as_bytes()).into()
 }
 
 /// Why nothing is known of a token.
@@ -75,6 +85,12 @@ impl Introspection {
         }
     }
 
+    /// What was said of a token, if that still holds. Nobody is asked.
+    pub fn known(&self, token: &str) -> Option<Result<Identity, Refusal>> {
+        let known = self.known.get(&hash(token)).filter(|known| !known.is_over())?;
+        Some(known.said.map(|identity| Identity::clone(&identity)))
+    }
+
     /// The bearer of a token, `now` in seconds since 1970.
     pub async fn bearer(
         &self,
@@ -82,9 +98,8 @@ impl Introspection {
         settings: &Auth,
         now: u64,
     ) -> Result<Result<Identity, Refusal>, Unanswered> {
-        let hash: TokenHash = Sha256::digest(token.as_bytes()).into();
-        let is_over = |known: &Known| known.until <= Instant::now();
-        self.known.remove_if(&hash, is_over);
+        let hash = hash(token);
+        self.known.remove_if(&hash, Known::is_over);
         let known = async {
             match self.known.get_value_or_guard_async(&hash).await {
                 Ok(known) => Ok(known),
@@ -113,11 +128,21 @@ impl Introspection {
             tracing::error!(%error, "auth.introspection_url does not say anything of a token");
             Unanswered
         })?;
-        let claims: Claims = serde_json::from_slice(&answer).map_err(|error| {
-            tracing::error!(%error, "auth.introspection_url does not answer with a JSON object");
-            Unanswered
-        })?;
-        let said = bearer(&claims, settings, self.url.as_str(), now).map(Arc::new);
+        let said = match unambiguous(&answer) {
+            Ok(text) => {
+                let claims: Claims = serde_json::from_str(text).map_err(|error| {
+                    tracing::error!(%error, "auth.introspection_url does not answer with a JSON object");
+                    Unanswered
+                })?;
+                bearer(&claims, settings, self.url.as_str(), now).map(Arc::new)
+            }
+            Err(refusal) => {
+                tracing::error!(
+                    "what auth.introspection_url says of a token can be read in more than one way"
+                );
+                Err(refusal)
+            }
+        };
         let until = Instant::now() + remembered(&said, self.cache, now);
         Ok(Known { said, until })
     }
@@ -126,6 +151,12 @@ impl Introspection {
 fn bearer(claims: &Claims, settings: &Auth, url: &str, now: u64) -> Result<Identity, Refusal> {
     if claims.get("active") != Some(&Value::Bool(true)) {
         return Err(Refusal::Inactive);
+    }
+    // Some servers call a refresh token active as well, and one that wants a proof is worth nothing without.
+    match claims.get("token_type") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(kind)) if kind.eq_ignore_ascii_case("Bearer") => {}
+        Some(_) => return Err(Refusal::NotBearer),
     }
     identity(claims, settings, Required::AsSet, settings.issuer.as_deref().unwrap_or(url), now)
 }
@@ -173,12 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn only_bearer_tokens_are_believed() {
+        let of_type = |kind: Value| said(json!({"active": true, "sub": "u", "token_type": kind})).err();
+        for kind in [json!("Bearer"), json!("bearer"), json!(null)] {
+            assert_eq!(of_type(kind.clone()), None, "FC-SEC-01: {kind}");
+        }
+        for kind in [json!("refresh_token"), json!("DPoP"), json!(""), json!(1), json!(["Bearer"])] {
+            assert_eq!(of_type(kind.clone()), Some(Refusal::NotBearer), "FC-SEC-01: {kind}");
+        }
+        let bound = said(json!({"active": true, "sub": "u", "cnf": {"jkt": "x"}}));
+        assert_eq!(bound.unwrap_err(), Refusal::Bound, "FC-SEC-01");
+        assert_eq!(said(json!({"active": true})).unwrap_err(), Refusal::Nobody, "FC-SEC-01");
+    }
+
+    #[test]
     fn nothing_is_remembered_beyond_the_end_of_the_token_and_refusals_not_for_long() {
         let cache = Duration::from_secs(60);
         let secs = |claims| remembered(&said(claims), cache, NOW).as_secs();
-        assert_eq!(secs(json!({"active": true})), 60);
-        assert_eq!(secs(json!({"active": true, "exp": NOW + 10})), 10);
-        assert_eq!(secs(json!({"active": true, "exp": NOW - 10})), 0, "within the leeway");
+        assert_eq!(secs(json!({"active": true, "sub": "u"})), 60);
+        assert_eq!(secs(json!({"active": true, "sub": "u", "exp": NOW + 10})), 10);
+        assert_eq!(secs(json!({"active": true, "sub": "u", "exp": NOW - 10})), 0, "within the leeway");
         assert_eq!(secs(json!({"active": false})), 2);
     }
 

@@ -11,7 +11,7 @@ use shared::settings::Auth;
 
 use super::{
     Identity, Refusal,
-    claims::{Claims, Required, identity},
+    claims::{Claims, Required, identity, unambiguous},
     keys::Keys,
 };
 
@@ -51,7 +51,7 @@ pub fn verify(token: &str, keys: &Keys, settings: &Auth, now: u64) -> Result<Ide
 
 fn part<T: DeserializeOwned>(base64: &str) -> Result<T, Refusal> {
     let json = URL_SAFE_NO_PAD.decode(base64).map_err(|_| Refusal::NotAJwt)?;
-    serde_json::from_slice(&json).map_err(|_| Refusal::NotAJwt)
+    serde_json::from_str(unambiguous(&json)?).map_err(|_| Refusal::NotAJwt)
 }
 
 fn is_access_token(typ: &str) -> bool {
@@ -98,8 +98,12 @@ mod tests {
     }
 
     fn verified(token: &str) -> Result<Identity, Refusal> {
-        let settings = Auth { issuer: Some("joe".to_owned()), ..Auth::default() };
-        verify(token, &keys(), &settings, BEFORE_ITS_END)
+        verify(token, &keys(), &settings(), BEFORE_ITS_END)
+    }
+
+    /// The example names nobody but its issuer.
+    fn settings() -> Auth {
+        Auth { issuer: Some("joe".to_owned()), client_claims: vec!["iss".to_owned()], ..Auth::default() }
     }
 
     fn with_header(header: Value) -> String {
@@ -110,8 +114,7 @@ mod tests {
     #[test]
     fn the_example_of_the_specification_is_believed_until_it_ends() {
         assert_eq!(verified(TOKEN).unwrap().issuer, "joe");
-        let settings = Auth { issuer: Some("joe".to_owned()), ..Auth::default() };
-        let late = verify(TOKEN, &keys(), &settings, BEFORE_ITS_END + 100);
+        let late = verify(TOKEN, &keys(), &settings(), BEFORE_ITS_END + 100);
         assert_eq!(late.unwrap_err(), Refusal::Expired, "FC-SEC-01");
     }
 
@@ -147,7 +150,16 @@ mod tests {
         }
         let twice = URL_SAFE_NO_PAD.encode("{\"alg\":\"ES256\",\"alg\":\"none\"}");
         let token = TOKEN.replacen("eyJhbGciOiJFUzI1NiJ9", &twice, 1);
-        assert_eq!(verified(&token).unwrap_err(), Refusal::NotAJwt, "FC-SEC-01");
+        assert_eq!(verified(&token).unwrap_err(), Refusal::Ambiguous, "FC-SEC-01");
+    }
+
+    #[test]
+    fn a_member_that_stands_twice_is_refused_in_header_and_claims() {
+        for json in [r#"{"alg":"ES256","x":1,"x":2}"#, r#"{"sub":"a","sub":"b"}"#, r#"{"a":{"b":1,"b":2}}"#] {
+            let read = part::<Claims>(&URL_SAFE_NO_PAD.encode(json));
+            assert_eq!(read.unwrap_err(), Refusal::Ambiguous, "FC-SEC-01: {json}");
+        }
+        assert!(part::<Claims>(&URL_SAFE_NO_PAD.encode(r#"{"sub":"a","x":{"sub":"b"}}"#)).is_ok());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Who is asking, and what they may do.
 //!
-//! A request is authenticated once, before its body is read: [`authenticate`] makes a [`Caller`] of
-//! it. Every room of the API asks the caller whether it may do what it asks for.
+//! A request is authenticated once, before its body is read: the [`Authenticator`] says whose its
+//! token is, and `api::admit` makes a [`Caller`] of that. Every room of the API asks the caller
+//! whether it may do what it asks for. Sockets have none: an endpoint is a ticket for its own
+//! subscription, and what that may read was settled when it was made.
 //!
 //! - `bearer`: the token of a request. `authenticator`: who vouches for it.
 //! - `jwt`, `keys`: signed tokens. `jwks`: the keys as they are now.
@@ -23,28 +25,27 @@ mod server;
 
 use std::{borrow::Cow, net::IpAddr};
 
-use actix_web::HttpRequest;
 use shared::{
     protocol::{EventFilter, EventName, MissingScope, Scopes, Topic},
     store::Owner,
 };
 
 pub use self::{
-    authenticator::Authenticator,
+    authenticator::{Asking, Authenticator, NotIdentified},
     bearer::token as bearer_token,
     claims::{Required, identity},
     jwt::verify,
     keys::Keys,
     refusal::Refusal,
 };
-use crate::{api::ApiError, client_address::client_address, node::Node};
+use crate::api::ApiError;
 
 /// Whoever sent a request.
 #[derive(Debug, Clone)]
 pub struct Caller {
     /// Where the request came from.
     pub address: IpAddr,
-    /// Who it is; absent while authentication is off: then everyone may do everything.
+    /// Who it is; absent while authentication is off, and only then: everyone may do everything.
     pub identity: Option<Identity>,
 }
 
@@ -114,11 +115,4 @@ impl Caller {
     pub fn not_after(&self) -> Option<u64> {
         Some(self.identity.as_ref()?.expires?.saturating_mul(1000))
     }
-}
-
-/// Finds out who is asking. Nothing about topics or endpoints is looked at before.
-pub async fn authenticate(request: &HttpRequest, node: &Node) -> Result<Caller, ApiError> {
-    let address = client_address(request, &node.settings);
-    let identity = node.authenticator.identify(request.headers()).await?;
-    Ok(Caller { address, identity })
 }

@@ -39,9 +39,21 @@ pub enum Refusal {
     /// The signature is not the key's.
     #[error("the signature of the token is wrong")]
     Signature,
-    /// A claim is not of its type.
+    /// A claim, or that of this setting, is not of its type.
     #[error("the claim {0} of the token is not what it should be")]
     Claim(&'static str),
+    /// Neither `sub` nor one of `auth.client_claims` is there: its subscriptions would be everybody's.
+    #[error("the token does not say whose it is (sub, auth.client_claims)")]
+    Nobody,
+    /// `cnf` is there.
+    #[error("the token is bound to a key, and whether its bearer has it cannot be seen (cnf)")]
+    Bound,
+    /// `token_type` says that it is no bearer token.
+    #[error("the token is of another type than Bearer (token_type)")]
+    NotBearer,
+    /// A member stands twice, or it is otherwise not to be read in one way alone.
+    #[error("the token can be read in more than one way: a member stands twice, or is no text")]
+    Ambiguous,
     /// There is no `exp`.
     #[error("the token does not say when it ends (exp)")]
     NoExpiry,
@@ -83,6 +95,10 @@ impl Refusal {
             | Self::Type
             | Self::Critical
             | Self::Claim(_)
+            | Self::Nobody
+            | Self::Bound
+            | Self::NotBearer
+            | Self::Ambiguous
             | Self::NoExpiry => Authentication::Malformed,
             Self::Algorithm | Self::UnknownKey | Self::AmbiguousKey => Authentication::Key,
             Self::Signature => Authentication::Signature,

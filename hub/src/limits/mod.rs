@@ -5,7 +5,8 @@
 //! A hub counts for itself: to count for all of them would cost every request a round trip.
 //!
 //! The order is the caller's: its address's failures, who it is, its rate, what it may do, and only then the topic's
-//! rate. Else a stranger could use up the topic of others.
+//! rate. Else a stranger could use up the topic of others. An address's failures are in the way of what would fail or be
+//! asked of the authorization server, and of nobody who is known: many share an address.
 //!
 //! - `budgets`: rates (GCRA), in a cache of bounded size; no request in it.
 //! - `key`: whom a rate belongs to.
@@ -17,7 +18,7 @@ mod key;
 mod refused;
 mod shares;
 
-use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32};
 
 use governor::Quota;
 use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Limit};
@@ -52,6 +53,8 @@ pub struct Limits {
     callers: Budgets<CallerKey>,
     topics: Budgets<TopicKey>,
     failures: Failures,
+    /// Requests without a token, which are no failures.
+    without_token: Failures,
     sockets: Shares,
     bodies: Shares,
 }
@@ -77,28 +80,45 @@ impl Limits {
             callers: Budgets::new(limits.remembered_callers, callers, callers.times(share)),
             topics: Budgets::new(limits.remembered_callers, topics, topics),
             failures: Failures::new(limits.remembered_callers, per_min(limits.auth_failures_per_min)),
+            without_token: Failures::new(limits.remembered_callers, per_min(limits.auth_failures_per_min)),
             sockets: Shares::new(any(sockets), any(sockets.saturating_mul(share as usize)), usize::MAX),
             bodies: Shares::new(bodies.div_ceil(4), bodies.div_ceil(2), bodies),
         }
     }
 
-    /// May this address try to authenticate, or has it failed too often?
+    /// May this address fail to authenticate once more, or has it too often?
     pub fn may_authenticate(&self, address: IpAddr) -> Result<(), Refused> {
         self.failures
             .check(Network::of(address))
             .map_err(|wait| Refused::for_rate(Limit::AuthFailuresPerMin, Whose::Address, wait))
     }
 
-    /// This address has failed to authenticate.
-    pub fn authentication_failed(&self, address: IpAddr) {
-        self.failures.count(Network::of(address));
+    /// An attempt to authenticate, which has failed unless it is told otherwise.
+    pub fn attempt_of(&self, address: IpAddr) -> Attempt<'_> {
+        Attempt { failures: Some(&self.failures), network: Network::of(address) }
+    }
+
+    /// May one more request without a token from this address leave a record?
+    pub fn may_leave_record(&self, address: IpAddr) -> bool {
+        let network = Network::of(address);
+        let may = self.without_token.check(network).is_ok();
+        self.without_token.count(network);
+        may
     }
 
     /// One more request of this caller.
     pub fn caller(&self, caller: &Caller, kind: Kind) -> Result<(), Refused> {
-        let key = CallerKey::of(caller);
+        self.one_more(&CallerKey::of(caller), kind)
+    }
+
+    /// One more request from this address, of nobody in particular.
+    pub fn address(&self, address: IpAddr, kind: Kind) -> Result<(), Refused> {
+        self.one_more(&CallerKey::of_owner(None, address), kind)
+    }
+
+    fn one_more(&self, key: &CallerKey, kind: Kind) -> Result<(), Refused> {
         let (limit, is_many) = (Self::of_caller(kind), key.is_an_address());
-        self.callers.take(&key, kind, is_many).map_err(|wait| Refused::for_rate(limit, key.whose(), wait))
+        self.callers.take(key, kind, is_many).map_err(|wait| Refused::for_rate(limit, key.whose(), wait))
     }
 
     /// One more request for this topic, by somebody who may.
@@ -111,7 +131,8 @@ impl Limits {
         self.topics.take(&topic, kind, false).map_err(|wait| Refused::for_rate(limit, Whose::Topic, wait))
     }
 
-    /// A place for one more socket of who owns its subscription, or else of who is at that address; it is free again when the place is dropped.
+    /// A place for one more socket of who owns its subscription, or else of who is at that address; it is free again
+    /// when the place is dropped.
     pub fn socket(&self, owner: Option<Owner>, address: IpAddr) -> Result<SocketPlace, Refused> {
         let taken = self.sockets.take(CallerKey::of_owner(owner, address));
         taken.map_err(|whose| Refused::for_number(Limit::CallerSockets, whose))
@@ -128,6 +149,27 @@ impl Limits {
             Kind::Publish => Limit::CallerPublishesPerSec,
             Kind::Subscribe => Limit::CallerSubscribesPerMin,
             Kind::Read => Limit::CallerReadsPerSec,
+        }
+    }
+}
+
+/// An attempt to authenticate. Dropped, it counts as a failure.
+pub struct Attempt<'a> {
+    failures: Option<&'a Failures>,
+    network: Network,
+}
+
+impl Attempt<'_> {
+    /// It has not failed, or nothing was tried.
+    pub fn succeeds(mut self) {
+        self.failures = None;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some(failures) = self.failures {
+            failures.count(self.network);
         }
     }
 }
@@ -171,9 +213,7 @@ fn per_sec(rate: u32, burst: u32) -> Option<Quota> {
 
 /// So many a minute, all of them at once if need be; no limit for 0.
 fn per_min(rate: u32) -> Option<Quota> {
-    let rate = NonZeroU32::new(rate)?;
-    // Not `Quota::per_minute`, whose interval is of whole nanoseconds as well.
-    Some(Quota::with_period(Duration::from_secs(60) / rate.get())?.allow_burst(rate))
+    Some(Quota::per_minute(NonZeroU32::new(rate)?))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Rates by a clock that stands still until it is told to move.
 
+use std::time::Duration;
+
 use governor::clock::FakeRelativeClock;
 use proptest::prelude::*;
 

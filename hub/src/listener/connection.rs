@@ -10,13 +10,20 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
-use actix_web::rt::net::{ActixStream, Ready, TcpStream};
+use actix_web::{
+    Error,
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::StatusCode,
+    middleware::Next,
+    rt::net::{ActixStream, Ready, TcpStream},
+};
 use shared::telemetry::metrics::{Limit, METRICS};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -36,7 +43,6 @@ pub struct Activity {
     places: Arc<Mutex<Places>>,
     id: u64,
     network: Option<Network>,
-    has_asked: AtomicBool,
     begun: AtomicU64,
     under_way: AtomicUsize,
 }
@@ -49,8 +55,7 @@ impl Activity {
     /// A request has come, whole but for its body.
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        if !self.has_asked.swap(true, Ordering::Relaxed) {
+        if self.under_way.fetch_add(1, Ordering::Relaxed) == 0 {
             lock(&self.places).has_asked(self.id);
         }
         UnderWay(self.clone())
@@ -66,8 +71,25 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        if self.0.under_way.fetch_sub(1, Ordering::Relaxed) == 1 {
+            lock(&self.0.places).is_answered(self.0.id);
+        }
     }
+}
+
+/// Tells the connection of each of its requests, also of those that no room of the API sees: the outermost middleware.
+pub async fn tell_connection<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let under_way = request.conn_data::<Arc<Activity>>().map(Activity::begin);
+    let response = next.call(request).await?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(under_way) = under_way
+    {
+        under_way.for_good();
+    }
+    Ok(response)
 }
 
 impl Drop for Activity {
@@ -80,6 +102,7 @@ impl Drop for Activity {
 pub struct Connection {
     io: TcpStream,
     activity: Arc<Activity>,
+    /// Absent once it has to.
     gives_way: Option<oneshot::Receiver<()>>,
     head: Duration,
     keep_alive: Duration,
@@ -107,7 +130,6 @@ impl Connection {
             places: places.clone(),
             id,
             network,
-            has_asked: AtomicBool::new(false),
             begun: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
         });
@@ -135,16 +157,14 @@ impl Connection {
 
     /// Has it to end?
     fn is_over(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if let Some(gives_way) = &mut self.gives_way {
-            if self.activity.has_asked.load(Ordering::Relaxed) {
-                self.gives_way = None;
-            } else if Pin::new(gives_way).poll(cx).is_ready() {
-                METRICS.limited.with(Limit::NewConnections).inc();
-                return Err(io::ErrorKind::ConnectionAborted.into());
-            }
-        }
         let begun = self.activity.begun.load(Ordering::Relaxed);
-        if self.is_handshaking || self.activity.under_way.load(Ordering::Relaxed) > 0 {
+        let is_busy = self.activity.under_way.load(Ordering::Relaxed) > 0;
+        if !is_busy && self.has_to_give_way(cx) {
+            let limit = if begun == 0 { Limit::NewConnections } else { Limit::Connections };
+            METRICS.limited.with(limit).inc();
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        if self.is_handshaking || is_busy {
             self.wait = None;
         } else if begun != self.begun {
             self.wait = Some(Wait::until(self.keep_alive, false));
@@ -155,6 +175,14 @@ impl Connection {
         }
         self.begun = begun;
         self.poll_wait(cx)
+    }
+
+    /// Has it been told to go, now or before?
+    fn has_to_give_way(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.gives_way.as_mut().is_some_and(|told| Pin::new(told).poll(cx).is_ready()) {
+            self.gives_way = None;
+        }
+        self.gives_way.is_none()
     }
 
     fn poll_wait(&mut self, cx: &mut Context<'_>) -> io::Result<()> {

@@ -36,9 +36,12 @@ use shared::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_openssl::SslStream;
 
-pub use connection::Activity;
+pub use connection::tell_connection;
 
-use self::{connection::Connection, places::Places};
+use self::{
+    connection::{Activity, Connection},
+    places::Places,
+};
 use crate::{client_address::is_trusted, limits::Network};
 
 /// A peer that takes nothing of what it is sent for this long is cut off by the kernel.

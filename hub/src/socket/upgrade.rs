@@ -1,12 +1,11 @@
 //! From the endpoint URL to a socket that holds its subscription (FC-WSC-01, FC-WSC-02).
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use actix_http::ws::Codec;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use actix_web_actors::ws::{self, WebsocketContext};
 use shared::{
-    audit::Record,
     protocol::EndpointId,
     publisher::read_state,
     session::Entry,
@@ -21,7 +20,10 @@ use super::{
     outbox::{CountedBody, Outbox},
     session::{Held, SocketSession},
 };
-use crate::{api::ApiError, auth::Caller, node::Node};
+use crate::{
+    api::{ApiError, Audited},
+    node::Node,
+};
 
 /// How often the first reading is tried anew when the session changes under it.
 const MAX_CONFLICTS: u32 = 20;
@@ -36,16 +38,17 @@ pub async fn upgrade(
     request: &HttpRequest,
     payload: web::Payload,
     node: web::Data<Node>,
-    caller: &Caller,
+    from: IpAddr,
     endpoint: &str,
-    record: &mut Record,
+    audited: &mut Audited,
 ) -> Result<HttpResponse, ApiError> {
     if node.is_draining() {
         return Err(ApiError::Unavailable("the hub is shutting down: connect to another node"));
     }
     let id = endpoint.parse::<EndpointId>().map_err(|_| UNKNOWN)?.subscription();
     let (subscription, _) = node.store.subscription(id).await?.ok_or(UNKNOWN)?;
-    record.set_subscription(&subscription);
+    audited.record().set_subscription(&subscription);
+    audited.begin(&node)?;
     // actix takes two drafts of the protocol as well.
     if request.headers().get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
         return Err(ApiError::BadRequest(
@@ -54,7 +57,7 @@ pub async fn upgrade(
     }
     let mut response = ws::handshake(request)
         .map_err(|error| ApiError::BadRequest(format!("this is a WebSocket endpoint: {error}")))?;
-    let place = node.limits.socket(subscription.owner, caller.address)?;
+    let place = node.limits.socket(subscription.owner, from)?;
 
     node.liveness.announce(&node).await?;
     let address = subscription.address();
@@ -70,7 +73,7 @@ pub async fn upgrade(
         }
     };
     outbox.saved(cursor);
-    record.set_granted(&subscription, lease);
+    audited.record().set_granted(&subscription, lease);
     let session = SocketSession::new(held, subscription, lease, head, cursor);
     let max_bytes = node.settings.limits.frame_bytes;
     let codec = Codec::new().max_size(max_bytes);

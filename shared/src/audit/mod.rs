@@ -10,6 +10,8 @@
 //! - `audit.required`: a request is admitted only while its record can be taken ([`Audit::admit`], before anything is
 //!   done), so nothing that was admitted is done without a record. What nobody asks this program for (a delivery, the end of
 //!   a lease) cannot be refused: its record is counted if it is lost.
+//! - Who has not shown that it may ask takes half of `audit.waiting_records` at most ([`Asker`]): strangers, however many, make
+//!   nobody else wait, and turn off nothing.
 //! - Otherwise whatever happens is served, and the records that are lost are counted.
 //! - An outage is said once in the log, and its end with what was lost. What still waits is written then, and at the end of
 //!   the process ([`Audit::finish`]).
@@ -23,4 +25,4 @@ mod trail;
 mod writer;
 
 pub use record::{Kind, Outcome, Record, Who};
-pub use trail::{Audit, Slot};
+pub use trail::{Asker, Audit, Slot};

@@ -65,6 +65,8 @@ pub struct Audit {
 
 struct Trail {
     slots: Arc<Semaphore>,
+    /// Those of the slots that strangers may take.
+    of_strangers: Arc<Semaphore>,
     to_writer: Sender<ToWriter>,
     state: Arc<State>,
 }
@@ -72,9 +74,41 @@ struct Trail {
 /// What the writer is told.
 pub(super) enum ToWriter {
     /// Write this.
-    Record(Box<Record>, OwnedSemaphorePermit),
+    Record(Box<Record>, Room),
     /// Write what waits, say so, and end.
     Finish(SyncSender<()>),
+}
+
+/// Whose request is to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Who is known, or needs not be.
+    Known,
+    /// Who has not shown that it may ask at all. All strangers together have half of the slots: however many they send,
+    /// there is room for the others.
+    Stranger,
+}
+
+/// The place of one record among those that wait.
+pub(super) struct Room {
+    _slot: OwnedSemaphorePermit,
+    _of_strangers: Option<OwnedSemaphorePermit>,
+}
+
+impl Trail {
+    fn room(&self, asker: Asker) -> Option<Room> {
+        let take = |slots: &Arc<Semaphore>| slots.clone().try_acquire_owned().ok();
+        let of_strangers = match asker {
+            Asker::Known => None,
+            // That they have no room is their own doing, and no outage.
+            Asker::Stranger => Some(take(&self.of_strangers)?),
+        };
+        let slot = take(&self.slots);
+        if slot.is_none() {
+            self.state.is_full();
+        }
+        Some(Room { _slot: slot?, _of_strangers: of_strangers })
+    }
 }
 
 impl Audit {
@@ -97,10 +131,11 @@ impl Audit {
         let readiness = settings.required.then(|| readiness.clone());
         let state = Arc::new(State::new(readiness));
         let slots = Arc::new(Semaphore::new(settings.waiting_records));
+        let of_strangers = Arc::new(Semaphore::new(settings.waiting_records.div_ceil(2)));
         let (to_writer, records) = mpsc::channel();
         let writer = Writer::new(settings, source, state.clone());
         thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&records))?;
-        Ok(Self { node, trail: Some(Arc::new(Trail { slots, to_writer, state })) })
+        Ok(Self { node, trail: Some(Arc::new(Trail { slots, of_strangers, to_writer, state })) })
     }
 
     /// What the records call this process.
@@ -110,22 +145,19 @@ impl Audit {
 
     /// A slot for the record of a request that is about to be served. `None` when the trail is required and cannot take
     /// it: then nothing may be done.
-    pub fn admit(&self) -> Option<Slot> {
-        let Some(trail) = &self.trail else { return Some(Slot { trail: None, permit: None }) };
-        let permit = trail.slots.clone().try_acquire_owned().ok();
-        if permit.is_none() {
-            trail.state.is_full();
-        }
+    pub fn admit(&self, asker: Asker) -> Option<Slot> {
+        let Some(trail) = &self.trail else { return Some(Slot { trail: None, room: None }) };
+        let room = trail.room(asker);
         let may_be_lost = trail.state.readiness.is_none();
-        let is_taken = permit.is_some() && trail.state.is_writable.load(Ordering::Relaxed);
-        (is_taken || may_be_lost).then(|| Slot { trail: Some(trail.clone()), permit })
+        let is_taken = room.is_some() && trail.state.is_writable.load(Ordering::Relaxed);
+        (is_taken || may_be_lost).then(|| Slot { trail: Some(trail.clone()), room })
     }
 
     /// Records what has happened, whether or not it can be written.
     pub fn note(&self, record: Record) {
         if let Some(trail) = &self.trail {
-            let permit = trail.slots.clone().try_acquire_owned().ok();
-            Slot { trail: Some(trail.clone()), permit }.record(record);
+            let room = trail.room(Asker::Known);
+            Slot { trail: Some(trail.clone()), room }.record(record);
         }
     }
 
@@ -143,19 +175,16 @@ impl Audit {
 /// Room for one record.
 pub struct Slot {
     trail: Option<Arc<Trail>>,
-    permit: Option<OwnedSemaphorePermit>,
+    room: Option<Room>,
 }
 
 impl Slot {
     /// Leaves the record there.
     pub fn record(self, record: Record) {
         let Some(trail) = self.trail else { return };
-        let Some(permit) = self.permit else {
-            trail.state.is_full();
-            return trail.state.lost(1);
-        };
+        let Some(room) = self.room else { return trail.state.lost(1) };
         let record = Box::new(record.without_ticket());
-        if trail.to_writer.send(ToWriter::Record(record, permit)).is_err() {
+        if trail.to_writer.send(ToWriter::Record(record, room)).is_err() {
             trail.state.lost(1);
         }
     }
@@ -319,15 +348,15 @@ pub(super) mod tests {
         let path = inner.join("audit");
         let (audit, readiness) = start(&path, true, 10);
         until("it is ready", || readiness.is_ready());
-        let admitted = audit.admit().unwrap();
+        let admitted = audit.admit(Asker::Known).unwrap();
         fs::remove_dir_all(&inner).unwrap();
         admitted.record(numbered(1));
         until("it is not ready", || !readiness.is_ready());
-        assert!(audit.admit().is_none());
+        assert!(audit.admit(Asker::Known).is_none());
         audit.note(numbered(2));
         fs::create_dir(&inner).unwrap();
         until("it is ready again", || readiness.is_ready());
-        audit.admit().unwrap().record(numbered(3));
+        audit.admit(Asker::Known).unwrap().record(numbered(3));
         audit.finish();
         let lines = lines(&path);
         assert_eq!(lines.len(), 3, "what waited is written: {lines:?}");
@@ -337,21 +366,46 @@ pub(super) mod tests {
     fn a_disk_that_is_full_admits_nobody_and_a_queue_that_is_full_loses_records() {
         let (audit, readiness) = start(Path::new("/dev/full"), true, 2);
         until("it is ready", || readiness.is_ready());
-        audit.admit().unwrap().record(numbered(1));
+        audit.admit(Asker::Known).unwrap().record(numbered(1));
         until("it is not ready", || !readiness.is_ready());
-        assert!(audit.admit().is_none());
+        assert!(audit.admit(Asker::Known).is_none());
 
         let before = METRICS.audit_lost.get();
         let (audit, readiness) = start(Path::new("/dev/full"), false, 2);
-        (0..10).for_each(|number| audit.admit().unwrap().record(numbered(number)));
+        (0..10).for_each(|number| audit.admit(Asker::Known).unwrap().record(numbered(number)));
         assert!(METRICS.audit_lost.get() - before >= 8, "all but the two that wait");
         assert!(readiness.is_ready(), "it is not required");
     }
 
     #[test]
+    fn strangers_have_half_of_the_slots_and_the_others_find_room_and_readiness() {
+        let folder = Folder::new();
+        let path = folder.file("audit");
+        let (audit, readiness) = start(&path, true, 4);
+        until("it is ready", || readiness.is_ready());
+        let strangers: Vec<_> = (0..10).filter_map(|_| audit.admit(Asker::Stranger)).collect();
+        assert_eq!(strangers.len(), 2, "half of audit.waiting_records");
+        assert!(readiness.is_ready(), "that strangers are many is no outage");
+        let known: Vec<_> = (0..10).filter_map(|_| audit.admit(Asker::Known)).collect();
+        assert_eq!(known.len(), 2, "what is left is for the others");
+        assert!(!readiness.is_ready(), "as much waits as may");
+        known.into_iter().chain(strangers).for_each(|slot| slot.record(numbered(1)));
+        until("there is room again", || audit.admit(Asker::Stranger).is_some());
+        audit.finish();
+        assert_eq!(lines(&path).len(), 4);
+
+        let before = METRICS.audit_lost.get();
+        let (audit, _) = start(&folder.file("lost"), false, 2);
+        let slots: Vec<_> = (0..3).filter_map(|_| audit.admit(Asker::Stranger)).collect();
+        assert_eq!(slots.len(), 3, "where the trail is not required, everybody is served");
+        slots.into_iter().for_each(|slot| slot.record(numbered(1)));
+        assert!(METRICS.audit_lost.get() - before >= 2);
+    }
+
+    #[test]
     fn without_a_trail_everybody_is_admitted() {
         let audit = Audit::off();
-        audit.admit().unwrap().record(numbered(1));
+        audit.admit(Asker::Known).unwrap().record(numbered(1));
         audit.note(numbered(2));
         audit.finish();
     }

@@ -20,9 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::trail::{Source, State, ToWriter};
+use super::trail::{Room, Source, State, ToWriter};
 use crate::{
     settings::{self, AuditFormat, AuditTarget},
     telemetry::metrics::METRICS,
@@ -40,7 +38,7 @@ pub(super) struct Writer {
     state: Arc<State>,
     sink: Option<Sink>,
     /// Lines that are not written, and the slots that they take.
-    waiting: VecDeque<(Vec<u8>, OwnedSemaphorePermit)>,
+    waiting: VecDeque<(Vec<u8>, Room)>,
     /// Bytes of the first of them that are written.
     begun: usize,
     /// When it could not be written last.

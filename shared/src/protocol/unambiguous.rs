@@ -87,7 +87,8 @@ fn note<'a>(
         None => names[from..].contains(&name),
     };
     if is_repeated {
-        return Err(Invalid::Repeated(format!("the member {}", super::form::shortened(&name))));
+        let member = super::form::plain(&name).map(|name| format!("the member {name}"));
+        return Err(Invalid::Repeated(member.unwrap_or_else(|| "a member".to_owned())));
     }
     if many.is_none() {
         names.push(name);
@@ -174,7 +175,6 @@ mod tests {
             (r#"{"a":[{"resource":{"identifier":[{"value":"1","value":"2"}]}}]}"#, "value"),
             (r#"{"a":1,"\u0061":2}"#, "a"),
             (r#"{"a":{"b":1},"c":[{"b":1}],"a":3}"#, "a"),
-            (r#"{"":1,"":2}"#, ""),
         ] {
             assert_eq!(
                 problem(text),
@@ -183,7 +183,11 @@ mod tests {
             );
         }
         let many: String = (0..100).map(|number| format!("\"m{number}\":1,")).collect();
-        assert_eq!(problem(&format!("{{{many}\"m7\":2}}")), "the member m7 appears more than once");
+        assert_eq!(problem(&format!("{{{many}\"m7\":2}}")), "a member appears more than once");
+        for name in ["", "MRN-1", "12345", "9b3c7a54-1f0e-4c9a-8a3e-0d6f5b0c1d2e", "John Smith"] {
+            let said = problem(&format!("{{\"{name}\":1,\"{name}\":2}}"));
+            assert_eq!(said, "a member appears more than once", "FC-TRN-03: it may say something: {name}");
+        }
         assert_eq!(problem(&format!("{{{many}\"x\":{{\"m7\":1}}}}")), "none");
         let most: String = (0..6000).map(|number| format!("\"m{number}\":1,")).collect();
         assert_eq!(

@@ -14,6 +14,7 @@ use harness::{
     examples::{fresh_id, fresh_topic},
     socket::{Socket, upgrade_status},
     system::Hub,
+    tokens::TokenAuthority,
     wait::{PATIENCE, eventually},
 };
 use serde_json::Value;
@@ -339,4 +340,42 @@ async fn a_pipe_that_nobody_reads_slows_no_answer() {
     until_ready_is(&hub, true).await;
     assert_eq!(publish(&hub).await, 202);
     drop(reader);
+}
+
+#[tokio::test]
+async fn strangers_do_not_fill_the_trail_and_are_not_recorded_without_end() {
+    let (_folder, path) = trail();
+    let authority = TokenAuthority::start().unwrap();
+    let settings = authority.settings();
+    let mut settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    settings.extend([
+        ("audit.to", text(&path)),
+        ("audit.required", "true"),
+        ("limits.auth_failures_per_min", "5"),
+    ]);
+    let hub = Hub::start_embedded(&settings).await.unwrap();
+    until_ready_is(&hub, true).await;
+    let app = hub.app().unwrap();
+    for _ in 0..40 {
+        assert_eq!(app.current_context("t").await.unwrap().status, 401);
+    }
+    let bad = app.clone().with_token(&fresh_id());
+    let answers = join_all((0..40).map(|_| async { bad.current_context("t").await.unwrap().status })).await;
+    let refused = answers.iter().filter(|status| **status == 429).count();
+    assert!(refused >= 30, "{answers:?}");
+    assert!(counted_limit(&hub).await >= refused as f64, "they are counted");
+    let good = app.with_token(&authority.token().unwrap().mint().unwrap());
+    good.current_context("t").await.unwrap().expect_status(200).unwrap();
+    let is_read = |record: &Value| kind_of(record) == "read" && is_success(record);
+    let look = || async { records_in(&path).iter().any(is_read).then_some(()) };
+    eventually(PATIENCE, "the record of who is known", look).await.unwrap();
+    let records = records_in(&path);
+    let strangers = records.iter().filter(|record| kind_of(record) == "authentication-failure").count();
+    assert!((2..=20).contains(&strangers), "{strangers} of 80");
+    assert!(is_ready(&hub).await.0);
+}
+
+async fn counted_limit(hub: &Hub) -> f64 {
+    let metrics = hub.metrics().await.unwrap();
+    metrics.value("fhircast_limited_total{limit=\"auth_failures_per_min\"}").unwrap()
 }

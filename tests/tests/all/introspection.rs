@@ -2,10 +2,12 @@
 
 use harness::{
     callback_server::Gate,
-    examples::fresh_topic,
+    examples::{fresh_id, fresh_topic},
     tokens::{Fault, TokenAuthority},
     wait::{PATIENCE, eventually},
 };
+
+use serde_json::json;
 
 use crate::{
     setups::{Kind, on_both_setups},
@@ -16,6 +18,8 @@ on_both_setups![
     a_token_is_worth_what_the_authorization_server_says_of_it,
     what_was_said_is_gone_by_for_a_while_and_asked_once,
     nobody_is_let_in_while_the_authorization_server_is_away,
+    who_fails_too_often_is_a_reason_to_ask_nothing_and_in_nobodys_way,
+    questions_that_are_not_answered_are_failures_of_who_caused_them,
 ];
 
 async fn a_token_is_worth_what_the_authorization_server_says_of_it(kind: Kind) {
@@ -35,9 +39,18 @@ async fn a_token_is_worth_what_the_authorization_server_says_of_it(kind: Kind) {
         ("a foreign audience", token().audience("https://elsewhere.example")),
         ("an end that has passed", token().expires_in(-60)),
         ("not yet valid", token().valid_in(60)),
+        ("nobody's", token().without("sub").without("client_id")),
+        ("a refresh token", token().claim("token_type", "refresh_token")),
+        ("bound to a key", token().claim("cnf", json!({"x5t#S256": "x"}))),
     ] {
         assert_eq!(status(&app, &other.opaque().unwrap()).await, 401, "FC-SEC-01: {what}");
     }
+    let bearer = token().claim("token_type", "bearer").opaque().unwrap();
+    assert_eq!(status(&app, &bearer).await, 200, "FC-SEC-01");
+    let twice = "{\"active\":true,\"sub\":\"a\",\"sub\":\"b\"}".to_owned();
+    authority.introspection_fault(Some(Fault::Body(twice)));
+    assert_eq!(status(&app, &fresh_id()).await, 401, "FC-SEC-01: what can be read in two ways");
+    authority.introspection_fault(None);
     let bound = token().topic(&topic).opaque().unwrap();
     let bound = app.clone().with_token(&bound);
     assert_eq!(statuses(&bound, &topic).await, [202, 202, 200], "FC-SES-02");
@@ -91,4 +104,39 @@ async fn nobody_is_let_in_while_the_authorization_server_is_away(kind: Kind) {
     authority.introspection_fault(None);
     assert_eq!(status(&app, &good).await, 200, "FC-SEC-01: and it goes on");
     assert!(!setup.a().log_tail().contains(&good), "FC-SEC-01: no token stands in the log");
+}
+
+async fn who_fails_too_often_is_a_reason_to_ask_nothing_and_in_nobodys_way(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    let settings = [("limits.auth_failures_per_min", "3"), ("auth.introspection_cache_secs", "60")];
+    let setup = setup(kind, authority.asking_settings(), &settings).await;
+    let app = setup.subscriber();
+    let good = authority.token().unwrap().opaque().unwrap();
+    assert_eq!(status(&app, &good).await, 200);
+    let bad = (0..10).map(|_| fresh_id());
+    let answers = futures_util::future::join_all(bad.map(|bad| {
+        let app = app.clone();
+        async move { status(&app, &bad).await }
+    }));
+    let answers = answers.await;
+    assert!(answers.iter().all(|status| [401, 429].contains(status)), "FC-SEC-01: {answers:?}");
+    let asked = authority.introspections();
+    assert_eq!(status(&app, &fresh_id()).await, 429, "FC-SEC-01");
+    assert_eq!(authority.introspections(), asked, "FC-SEC-01: nobody is asked");
+    assert_eq!(status(&app, &good).await, 200, "FC-SEC-01: who is known is served");
+    assert_eq!(app.current_context("t").await.unwrap().status, 401, "FC-SEC-01: no token is no failure");
+}
+
+async fn questions_that_are_not_answered_are_failures_of_who_caused_them(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    let settings = [("limits.auth_failures_per_min", "3"), ("auth.timeout_secs", "1")];
+    let setup = setup(kind, authority.asking_settings(), &settings).await;
+    authority.introspection_fault(Some(Fault::Status(500)));
+    let app = setup.subscriber();
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(status(&app, &fresh_id()).await);
+    }
+    assert_eq!(answers, [503, 503, 503, 429, 429], "FC-SEC-01");
+    assert_eq!(authority.introspections(), 3, "FC-SEC-01");
 }

@@ -11,8 +11,10 @@ use harness::{
     certs::Certificates,
     client::{Answer, App, FORM, JSON},
     examples::{fresh_id, fresh_topic},
+    name_server::{NameServer, Records},
     socket::{Socket, upgrade_status},
     system::{Hub, borrowed},
+    tokens::TokenAuthority,
     wait::{PATIENCE, eventually},
 };
 use reqwest::Method;
@@ -113,6 +115,64 @@ async fn a_topic_over_a_rate_is_told_so_and_others_are_not() {
     })
     .await;
     app.publish(&patient_open(&fresh_topic(), "1")).await.unwrap().expect_status(202).unwrap();
+}
+
+#[tokio::test]
+async fn who_may_not_read_uses_up_nothing_of_a_topic_and_has_no_name_looked_up() {
+    let authority = TokenAuthority::start().unwrap();
+    let servers = NameServer::start(|_| Records::NoName).unwrap();
+    let mut settings = authority.settings();
+    settings.push(("callbacks.dns_servers", servers.address().to_string()));
+    settings.push(("limits.topic_subscribes_per_min", "2".to_owned()));
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (hub, topic) = (hub(&settings).await, &fresh_topic());
+    let app = |scopes: &str| {
+        hub.app().unwrap().with_token(&authority.token().unwrap().scope(scopes).mint().unwrap())
+    };
+    let good = app("fhircast/*.read");
+    let ready = eventually(PATIENCE, "the keys", || async {
+        (good.current_context(topic).await.ok()?.status == 200).then_some(())
+    });
+    ready.await.unwrap();
+    let stranger = app("openid");
+    for _ in 0..5 {
+        let webhook = stranger.subscribe_webhook(topic, "*", "https://app.example/cb", &[]).await.unwrap();
+        assert_eq!(webhook.status, 403, "FC-SCO-02: {webhook:?}");
+        assert!(stranger.subscribe_websocket(topic, "*", &[]).await.unwrap_err().to_string().contains("403"));
+    }
+    assert_eq!(servers.asked(), Vec::<String>::new(), "FC-SCO-02, FC-SEC-02");
+    good.subscribe_websocket(topic, "*", &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn idle_connections_give_way_when_all_places_are_taken_and_preflights_are_requests() {
+    let hub = hub(&[
+        ("limits.connections", "4"),
+        ("limits.head_secs", "1"),
+        ("cors.allowed_origins", "https://app.example"),
+    ])
+    .await;
+    let preflight = "OPTIONS /api/hub HTTP/1.1\r\nHost: hub\r\nOrigin: https://app.example\r\n\
+                     Access-Control-Request-Method: POST\r\n\r\n";
+    let read = "GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n\r\n";
+    let mut taken = Vec::new();
+    for asked in [preflight, read, read, read] {
+        let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+        raw.send(asked.as_bytes()).await.unwrap();
+        assert_eq!(raw.answer(PATIENCE).await.unwrap().status, 200);
+        taken.push(raw);
+    }
+    // Longer than a first head may take.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    taken[0].send(preflight.as_bytes()).await.unwrap();
+    assert_eq!(taken[0].answer(PATIENCE).await.unwrap().status, 200, "FC-TRN-07: its connection stays");
+    let mut next = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+    next.send(read.as_bytes()).await.unwrap();
+    assert_eq!(next.answer(PATIENCE).await.unwrap().status, 200, "it has a place");
+    assert!(taken[1].ends_within(Duration::from_secs(10)).await, "of who has been idle for the longest");
+    taken[0].send(read.as_bytes()).await.unwrap();
+    assert_eq!(taken[0].answer(PATIENCE).await.unwrap().status, 200);
+    assert!(counted(&hub, "connections").await >= 1.0);
 }
 
 #[tokio::test]

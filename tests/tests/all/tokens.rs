@@ -10,6 +10,7 @@ use harness::{
     wait::{PATIENCE, eventually},
 };
 use reqwest::{Method, header::AUTHORIZATION};
+use serde_json::json;
 
 use crate::{
     messages::patient_open,
@@ -25,6 +26,7 @@ on_both_setups![
     new_keys_are_fetched_once_and_forged_ones_cause_no_flood,
     an_outage_of_the_authorization_server_does_not_matter_once_its_keys_are_known,
     keys_in_a_file_may_change,
+    failures_of_an_address_keep_nobody_out_who_has_a_good_token,
 ];
 
 /// Two nodes, or one, with these settings.
@@ -82,7 +84,8 @@ async fn a_good_token_is_needed_and_enough(kind: Kind) {
         ("several audiences", token(&authority).audience(vec!["x", harness::tokens::AUDIENCE])),
         ("expired within the leeway", token(&authority).expires_in(-5)),
         ("valid within the leeway", token(&authority).valid_in(5)),
-        ("no subject", token(&authority).without("sub").without("client_id")),
+        ("no user", token(&authority).without("sub")),
+        ("no client", token(&authority).without("client_id")),
         (
             "scopes in an array",
             token(&authority).without("scope").claim("scp", vec!["openid", "fhircast/*.*"]),
@@ -92,7 +95,7 @@ async fn a_good_token_is_needed_and_enough(kind: Kind) {
         assert_eq!(status(&app, &good.mint().unwrap()).await, 200, "FC-SEC-01: {what}");
     }
     let accepted = setup.a().metrics().await.unwrap();
-    assert_eq!(accepted.value("fhircast_authentications_total{outcome=\"accepted\"}"), Some(25.0));
+    assert_eq!(accepted.value("fhircast_authentications_total{outcome=\"accepted\"}"), Some(26.0));
     assert_eq!(accepted.value("fhircast_authentications_total{outcome=\"missing\"}"), Some(3.0));
 }
 
@@ -131,7 +134,9 @@ async fn every_bad_token_is_refused_and_the_reason_named(kind: Kind) {
         ("issuer", "no issuer", new().without("iss")),
         ("audience", "a foreign audience", new().audience("https://elsewhere.example")),
         ("audience", "no audience", new().without("aud")),
-        ("hub.topic", "a topic that is none", new().claim("hub.topic", 1)),
+        ("auth.topic_claim", "a topic that is none", new().claim("hub.topic", 1)),
+        ("whose it is", "nobody's", new().without("sub").without("client_id")),
+        ("cnf", "bound to a key", new().claim("cnf", json!({"jkt": "x"}))),
         ("too long", "a long token", new().claim("long", "x".repeat(4000))),
     ];
     let bad = bad.map(|(reason, what, token)| (reason, what, token.mint().unwrap()));
@@ -346,4 +351,25 @@ async fn keys_in_a_file_may_change(kind: Kind) {
         .await
         .expect("FC-SEC-01: what has gone from the file is not taken any more");
     assert_eq!(status(&app, &token(&authority).mint().unwrap()).await, 200, "FC-SEC-01");
+}
+
+async fn failures_of_an_address_keep_nobody_out_who_has_a_good_token(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    let settings = [("limits.auth_failures_per_min", "3"), ("auth.jwks_cooldown_secs", "1")];
+    let setup = setup(kind, authority.fetching_settings(), &settings).await;
+    ready(setup.a()).await;
+    let app = setup.subscriber();
+    let good = token(&authority).mint().unwrap();
+    for _ in 0..10 {
+        assert_eq!(app.current_context("t").await.unwrap().status, 401, "no token is no failure");
+    }
+    let bad = token(&authority).audience("https://elsewhere.example").mint().unwrap();
+    let answers = futures_util::future::join_all((0..10).map(|_| status(&app, &bad))).await;
+    assert!(answers.contains(&401) && answers.contains(&429), "FC-SEC-01: {answers:?}");
+    let fetched = authority.keys_fetched();
+    let unknown = token(&authority).signed_by(&Key::generate("x", Algorithm::Es256).unwrap()).mint().unwrap();
+    assert_eq!(status(&app, &unknown).await, 429, "FC-SEC-01: what has failed too often");
+    assert_eq!(authority.keys_fetched(), fetched, "FC-SEC-01: is a reason to ask for nothing");
+    assert_eq!(status(&app, &good).await, 200, "FC-SEC-01: others at that address");
+    assert_eq!(app.current_context("t").await.unwrap().status, 401);
 }
