@@ -51,7 +51,6 @@ use shared::{
     store::{Store, StoreError},
 };
 
-pub use self::verification::LEASE_EXPIRED;
 use self::{
     deliverer::{Deliverer, Rules},
     http_client::{Setup, SetupError},

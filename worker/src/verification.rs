@@ -20,7 +20,10 @@ use std::time::Duration;
 
 use shared::{
     audit::{Kind, Record},
-    protocol::webhook::{Mode, denial_url, verification_url},
+    protocol::{
+        confirmation::LEASE_EXPIRED,
+        webhook::{Mode, denial_url, verification_url},
+    },
     store::{Channel, Progress, Release, Subscription, WebhookRequest},
     telemetry::metrics::METRICS,
 };
@@ -36,8 +39,6 @@ use crate::{
 /// How often one request is asked about at most: once, unless workers die of it.
 pub const MOST_ASKED: u32 = 3;
 
-/// The `hub.reason` of a subscription whose time is over.
-pub const LEASE_EXPIRED: &str = "lease expired";
 /// The `hub.reason` of a request that could not be verified before its token ended.
 pub const TOKEN_EXPIRED: &str = "token expired";
 /// The `hub.reason` of a subscription that its subscriber has ended.
