@@ -50,6 +50,9 @@ const GONE: &str = "the callback is gone";
 /// milliseconds: not all that wait for one host come at the same time.
 const BUSY_PAUSE: Range<u64> = 100..500;
 
+/// The same for one that nobody has confirmed yet, while as many of those are being verified as may.
+const CROWDED_PAUSE: Range<u64> = 1000..4000;
+
 /// Why a claim ended before its work.
 #[derive(Debug)]
 pub(crate) enum Interruption {
@@ -142,6 +145,11 @@ impl<'w> Delivery<'w> {
             return self.wait(rand::random_range(BUSY_PAUSE)).await;
         };
         if let Some(request) = self.claim.request.clone() {
+            let unconfirmed = self.deliverer.unconfirmed.clone().try_acquire_owned();
+            let Some(_room) = self.in_force().map(|_| None).or_else(|| unconfirmed.ok().map(Some)) else {
+                self.look_around().await?;
+                return self.wait(rand::random_range(CROWDED_PAUSE)).await;
+            };
             return self.verify(&request).await;
         }
         match self.claim.subscription.clone() {
