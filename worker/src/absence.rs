@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use shared::{
     audit::Record,
+    protocol::confirmation::LEASE_EXPIRED,
     publisher::PublishError,
     store::{Absence, Parting, Release, StoreError, Subscription},
 };
@@ -24,7 +25,6 @@ use tracing::info;
 use crate::{
     Served,
     delivery::{Delivery, Interruption, millis},
-    verification::LEASE_EXPIRED,
 };
 
 /// The `hub.reason` of a subscription whose subscriber stayed away.

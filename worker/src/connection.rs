@@ -11,6 +11,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     path::Path,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -113,8 +114,19 @@ impl Dialer {
 
     /// Resolves, checks, connects; shakes hands if it is to be TLS. An IPv6 address is in brackets.
     pub async fn connect(&self, host: &str, port: u16, is_tls: bool) -> Result<Bounded, DialError> {
+        let addresses = self.gate.addresses(host, port).await.map_err(DialError::Refused)?;
+        self.connect_to(&addresses, host, is_tls).await
+    }
+
+    /// The same, with the addresses that the gate has given for this host.
+    pub async fn connect_to(
+        &self,
+        addresses: &[SocketAddr],
+        host: &str,
+        is_tls: bool,
+    ) -> Result<Bounded, DialError> {
         let mut problem = None;
-        for address in self.gate.addresses(host, port).await.map_err(DialError::Refused)? {
+        for address in addresses {
             match timeout(self.patience, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     // Only the speed depends on it.

@@ -8,7 +8,7 @@ use shared::{
     settings::Settings,
     store::{Address, Store, StoreError},
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     Served,
@@ -20,6 +20,9 @@ use crate::{
 
 /// The most entries that one claim reads.
 pub(crate) const PAGE: usize = 64;
+
+/// What part of `limits.deliveries` may be used for what nobody has confirmed yet.
+const UNCONFIRMED_PART: usize = 4;
 
 /// How the worker deals with time; from the settings.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +85,8 @@ pub(crate) struct Deliverer {
     pub audit: Audit,
     pub http: HttpClient,
     pub hosts: Hosts,
+    /// Room for what nobody has confirmed yet: how many such requests there are is up to those who ask.
+    pub unconfirmed: Arc<Semaphore>,
     pub rules: Rules,
     pub phase: watch::Sender<Phase>,
 }
@@ -92,11 +97,21 @@ impl Deliverer {
         publisher: Arc<Publisher>,
         audit: Audit,
         setup: Arc<Setup>,
-        deliveries_per_host: usize,
+        (deliveries, deliveries_per_host): (usize, usize),
         rules: Rules,
     ) -> Self {
         let (http, hosts) = (HttpClient::new(setup), Hosts::new(deliveries_per_host));
-        Self { store, publisher, audit, http, hosts, rules, phase: watch::Sender::new(Phase::Working) }
+        let unconfirmed = (deliveries / UNCONFIRMED_PART).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            store,
+            publisher,
+            audit,
+            http,
+            hosts,
+            unconfirmed: Arc::new(Semaphore::new(unconfirmed)),
+            rules,
+            phase: watch::Sender::new(Phase::Working),
+        }
     }
 
     /// Claims a subscription that is due, and does what there is to do. `None`: another worker

@@ -10,12 +10,13 @@
 //! - An event that has stayed undelivered for the ack time-out is reported at that moment, also
 //!   while a request hangs, and also when it only waits behind another one, or for its host. What
 //!   was accepted after the end of the lease was not for this subscriber, and is not reported.
+//! - Nothing is sent after the end of the lease, however long the claim has lasted (FC-SEC-04).
 //! - Who has missed what the log no longer holds is told so, and begins anew ([`crate::gap`]).
 //!
 //! Relies on the fence of the claim: whoever has lost it moves no cursor and sends nothing more.
 //! A store that is away ends the claim where it stands; what was in flight is sent again.
 //!
-//! Rules: FC-WHK-03, FC-WHK-04, FC-WHK-06, FC-WHK-07, FC-NOT-01, FC-NOT-02, FC-NOT-05.
+//! Rules: FC-WHK-03, FC-WHK-04, FC-WHK-06, FC-WHK-07, FC-NOT-01, FC-NOT-02, FC-NOT-05, FC-SEC-04.
 
 use std::{
     collections::VecDeque,
@@ -48,6 +49,9 @@ const GONE: &str = "the callback is gone";
 /// When a subscription is looked at again whose host has as many requests as it may, in
 /// milliseconds: not all that wait for one host come at the same time.
 const BUSY_PAUSE: Range<u64> = 100..500;
+
+/// The same for one that nobody has confirmed yet, while as many of those are being verified as may.
+const CROWDED_PAUSE: Range<u64> = 1000..4000;
 
 /// Why a claim ended before its work.
 #[derive(Debug)]
@@ -141,6 +145,11 @@ impl<'w> Delivery<'w> {
             return self.wait(rand::random_range(BUSY_PAUSE)).await;
         };
         if let Some(request) = self.claim.request.clone() {
+            let unconfirmed = self.deliverer.unconfirmed.clone().try_acquire_owned();
+            let Some(_room) = self.in_force().map(|_| None).or_else(|| unconfirmed.ok().map(Some)) else {
+                self.look_around().await?;
+                return self.wait(rand::random_range(CROWDED_PAUSE)).await;
+            };
             return self.verify(&request).await;
         }
         match self.claim.subscription.clone() {
@@ -186,6 +195,10 @@ impl<'w> Delivery<'w> {
             }
             if self.deliverer.is_stopping() {
                 break;
+            }
+            if self.now() >= self.claim.lease_end {
+                // The next claim sees whether it has been asked for anew, or denies it.
+                return self.wait(1).await;
             }
             if let Some(ended) = self.attempt(subscription, &entry).await? {
                 return Ok(ended);

@@ -5,12 +5,14 @@
 //!   connections: what is meant for TLS never goes over another.
 //! - One deadline (`ack_timeout_secs`) over all of a request. At most `limits.callback_body_bytes`
 //!   of an answer are read; of a longer one the rest is left and the connection dropped.
-//! - Who has not confirmed anything is asked and told at a pace ([`crate::pace`]).
+//! - Who has not confirmed anything is asked and told at a pace ([`crate::pace`]), and at the very
+//!   addresses that its turn was taken for: else its name could lead to somebody else by then.
 //!
 //! What an answer means is decided elsewhere ([`crate::outcome`], verification).
 
 use std::{
     cell::{Cell, RefCell},
+    net::SocketAddr,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +30,11 @@ use awc::{
 };
 use bytestring::ByteString;
 use futures_util::StreamExt;
-use shared::{callbacks::Refusal, protocol::webhook::SIGNATURE_HEADER, settings::Settings};
+use shared::{
+    callbacks::{Refusal, Unresolved},
+    protocol::webhook::SIGNATURE_HEADER,
+    settings::Settings,
+};
 use url::{Position, Url};
 
 pub use crate::connection::SetupError;
@@ -97,10 +103,12 @@ impl Setup {
 /// May somebody be asked who has not confirmed that it wants to be?
 #[derive(Debug)]
 pub enum Turn {
-    /// Now.
-    Now,
+    /// Now, at these addresses.
+    Now(Vec<SocketAddr>),
     /// Not before so long: it has been asked often of late.
     After(Duration),
+    /// Nobody can say now where it is, or whether it is anywhere.
+    Unknown(RequestError),
     /// Never: its callback leads to where none may.
     Never(RequestError),
 }
@@ -137,17 +145,28 @@ impl HttpClient {
         };
         match tokio::time::timeout(*deadline, dialer.gate().addresses(host, port)).await {
             Ok(Ok(addresses)) => match pace.take(&addresses) {
-                Ok(()) => Turn::Now,
+                Ok(()) => Turn::Now(addresses),
                 Err(wait) => Turn::After(wait),
             },
+            Ok(Err(refusal @ Refusal::Unresolved(Unresolved::Unanswered(_)))) => {
+                Turn::Unknown(refusal.into())
+            }
             Ok(Err(refusal)) => never(refusal),
-            Err(_) => Turn::Never(RequestError::TimedOut),
+            Err(_) => Turn::Unknown(RequestError::TimedOut),
         }
     }
 
     /// Asks the subscriber something.
     pub async fn get(&self, url: &Url) -> Result<Answer, RequestError> {
-        self.send(Method::GET, url, ByteString::new(), |request| request).await
+        let client = self.client(is_tls(url));
+        self.send(client, Method::GET, url, ByteString::new(), |request| request).await
+    }
+
+    /// Asks who has not confirmed anything, at the addresses that its turn was taken for.
+    pub async fn get_at(&self, addresses: Vec<SocketAddr>, url: &Url) -> Result<Answer, RequestError> {
+        // A connection that is kept may lead elsewhere.
+        let client = client(&self.setup, Rc::default(), is_tls(url), Some(addresses.into()));
+        self.send(client, Method::GET, url, ByteString::new(), |request| request).await
     }
 
     /// Sends a notification.
@@ -157,7 +176,8 @@ impl HttpClient {
         json: ByteString,
         signature: Option<String>,
     ) -> Result<Answer, RequestError> {
-        self.send(Method::POST, url, json, |request| {
+        let client = self.client(is_tls(url));
+        self.send(client, Method::POST, url, json, |request| {
             let request = request.insert_header((header::CONTENT_TYPE, "application/json"));
             match signature {
                 Some(signature) => request.insert_header((SIGNATURE_HEADER, signature)),
@@ -169,6 +189,7 @@ impl HttpClient {
 
     async fn send(
         &self,
+        client: Client,
         method: Method,
         url: &Url,
         body: ByteString,
@@ -185,7 +206,7 @@ impl HttpClient {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        let request = self.client(url.scheme() == "https").request(method, uri);
+        let request = client.request(method, uri);
         let request = prepare(request.no_decompress().insert_header((header::HOST, named)));
         let answered = tokio::time::timeout_at(deadline, request.send_body(body.into_bytes())).await;
         let mut response = answered.map_err(|_| RequestError::TimedOut)?.map_err(reason)?;
@@ -222,19 +243,29 @@ impl HttpClient {
 impl Present {
     fn new(setup: &Arc<Setup>) -> Self {
         let opened = Rc::new(Cell::new(0));
-        let (tls, plain) = (client(setup, &opened, true), client(setup, &opened, false));
+        let made = |is_tls| client(setup, opened.clone(), is_tls, None);
+        let (tls, plain) = (made(true), made(false));
         Self { tls, plain, made: Instant::now(), opened }
     }
 }
 
-/// A client that counts the connections that it opens.
-fn client(setup: &Arc<Setup>, opened: &Rc<Cell<usize>>, is_tls: bool) -> Client {
-    let (counted, shared) = (opened.clone(), setup.clone());
+fn is_tls(url: &Url) -> bool {
+    url.scheme() == "https"
+}
+
+/// A client that counts the connections that it opens; to these addresses alone, if there are any.
+fn client(
+    setup: &Arc<Setup>,
+    opened: Rc<Cell<usize>>,
+    is_tls: bool,
+    addresses: Option<Rc<[SocketAddr]>>,
+) -> Client {
+    let shared = setup.clone();
     let connector = Connector::new()
         .connector(fn_service(move |target: ConnectInfo<Uri>| {
-            counted.set(counted.get() + 1);
-            let setup = shared.clone();
-            async move { connect(&setup, target, is_tls).await }
+            opened.set(opened.get() + 1);
+            let (setup, addresses) = (shared.clone(), addresses.clone());
+            async move { connect(&setup, target, is_tls, addresses.as_deref()).await }
         }))
         .timeout(setup.deadline)
         .conn_keep_alive(KEEP_ALIVE)
@@ -252,8 +283,14 @@ async fn connect(
     setup: &Setup,
     target: ConnectInfo<Uri>,
     is_tls: bool,
+    addresses: Option<&[SocketAddr]>,
 ) -> Result<Connection<Uri, Bounded>, TcpConnectError> {
-    match setup.dialer.connect(target.hostname(), target.port(), is_tls).await {
+    let (dialer, host) = (&setup.dialer, target.hostname());
+    let connected = match addresses {
+        Some(addresses) => dialer.connect_to(addresses, host, is_tls).await,
+        None => dialer.connect(host, target.port(), is_tls).await,
+    };
+    match connected {
         Ok(stream) => Ok(Connection::new(target.request().clone(), stream)),
         Err(DialError::Refused(refusal)) => Err(TcpConnectError::Resolver(Box::new(refusal))),
         Err(DialError::Io(error)) => Err(TcpConnectError::Io(error)),

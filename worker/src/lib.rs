@@ -51,7 +51,6 @@ use shared::{
     store::{Store, StoreError},
 };
 
-pub use self::verification::LEASE_EXPIRED;
 use self::{
     deliverer::{Deliverer, Rules},
     http_client::{Setup, SetupError},
@@ -146,6 +145,7 @@ impl Worker {
 
     fn deliverer(&self) -> Deliverer {
         let (store, publisher, setup) = (self.store.clone(), self.publisher.clone(), self.setup.clone());
-        Deliverer::new(store, publisher, self.audit.clone(), setup, self.deliveries_per_host, self.rules)
+        let rooms = (self.deliveries, self.deliveries_per_host);
+        Deliverer::new(store, publisher, self.audit.clone(), setup, rooms, self.rules)
     }
 }

@@ -8,36 +8,43 @@
 //! A worker that dies, or loses the store, before it has settled the answer leaves the request to the
 //! next one, which asks again: [`MOST_ASKED`] times at most, then it is dropped. Not asking again at
 //! all would lose, without a word, the subscription of somebody who has confirmed it; and that workers
-//! die is nothing that a subscriber can bring about. Requests to one address are made at a pace
-//! ([`crate::pace`]); one that has to wait is due again when its turn comes.
+//! die is nothing that a subscriber can bring about.
+//!
+//! What nobody has confirmed yet must not be in the way of what is in force (FC-WHK-06). Requests to one
+//! address are made at a pace ([`crate::pace`]), and they have a part of the worker's room alone; one
+//! that has to wait is due again when its turn comes. A callback that has confirmed a subscription which
+//! is in force waits for neither, and is not kept from its events. A name that nobody can resolve at the
+//! moment is looked for again, for as long as the store keeps the request, or the lease lasts.
 //!
 //! A lease is told and granted as it is when the subscriber is asked: no longer than the token of its
 //! request lasts. A request whose token has ended meanwhile is denied.
 //!
 //! Rules: FC-WHK-02, FC-WHK-05, FC-SUB-04, FC-SUB-05, FC-SUB-08, FC-SEC-04.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use shared::{
     audit::{Kind, Record},
-    protocol::webhook::{Mode, denial_url, verification_url},
+    protocol::{
+        confirmation::LEASE_EXPIRED,
+        webhook::{Mode, denial_url, verification_url},
+    },
     store::{Channel, Progress, Release, Subscription, WebhookRequest},
     telemetry::metrics::METRICS,
 };
 use tracing::{debug, info, warn};
+use url::Url;
 
 use crate::{
     Served,
     delivery::{Delivery, Interruption, millis},
-    http_client::Turn,
+    http_client::{Answer, RequestError, Turn},
     outcome::counted_as,
 };
 
 /// How often one request is asked about at most: once, unless workers die of it.
 pub const MOST_ASKED: u32 = 3;
 
-/// The `hub.reason` of a subscription whose time is over.
-pub const LEASE_EXPIRED: &str = "lease expired";
 /// The `hub.reason` of a request that could not be verified before its token ended.
 pub const TOKEN_EXPIRED: &str = "token expired";
 /// The `hub.reason` of a subscription that its subscriber has ended.
@@ -47,7 +54,7 @@ pub const UNSUBSCRIBED: &str = "unsubscribed";
 enum Asked {
     Confirmed,
     NotConfirmed,
-    /// Not its turn yet.
+    /// Not its turn yet, or nobody knows where it is.
     Later(Duration),
 }
 
@@ -59,9 +66,9 @@ impl Delivery<'_> {
         let lease_secs = request.subscription.lease(self.now()).unwrap_or_default().as_secs();
         if mode == Mode::Subscribe && lease_secs == 0 {
             // Else the denial would be taken for that of what is in force.
-            if self.in_force().is_none()
-                && let Some(pause) = self.deny(&request.subscription, TOKEN_EXPIRED).await?
-            {
+            if self.in_force().is_some() {
+                self.deliverer.audit.note(Record::denial(&request.subscription, TOKEN_EXPIRED));
+            } else if let Some(pause) = self.deny(&request.subscription, TOKEN_EXPIRED).await? {
                 return self.wait(millis(pause)).await;
             }
             self.settle(Some(&request.nonce), Release::Idle).await?;
@@ -113,17 +120,22 @@ impl Delivery<'_> {
             warn!(?callback, topic = ?self.claim.address.topic, mode = ?request.mode, asked, "a webhook is not verified: no worker has lived to settle its answer");
             return Ok(Asked::NotConfirmed);
         }
-        let result = match self.beside(deliverer.http.turn(callback.url())).await? {
+        let result = match self.turn(callback.url()).await? {
             Turn::After(wait) => {
                 let pause = self.until_a_turn(wait);
                 debug!(?callback, topic = ?self.claim.address.topic, ?pause, "a verification waits: limits.verifications_per_address_per_min");
                 return Ok(Asked::Later(pause));
             }
+            Turn::Unknown(error) => {
+                let pause = self.until_a_turn(deliverer.rules.ack_timeout);
+                info!(?callback, topic = ?self.claim.address.topic, ?pause, %error, "a verification waits: its callback cannot be found");
+                return Ok(Asked::Later(pause));
+            }
             Turn::Never(error) => Err(error),
-            Turn::Now => {
+            Turn::Now(addresses) => {
                 self.progress.asked += 1;
                 self.settle(None, Release::Hold(deliverer.rules.hold)).await?;
-                self.beside(deliverer.http.get(&url)).await?
+                self.tell(addresses, &url).await?
             }
         };
         METRICS.callback_attempts.with(counted_as(&result)).inc();
@@ -139,6 +151,28 @@ impl Delivery<'_> {
         let denied = Record::denial(&request.subscription, format!("not verified: {reason}"));
         self.deliverer.audit.note(denied);
         Ok(Asked::NotConfirmed)
+    }
+
+    /// Its turn, which who has a subscription in force need not wait for: it has confirmed that it wants
+    /// to hear of it.
+    async fn turn(&mut self, callback: &Url) -> Result<Turn, Interruption> {
+        if self.in_force().is_some() {
+            return Ok(Turn::Now(Vec::new()));
+        }
+        let deliverer = self.deliverer;
+        self.beside(deliverer.http.turn(callback)).await
+    }
+
+    async fn tell(
+        &mut self,
+        addresses: Vec<SocketAddr>,
+        url: &Url,
+    ) -> Result<Result<Answer, RequestError>, Interruption> {
+        let http = &self.deliverer.http;
+        if addresses.is_empty() {
+            return self.beside(http.get(url)).await;
+        }
+        self.beside(http.get_at(addresses, url)).await
     }
 
     /// When it is looked at again that waits for a turn: not all that wait for the same one come at the
@@ -170,8 +204,8 @@ impl Delivery<'_> {
             let deliverer = self.deliverer;
             let result = match self.beside(deliverer.http.turn(callback.url())).await? {
                 Turn::After(wait) => return Ok(Some(self.until_a_turn(wait))),
-                Turn::Never(error) => Err(error),
-                Turn::Now => self.beside(deliverer.http.get(&url)).await?,
+                Turn::Never(error) | Turn::Unknown(error) => Err(error),
+                Turn::Now(addresses) => self.tell(addresses, &url).await?,
             };
             METRICS.callback_attempts.with(counted_as(&result)).inc();
             info!(?callback, topic = ?self.claim.address.topic, reason, told = result.is_ok(), "a webhook is denied");

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use shared::{
-    protocol::confirmation,
     session::{EntryKind, SubscriptionChange},
     store::{Gap, Position, StoreError},
     telemetry::metrics::METRICS,
@@ -18,7 +17,7 @@ use super::{
     Joiner,
     members::deliver_to,
     recent::Rendered,
-    topic::{PAGE, Relay, TRY_AGAIN, close},
+    topic::{ENDED, PAGE, Relay, TRY_AGAIN, close},
 };
 use crate::socket::Closing;
 
@@ -124,9 +123,11 @@ impl Relay {
         }
         match change {
             SubscriptionChange::Renewed { .. } => {
-                if let Some(renewed) = self.confirm_anew(socket).await? {
-                    *subscription = renewed;
-                }
+                let Some(renewed) = self.confirm_anew(socket).await? else {
+                    socket.end(ENDED);
+                    return Ok(Some(Stage::Over));
+                };
+                *subscription = renewed;
                 Ok(None)
             }
             SubscriptionChange::Replaced { connection, .. } if *connection == socket.connection.id => {
@@ -136,8 +137,7 @@ impl Relay {
             // It was another, before this one.
             SubscriptionChange::Replaced { .. } => Ok(None),
             SubscriptionChange::Ended { reason, .. } => {
-                socket.tell(confirmation::denial(&self.topic, &subscription.terms.events, reason));
-                socket.close(Closing::Ended);
+                socket.end(reason);
                 Ok(Some(Stage::Over))
             }
         }

@@ -44,11 +44,6 @@ impl Members {
         self.groups.get(self.filters.get(id)?)?.get(id)
     }
 
-    /// What a subscription asks for.
-    pub fn filter(&self, id: &SubscriptionId) -> Option<&EventFilter> {
-        self.filters.get(id)
-    }
-
     /// Takes a socket out.
     pub fn remove(&mut self, id: &SubscriptionId) -> Option<SocketHandle> {
         let events = self.filters.remove(id)?;

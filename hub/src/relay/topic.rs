@@ -13,7 +13,7 @@ use std::{
 use actix_web::web;
 use shared::{
     audit::Record,
-    protocol::{SubscriptionId, Topic, TopicKey, confirmation},
+    protocol::{SubscriptionId, Topic, TopicKey},
     session::{EntryKind, SubscriptionChange},
     store::{Gap, Listener, LogEntry, LogPage, Position, Rung, StoreError, Subscription},
     telemetry::metrics::METRICS,
@@ -32,6 +32,8 @@ use crate::{
 
 /// Entries in one read of the log.
 pub(super) const PAGE: usize = 500;
+/// The `hub.reason` of a subscription that has ended, where the log does not say why.
+pub(super) const ENDED: &str = "the subscription has ended";
 /// How long after a failed read of the log the next one is tried.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(500);
 
@@ -205,10 +207,8 @@ impl Relay {
                 }
             }
             SubscriptionChange::Ended { id, reason } => {
-                let Some(events) = self.members.filter(id).cloned() else { return };
                 if let Some(socket) = self.members.remove(id) {
-                    socket.tell(confirmation::denial(&self.topic, &events, reason));
-                    socket.close(Closing::Ended);
+                    socket.end(reason);
                 }
             }
         }
@@ -220,7 +220,10 @@ impl Relay {
             Ok(Some(subscription)) => {
                 self.members.insert(subscription.terms.events, socket);
             }
-            Ok(None) => {}
+            Ok(None) => {
+                self.members.remove(id);
+                socket.end(ENDED);
+            }
             // Left behind before this entry, it comes back and is confirmed on the new terms.
             Err(error) => {
                 tracing::warn!(%error, "a renewed subscription cannot be read");
@@ -239,10 +242,13 @@ impl Relay {
         let Some((subscription, lease)) = self.node.store.subscription(socket.address.id).await? else {
             return Ok(None);
         };
-        let events = &subscription.terms.events;
-        socket.tell(confirmation::confirmation(&subscription.topic, events, lease));
-        self.node.audit.note(Record::grant(&subscription, lease));
+        self.confirm(socket, &subscription, lease);
         Ok(Some(subscription))
+    }
+
+    pub(super) fn confirm(&self, socket: &SocketHandle, subscription: &Subscription, lease: Duration) {
+        socket.confirm(subscription, lease);
+        self.node.audit.note(Record::grant(subscription, lease));
     }
 
     /// Reads the log from the position to its end.

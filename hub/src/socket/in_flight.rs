@@ -109,11 +109,12 @@ impl InFlight {
     }
 
     fn set(&mut self, id: &str, state: State) -> Option<Arc<LogEntry>> {
-        self.answers = true;
-        self.overdue_in_a_row = 0;
         let is_it = |sent: &&mut Notification| sent.state == State::Sent && sent.id == id;
         let answered = self.notifications.iter_mut().find(is_it)?;
         answered.state = state;
+        // What was not sent cannot be answered, and shows nothing.
+        self.answers = true;
+        self.overdue_in_a_row = 0;
         let entry = answered.entry.clone();
         self.trim();
         Some(entry)
@@ -283,6 +284,8 @@ mod tests {
         assert!(!answering.has_overdue(now + ACK, ACK), "FC-NOT-04: each once");
         answering.push(entry(4), "e4".into(), 1, now);
         assert_eq!(answering.take_overdue(now + ACK, ACK).in_a_row, 3, "FC-NOT-06");
+        assert!(answering.answer("never").is_none());
+        assert_eq!(answering.take_overdue(now + ACK, ACK).in_a_row, 3, "FC-NOT-06: it answers nothing");
         answering.push(entry(5), "e5".into(), 1, now);
         answering.answer("e4");
         assert_eq!(answering.take_overdue(now + ACK, ACK).in_a_row, 1, "FC-NOT-06: an answer ends the row");

@@ -4,17 +4,19 @@
 //! - `session`: the actor around the socket; thin.
 //! - `frame_lengths`: no frame is larger than it may be; no socket in it either.
 //! - `frames`: what the subscriber says; no socket in it.
+//! - `held`: what a socket holds while it is open.
 //! - `in_flight`: what is on its way to it, and where its cursor is; no socket in it.
 //! - `outbox`: the two ends that hand notifications to the socket.
 //! - `overdue`: subscribers that do not answer.
 //! - `sockets`: all sockets of this node, for the cursors and for the drain.
 //! - `close`: why the hub closes sockets.
 //!
-//! Rules: FC-WSC-01…05, FC-WSC-07, FC-WSC-08, FC-SUB-08, FC-SUB-11, FC-NOT-02, FC-NOT-04…06.
+//! Rules: FC-WSC-01…05, FC-WSC-07, FC-WSC-08, FC-SUB-08, FC-SUB-11, FC-NOT-02, FC-NOT-04…06, FC-SEC-04.
 
 mod close;
 mod frame_lengths;
 mod frames;
+mod held;
 mod in_flight;
 mod outbox;
 mod overdue;

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::Addr;
@@ -148,9 +148,14 @@ impl SocketHandle {
         !self.session.connected()
     }
 
-    /// Sends a message of the hub about the subscription.
-    pub fn tell(&self, text: String) {
-        self.session.do_send(ToSocket::Text(text.into()));
+    /// The subscription is like this from now on, and its lease lasts so long: confirms it.
+    pub fn confirm(&self, subscription: &Subscription, lease: Duration) {
+        self.session.do_send(ToSocket::Confirmed(Box::new(subscription.clone()), lease));
+    }
+
+    /// The subscription has ended: denies it, and closes.
+    pub fn end(&self, reason: &str) {
+        self.session.do_send(ToSocket::Ended(reason.to_owned()));
     }
 
     /// Sends a message that may as well be left out, unless the socket has much to take already.

@@ -1,29 +1,39 @@
 //! The actor around one socket. It decides little: [`Frames`] says what a frame means, the
 //! [`Outbox`](super::Outbox) what is confirmed, the relay what is sent.
+//!
+//! The end of the lease it keeps itself (FC-SEC-04, FC-SUB-07): from then on nothing is delivered,
+//! whether a worker lives that ends the subscription or not. What comes is withheld while the store is
+//! asked, once, whether the lease has been renewed; unless it says so the subscriber is denied.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorContext, AsyncContext, Handler, Message, StreamHandler};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, SpawnHandle, StreamHandler,
+    WrapFuture,
+};
 use actix_http::ws::{Item, ProtocolError};
 use actix_web::web;
 use actix_web_actors::ws::{self, WebsocketContext};
 use bytestring::ByteString;
 use shared::{
-    protocol::{confirmation, sync_error::Reason},
-    store::{Address, Connection, Departure, Parting, Position, Subscription},
+    protocol::{
+        confirmation::{self, LEASE_EXPIRED},
+        sync_error::Reason,
+    },
+    store::{Parting, Position, Subscription},
     telemetry::metrics::{Channel, METRICS, Notification},
 };
 
 use super::{
     close::Closing,
     frames::{self, Frames, Heard},
-    outbox::{Outbox, SocketHandle},
-    sockets::Departed,
+    held::Held,
+    outbox::SocketHandle,
 };
-use crate::{limits::SocketPlace, node::Node, relay::Joiner};
+use crate::{node::Node, relay::Joiner};
 
 /// How long after a notification a ping asks whether it has been read, at most: before it is overdue.
 const CONFIRM_AFTER: Duration = Duration::from_secs(1);
@@ -33,9 +43,10 @@ const MAX_MISSED_PONGS: u32 = 2;
 /// The codes with which a subscriber says that it leaves on purpose (FC-NOT-05).
 const GOODBYES: [u16; 2] = [1000, 1001];
 
-/// Workers look once a second for what has become due: so much before something has to be done
-/// about a subscriber that is away, it is due.
-const AHEAD: Duration = Duration::from_millis(1200);
+/// How long the store is asked at the end of a lease whether it has been renewed.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+/// The longest time for which a timer is set.
+const LONGEST_TIMER: Duration = Duration::from_secs(86_400);
 
 /// What others send to a socket's session.
 #[derive(Message)]
@@ -50,8 +61,12 @@ pub enum ToSocket {
         /// When the store accepted the event, in milliseconds since 1970.
         accepted_at: u64,
     },
-    /// A confirmation or a denial.
+    /// A message about something else than events.
     Text(ByteString),
+    /// The subscription as it is from now on, and what remains of its lease: it is confirmed (FC-SUB-04).
+    Confirmed(Box<Subscription>, Duration),
+    /// The subscription has ended, for this `hub.reason` (FC-SUB-09, FC-SUB-10).
+    Ended(String),
     /// Close the socket.
     Close(Closing),
 }
@@ -62,6 +77,10 @@ pub struct SocketSession {
     subscription: Subscription,
     /// When the lease ends.
     lease_end: Instant,
+    /// What looks at the lease next.
+    lease_timer: Option<SpawnHandle>,
+    /// What has come since the end of the lease, while the store is asked about it.
+    withheld: Option<Vec<ToSocket>>,
     /// The log's head when the connection took the subscription.
     attached_at: Position,
     /// From where the subscriber is to be served.
@@ -88,6 +107,8 @@ impl SocketSession {
             held,
             subscription,
             lease_end: Instant::now() + lease,
+            lease_timer: None,
+            withheld: None,
             attached_at,
             cursor,
             frames,
@@ -170,6 +191,91 @@ impl SocketSession {
         ctx.ping(&self.written.to_be_bytes());
     }
 
+    fn send(&mut self, message: ToSocket, ctx: &mut WebsocketContext<Self>) {
+        match message {
+            ToSocket::Notification { frame, number, accepted_at } => {
+                ctx.text(frame);
+                self.written = number;
+                METRICS.notifications(Channel::Websocket, Notification::Sent).inc();
+                METRICS.delivered(Channel::Websocket, self.node().clock.since(accepted_at));
+                self.confirm_soon(ctx);
+            }
+            ToSocket::Text(text) => ctx.text(text),
+            ToSocket::Confirmed(subscription, lease) => {
+                self.go_on(lease, ctx);
+                self.subscription = *subscription;
+                self.confirm(ctx);
+            }
+            ToSocket::Ended(reason) => self.end(&reason, ctx),
+            ToSocket::Close(closing) => self.close(closing, ctx),
+        }
+    }
+
+    fn confirm(&mut self, ctx: &mut WebsocketContext<Self>) {
+        let lease = self.lease_end.saturating_duration_since(Instant::now());
+        let Subscription { topic, terms, .. } = &self.subscription;
+        ctx.text(confirmation::confirmation(topic, &terms.events, lease));
+    }
+
+    fn end(&mut self, reason: &str, ctx: &mut WebsocketContext<Self>) {
+        let Subscription { topic, terms, .. } = &self.subscription;
+        ctx.text(confirmation::denial(topic, &terms.events, reason));
+        self.close(Closing::Ended, ctx);
+    }
+
+    /// Has the lease looked at when it ends.
+    fn watch_lease(&mut self, ctx: &mut WebsocketContext<Self>) {
+        if let Some(timer) = self.lease_timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let left = self.lease_end.saturating_duration_since(Instant::now()).min(LONGEST_TIMER);
+        self.lease_timer = Some(ctx.run_later(left, |session, ctx| {
+            session.lease_timer = None;
+            if session.is_lease_over() {
+                session.ask_for_lease(ctx);
+            } else {
+                session.watch_lease(ctx);
+            }
+        }));
+    }
+
+    fn is_lease_over(&self) -> bool {
+        Instant::now() >= self.lease_end
+    }
+
+    /// It may have been renewed, and the log not been read so far.
+    fn ask_for_lease(&mut self, ctx: &mut WebsocketContext<Self>) {
+        if self.has_closed || self.withheld.is_some() {
+            return;
+        }
+        self.withheld = Some(Vec::new());
+        let (store, id) = (self.node().store.clone(), self.subscription.id);
+        let asked = async move { tokio::time::timeout(ASK_WITHIN, store.subscription(id)).await };
+        let heard = |answer, session: &mut Self, ctx: &mut WebsocketContext<Self>| {
+            if session.has_closed || session.withheld.is_none() {
+                return;
+            }
+            match answer {
+                Ok(Ok(Some((_, lease)))) => session.go_on(lease, ctx),
+                // Who cannot be asked does not lengthen it.
+                _ => {
+                    tracing::info!(subscription = ?session.subscription.id, "the lease of an open socket is over");
+                    session.end(LEASE_EXPIRED, ctx);
+                }
+            }
+        };
+        ctx.spawn(asked.into_actor(self).map(heard));
+    }
+
+    /// The lease ends so long from now; what has been withheld is delivered.
+    fn go_on(&mut self, lease: Duration, ctx: &mut WebsocketContext<Self>) {
+        self.lease_end = Instant::now() + lease;
+        self.watch_lease(ctx);
+        for message in self.withheld.take().unwrap_or_default() {
+            Handler::<ToSocket>::handle(self, message, ctx);
+        }
+    }
+
     fn close(&mut self, closing: Closing, ctx: &mut WebsocketContext<Self>) {
         if self.has_closed {
             return;
@@ -187,12 +293,8 @@ impl Actor for SocketSession {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         METRICS.connections.inc();
-        let lease = self.lease_end.saturating_duration_since(Instant::now());
-        ctx.text(confirmation::confirmation(
-            &self.subscription.topic,
-            &self.subscription.terms.events,
-            lease,
-        ));
+        self.confirm(ctx);
+        self.watch_lease(ctx);
         let handle = SocketHandle {
             address: self.held.address,
             subscription: Arc::new(self.subscription.clone()),
@@ -233,16 +335,13 @@ impl Handler<ToSocket> for SocketSession {
         if self.has_closed {
             return;
         }
-        match message {
-            ToSocket::Notification { frame, number, accepted_at } => {
-                ctx.text(frame);
-                self.written = number;
-                METRICS.notifications(Channel::Websocket, Notification::Sent).inc();
-                METRICS.delivered(Channel::Websocket, self.node().clock.since(accepted_at));
-                self.confirm_soon(ctx);
-            }
-            ToSocket::Text(text) => ctx.text(text),
-            ToSocket::Close(closing) => self.close(closing, ctx),
+        if self.is_lease_over() {
+            self.ask_for_lease(ctx);
+        }
+        let is_of_a_lease = matches!(&message, ToSocket::Notification { .. } | ToSocket::Text(_));
+        match &mut self.withheld {
+            Some(withheld) if is_of_a_lease => withheld.push(message),
+            _ => self.send(message, ctx),
         }
     }
 }
@@ -314,58 +413,5 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for SocketSession {
             METRICS.websocket_closed(None);
         }
         ctx.stop();
-    }
-}
-
-/// A subscription that this process holds for a socket. When it is dropped, however the socket
-/// came to its end, the cursor is saved and the subscription may be taken by the next connection.
-pub struct Held {
-    node: web::Data<Node>,
-    address: Address,
-    connection: Connection,
-    outbox: Arc<Outbox>,
-    /// Why the socket ends, as far as is known.
-    parting: Parting,
-    /// One of its caller's (`limits.caller_sockets`).
-    _place: SocketPlace,
-}
-
-impl Held {
-    /// Holds what `connection` has taken.
-    pub fn new(
-        node: web::Data<Node>,
-        address: Address,
-        connection: Connection,
-        outbox: Arc<Outbox>,
-        place: SocketPlace,
-    ) -> Self {
-        Self { node, address, connection, outbox, parting: Parting::Lost, _place: place }
-    }
-
-    /// Somebody has to look after the subscriber when the first of what it has not confirmed is
-    /// overdue; what comes later is overdue later.
-    fn departure(&self) -> Departure {
-        let settings = &self.node.settings;
-        let (ack_timeout, grace) = (settings.ack_timeout(), settings.reconnect_grace());
-        let first = self.outbox.in_flight().first_watched();
-        let overdue = first.map(|accepted_at| ack_timeout.saturating_sub(self.node.clock.since(accepted_at)));
-        Departure {
-            parting: self.parting,
-            grace: grace * settings.syncerror.absences_in_a_row,
-            look_after: overdue.unwrap_or(ack_timeout).min(grace).saturating_sub(AHEAD),
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (node, address, connection) = (self.node.clone(), self.address, self.connection.clone());
-        let (outbox, departure) = (self.outbox.clone(), self.departure());
-        runtime.spawn(async move {
-            node.relays.leave(address, &connection).await;
-            let moved = outbox.cursor_move(address, &connection);
-            node.sockets.depart(&*node.store, Departed { address, connection, departure }, moved).await;
-        });
     }
 }

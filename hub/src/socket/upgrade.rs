@@ -17,8 +17,9 @@ use uuid::Uuid;
 
 use super::{
     frame_lengths::Limited,
+    held::Held,
     outbox::{CountedBody, Outbox},
-    session::{Held, SocketSession},
+    session::SocketSession,
 };
 use crate::{
     api::{ApiError, Audited},

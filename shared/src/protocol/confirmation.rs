@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use super::{EventFilter, Topic};
 
+/// The `hub.reason` of a subscription whose time is over (FC-SUB-07).
+pub const LEASE_EXPIRED: &str = "lease expired";
+
 /// The first message on a socket, and the answer to subscribing again.
 #[derive(Serialize)]
 struct Confirmation<'a> {

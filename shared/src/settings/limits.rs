@@ -28,7 +28,7 @@ settings! {
         subscriptions_per_topic: usize = 4000, at_least(1);
         /// Event names in one subscription.
         events_per_subscription: usize = 100, at_least(1);
-        /// Callback requests in flight at once from one worker.
+        /// Callback requests in flight at once from one worker; a quarter of them for what nobody has confirmed yet.
         deliveries: usize = 256, at_least(1);
         /// Callback requests in flight at once from one worker to one host.
         deliveries_per_host: usize = 32, at_least(1);

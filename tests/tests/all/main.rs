@@ -28,6 +28,7 @@ mod histories;
 mod hygiene;
 mod insecure;
 mod introspection;
+mod leases;
 mod limits;
 mod losses;
 mod malformed;

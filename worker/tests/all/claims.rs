@@ -214,3 +214,24 @@ async fn partitions_that_are_always_due_starve_no_other() {
     until("the others have their turn", || async { good.received().len() == others.len() }).await;
     running.stop().await;
 }
+
+#[actix_rt::test]
+async fn what_nobody_has_confirmed_leaves_room_for_what_is_in_force() {
+    let hanging = Callback::answering(|_| Reply::never());
+    let good = Callback::accepting();
+    let system = System::with(|settings| {
+        settings.limits.deliveries = 8;
+        settings.ack_timeout_secs = 3600;
+    });
+    system.subscribe_to(&good.url("/"), "*").await;
+    for number in 0..20 {
+        let url = hanging.url(&format!("/{number}"));
+        system.request(Mode::Subscribe, &system.subscription(&url, "*")).await;
+    }
+    let running = system.start();
+    until("some are asked", || async { hanging.received().len() == 2 }).await;
+    system.publish("Patient-open", "e").await;
+    until("FC-WHK-06: the other has its event", || async { good.ids() == ["e"] }).await;
+    assert_eq!(hanging.received().len(), 2, "a quarter of the room");
+    running.stop().await;
+}

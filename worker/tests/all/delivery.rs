@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use shared::{
@@ -178,4 +178,28 @@ async fn who_has_missed_what_the_log_no_longer_holds_is_told_and_begins_anew() {
     system.publish("Patient-open", "e6").await;
     assert_eq!(system.step().await, [Served::Delivered(Tally { delivered: 1, ..Tally::default() })]);
     assert_eq!(callback.ids()[2..], ["e6"]);
+}
+
+#[actix_rt::test]
+async fn nothing_is_sent_to_a_slow_callback_after_the_end_of_its_lease() {
+    const LEASE: Duration = Duration::from_secs(2);
+    let callback = Callback::start(|_| Reply::status(200).after(LEASE / 4));
+    let system = System::with(|settings| settings.ack_timeout_secs = 5);
+    let mut subscription = system.subscription(&callback.url("/"), "Patient-open");
+    subscription.terms.lease_secs = LEASE.as_secs();
+    let address = system.subscribe(&subscription).await;
+    let end = Instant::now() + LEASE;
+    for number in 0..20 {
+        system.publish("Patient-open", &format!("e{number}")).await;
+    }
+    let running = system.start();
+    until("it is over", || async { !system.exists(address).await && is_denied(&callback) }).await;
+    running.stop().await;
+    let last = callback.notifications().pop().unwrap();
+    assert!(last.at < end, "FC-SEC-04: sent {:?} after the end", last.at - end);
+    assert!(callback.ids().len() < 10, "FC-SEC-04: {:?}", callback.ids());
+}
+
+fn is_denied(callback: &Callback) -> bool {
+    callback.received().iter().any(|request| request.parameter("hub.reason") == Some("lease expired"))
 }

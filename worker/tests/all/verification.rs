@@ -358,3 +358,46 @@ async fn a_request_that_workers_die_of_is_asked_about_three_times_and_no_more() 
     assert_eq!(callback.received().len(), 3, "FC-SEC-02");
     assert!(!system.exists(address).await);
 }
+
+#[actix_rt::test]
+async fn who_has_a_subscription_in_force_waits_for_no_turn_to_renew_it() {
+    let (system, callback) = (
+        System::with(|settings| settings.limits.verifications_per_address_per_minute = 1),
+        Callback::accepting(),
+    );
+    let worker = system.worker();
+    let renewing = system.subscription(&callback.url("/renewing"), "Patient-open");
+    system.request(Mode::Subscribe, &renewing).await;
+    assert_eq!(worker.step().await.unwrap(), [Served::Verified(Mode::Subscribe)]);
+    system.request(Mode::Subscribe, &system.subscription(&callback.url("/stranger"), "*")).await;
+    let outcomes = worker.step().await.unwrap();
+    assert!(matches!(outcomes[..], [Served::Waiting { .. }]), "FC-SEC-02: {outcomes:?}");
+    system.request(Mode::Subscribe, &renewing).await;
+    system.publish("Patient-open", "e").await;
+    let running = system.start();
+    until("FC-WHK-06: it has its event", || async { callback.ids() == ["e"] }).await;
+    running.stop().await;
+    let asked =
+        callback.received().iter().filter(|request| request.parameter("hub.challenge").is_some()).count();
+    assert_eq!(asked, 2, "FC-SUB-04: it is asked at once, and once");
+}
+
+#[actix_rt::test]
+async fn a_request_whose_callback_nobody_can_resolve_now_waits() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = silent.local_addr().unwrap();
+    let system = System::with(|settings| {
+        settings.callbacks.dns_servers = vec![server];
+        settings.callbacks.dns_timeout_ms = 100;
+        settings.ack_timeout_secs = 2;
+    });
+    let url = "http://somewhere.example/";
+    let address = system.request(Mode::Subscribe, &system.subscription(url, "*")).await;
+    for _ in 0..2 {
+        let partition = [address.topic.partition(16)];
+        let due = || async { !system.store.due(&partition, 9).await.unwrap().is_empty() };
+        until("it is looked at again", due).await;
+        let outcomes = system.step().await;
+        assert!(matches!(outcomes[..], [Served::Waiting { .. }]), "FC-WHK-02: not dropped: {outcomes:?}");
+    }
+}
