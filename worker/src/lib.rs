@@ -33,12 +33,12 @@ mod gap;
 mod hosts;
 pub mod http_client;
 mod nodes;
-mod outcome;
+pub mod outcome;
 mod pace;
 mod plan;
 mod rendezvous;
 mod reports;
-mod retry;
+pub mod retry;
 mod verification;
 
 use std::{rc::Rc, sync::Arc, time::Duration};

@@ -31,6 +31,7 @@ use crate::{
     auth::Caller,
     client_address::client_address,
     limits::Kind,
+    listener::has_left,
     node::Node,
     own_url::has_bad_host,
     route::{Route, route},
@@ -120,6 +121,9 @@ async fn post(
     let kind = if media_type == MediaType::Form { Kind::Subscribe } else { Kind::Publish };
     node.limits.caller(caller, kind)?;
     let body = body::read(request, payload, node, caller).await?;
+    if has_left(request) {
+        return Err(ApiError::BadRequest("the connection was closed before the request was begun".into()));
+    }
     match media_type {
         MediaType::Form => subscribe::subscribe(request, &body, node, caller, record).await,
         MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller, record).await,

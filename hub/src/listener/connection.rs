@@ -10,14 +10,14 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
 };
 
 use actix_web::{
-    Error,
+    Error, HttpRequest,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
     http::StatusCode,
@@ -45,6 +45,7 @@ pub struct Activity {
     network: Option<Network>,
     begun: AtomicU64,
     under_way: AtomicUsize,
+    has_left: AtomicBool,
 }
 
 /// A request is being worked on.
@@ -60,6 +61,16 @@ impl Activity {
         }
         UnderWay(self.clone())
     }
+
+    /// The peer has closed the connection, or broken it.
+    pub fn peer_has_left(&self) {
+        self.has_left.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Has the sender of a request closed the connection already? Nobody waits for its answer then.
+pub fn has_left(request: &HttpRequest) -> bool {
+    request.conn_data::<Arc<Activity>>().is_some_and(|activity| activity.has_left.load(Ordering::Relaxed))
 }
 
 impl UnderWay {
@@ -132,6 +143,7 @@ impl Connection {
             network,
             begun: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
+            has_left: AtomicBool::new(false),
         });
         Ok(Self {
             io,

@@ -8,6 +8,7 @@
 //! It takes the place of actix-web's `HttpServer`, which offers HTTP/2 with TLS, knows no addresses, and stops accepting
 //! for everyone when one has 256 handshakes under way.
 
+mod attended;
 mod connection;
 mod places;
 
@@ -36,12 +37,9 @@ use shared::{
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio_openssl::SslStream;
 
-pub use connection::tell_connection;
+pub use connection::{has_left, tell_connection};
 
-use self::{
-    connection::{Activity, Connection},
-    places::Places,
-};
+use self::{attended::Attended, connection::Connection, places::Places};
 use crate::{client_address::is_trusted, limits::Network};
 
 /// A peer that takes nothing of what it is sent for this long is cut off by the kernel.
@@ -89,17 +87,18 @@ where
             let acceptor = builder.build();
             server.listen("hub", listener, move || {
                 let (door, acceptor) = (door.clone(), acceptor.clone());
-                let http = http(&door.limits, &stopping, &app, |stream: &TlsStream<Connection>| {
-                    stream.get_ref().activity().clone()
-                });
+                let http = http::<TlsStream<Connection>, _, _, _, _>(&door.limits, &stopping, &app);
                 fn_service(move |io| door.clone().enter_tls(io, acceptor.clone())).and_then(http)
             })
         }
         None => server.listen("hub", listener, move || {
             let door = door.clone();
-            let http = http(&door.limits, &stopping, &app, |stream: &Connection| stream.activity().clone());
+            let http = http::<Connection, _, _, _, _>(&door.limits, &stopping, &app);
             fn_service(move |io| {
-                let entered = door.enter(io);
+                let entered = door.enter(io).map(|(connection, peer)| {
+                    let activity = connection.activity().clone();
+                    (Attended::new(connection, activity), peer)
+                });
                 async move { entered }
             })
             .and_then(http)
@@ -113,8 +112,7 @@ fn http<T, F, I, S, B>(
     limits: &Limits,
     stopping: &GracefulShutdownSignal,
     app: &F,
-    activity: fn(&T) -> Arc<Activity>,
-) -> impl ServiceFactory<(T, Option<SocketAddr>), Config = (), Response = (), Error = (), InitError = ()>
+) -> impl ServiceFactory<(Attended<T>, Option<SocketAddr>), Config = (), Response = (), Error = (), InitError = ()>
 + use<T, F, I, S, B>
 where
     T: ActixStream + 'static,
@@ -136,8 +134,8 @@ where
         .keep_alive(KeepAlive::Timeout(limits.keep_alive()))
         .client_request_timeout(limits.head())
         .client_disconnect_timeout(DISCONNECT)
-        .on_connect_ext(move |stream: &T, extensions| {
-            extensions.insert(activity(stream));
+        .on_connect_ext(|stream: &Attended<T>, extensions| {
+            extensions.insert(stream.activity().clone());
         })
         .h1(map_config(app, |()| AppConfig::default()))
         .map_err(|error| tracing::debug!(%error, "a connection has ended"))
@@ -170,7 +168,7 @@ impl Door {
         self,
         io: TcpStream,
         acceptor: SslAcceptor,
-    ) -> Result<(TlsStream<Connection>, Option<SocketAddr>), ()> {
+    ) -> Result<(Attended<TlsStream<Connection>>, Option<SocketAddr>), ()> {
         let (mut connection, peer) = self.enter(io)?;
         connection.handshakes(true);
         let failed = |error: &dyn std::fmt::Display| tracing::debug!(%error, "a handshake has failed");
@@ -179,7 +177,8 @@ impl Door {
         match tokio::time::timeout(self.limits.handshake(), std::pin::Pin::new(&mut stream).accept()).await {
             Ok(Ok(())) => {
                 stream.get_mut().handshakes(false);
-                Ok((stream.into(), peer))
+                let activity = stream.get_ref().activity().clone();
+                Ok((Attended::new(stream.into(), activity), peer))
             }
             Ok(Err(error)) => {
                 failed(&error);

@@ -379,8 +379,8 @@ pub(super) mod tests {
 
     #[test]
     fn strangers_have_half_of_the_slots_and_the_others_find_room_and_readiness() {
-        let folder = Folder::new();
-        let path = folder.file("audit");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
         let (audit, readiness) = start(&path, true, 4);
         until("it is ready", || readiness.is_ready());
         let strangers: Vec<_> = (0..10).filter_map(|_| audit.admit(Asker::Stranger)).collect();
@@ -395,7 +395,7 @@ pub(super) mod tests {
         assert_eq!(lines(&path).len(), 4);
 
         let before = METRICS.audit_lost.get();
-        let (audit, _) = start(&folder.file("lost"), false, 2);
+        let (audit, _) = start(&folder.path().join("lost"), false, 2);
         let slots: Vec<_> = (0..3).filter_map(|_| audit.admit(Asker::Stranger)).collect();
         assert_eq!(slots.len(), 3, "where the trail is not required, everybody is served");
         slots.into_iter().for_each(|slot| slot.record(numbered(1)));

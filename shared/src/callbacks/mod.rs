@@ -14,7 +14,7 @@
 //!   what it knows already. A name that leads inside and a name that leads nowhere are told alike, so
 //!   nobody can ask the hub which names there are inside.
 
-mod address_policy;
+pub mod address_policy;
 mod resolver;
 
 use std::net::{IpAddr, SocketAddr};

@@ -48,6 +48,7 @@ mod scopes;
 mod sealed;
 mod setups;
 mod sockets;
+mod stale_requests;
 mod store_contract;
 mod store_model;
 mod stores;
