@@ -362,7 +362,7 @@ async fn a_request_that_workers_die_of_is_asked_about_three_times_and_no_more() 
 #[actix_rt::test]
 async fn who_has_a_subscription_in_force_waits_for_no_turn_to_renew_it() {
     let (system, callback) = (
-        System::with(|settings| settings.limits.verifications_per_address_per_minute = 1),
+        System::with(|settings| settings.limits.verifications_per_address_per_min = 1),
         Callback::accepting(),
     );
     let worker = system.worker();
