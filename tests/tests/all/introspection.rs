@@ -30,7 +30,7 @@ async fn a_token_is_worth_what_the_authorization_server_says_of_it(kind: Kind) {
     assert_eq!(statuses(&app, &topic).await, [401, 401, 401], "FC-SEC-01: without a token");
     assert_eq!(statuses(&app.clone().with_token(&good), &topic).await, [202, 202, 200], "FC-SEC-01");
     let asked = authority.introspections();
-    assert_eq!(status(&app, "unknown").await, 401, "FC-SEC-01: not active");
+    assert_eq!(status(&app, &fresh_id()).await, 401, "FC-SEC-01: not active");
     assert_eq!(authority.introspections(), asked + 1);
 
     let token = || authority.token().unwrap();

@@ -4,7 +4,7 @@
 use harness::{
     callback_server::Gate,
     client::{Answer, App},
-    examples::fresh_topic,
+    examples::{fresh_id, fresh_topic},
     system::Hub,
     tokens::{Algorithm, Fault, Key, TokenAuthority, TokenBuilder},
     wait::{PATIENCE, eventually},
@@ -140,7 +140,8 @@ async fn every_bad_token_is_refused_and_the_reason_named(kind: Kind) {
         ("too long", "a long token", new().claim("long", "x".repeat(4000))),
     ];
     let bad = bad.map(|(reason, what, token)| (reason, what, token.mint().unwrap()));
-    let more = [("JWT", "no JWT", "abc".to_owned()), ("JWT", "two parts", "abc.def".to_owned())];
+    let more =
+        [("JWT", "no JWT", fresh_id()), ("JWT", "two parts", format!("{}.{}", fresh_id(), fresh_id()))];
     for (reason, what, token) in bad.into_iter().chain(more) {
         let topic = fresh_topic();
         let app = setup.subscriber().with_token(&token);
