@@ -1,6 +1,7 @@
 //! The HTTP API: one room for each thing that can be asked, one for how errors are answered.
 
 mod admit;
+mod answer;
 mod audited;
 mod body;
 mod configuration;
@@ -24,6 +25,7 @@ pub use error::ApiError;
 
 use self::{
     admit::{admit, admit_to_socket, check_head},
+    answer::Answer,
     audited::Audited,
     body::MediaType,
 };
@@ -147,6 +149,7 @@ async fn current_context(
     let scopes = caller.may_read()?;
     node.limits.topic(topic.key(), Kind::Read)?;
     let context = node.publisher.current_context(topic.key(), &scopes).await?;
+    let context = Answer::new(context, node, caller)?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }
 

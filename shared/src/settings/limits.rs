@@ -78,6 +78,9 @@ settings! {
         /// Bytes of request bodies that one hub reads at once, of each what is over 16 KiB; one caller may have a quarter
         /// of them, one address half.
         bodies_bytes: usize = 268_435_456, at_least(1_048_576);
+        /// Bytes of current contexts that one hub answers with at once, of each what is over 16 KiB; one caller may have
+        /// a quarter of them, one address half, and each as much as limits.content_bytes.
+        answers_bytes: usize = 268_435_456, at_least(1_048_576);
         /// Callers and topics whose rates one hub remembers at once, of each; those that were seen longest ago are
         /// forgotten.
         counted: usize = 65_536, between(16, 16_777_216);

@@ -198,6 +198,8 @@ labels! {
         BodyIdleSecs = "body_idle_secs",
         /// Too many bytes of bodies are read at once.
         BodiesBytes = "bodies_bytes",
+        /// Too many bytes of current contexts wait for their readers at once.
+        AnswersBytes = "answers_bytes",
         /// A caller publishes too often.
         CallerPublishesPerSec = "caller_publishes_per_sec",
         /// A caller subscribes too often.
