@@ -5,7 +5,7 @@
 //! - TLS 1.2 or newer, verified against the system's roots and `callbacks.ca_file` for the very host
 //!   of the URL, a name or an address. With `callbacks.cert` the worker shows who it is.
 //! - What a server answers to one request is bounded on the wire ([`Bounded`]): a head of
-//!   `limits.callback_head_bytes`, and behind it no more than the body may have. So nobody can make
+//!   `limits.callback_head_bytes` (others have [`Bounds`] of their own), and behind it no more than the body may have. So nobody can make
 //!   the worker read, parse or keep more than that, in whatever form it comes: endless heads, interim
 //!   answers, extensions of chunks, trailers. The time of a request is bounded by who makes it.
 
@@ -76,8 +76,16 @@ pub struct Dialer {
     tls: SslConnector,
     /// For one address: one that swallows packets must leave time for the ones after it.
     patience: Duration,
-    head_bytes: usize,
-    body_bytes: usize,
+    bounds: Bounds,
+}
+
+/// How long an answer may be, and what an error calls each bound.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes of its head.
+    pub head: (usize, &'static str),
+    /// Bytes of its body.
+    pub body: (usize, &'static str),
 }
 
 impl Dialer {
@@ -102,8 +110,10 @@ impl Dialer {
             gate: Gate::new(callbacks)?,
             tls: tls.build(),
             patience: settings.ack_timeout() / 3,
-            head_bytes: settings.limits.callback_head_bytes,
-            body_bytes: settings.limits.callback_body_bytes,
+            bounds: Bounds {
+                head: (settings.limits.callback_head_bytes, "limits.callback_head_bytes"),
+                body: (settings.limits.callback_body_bytes, "limits.callback_body_bytes"),
+            },
         })
     }
 
@@ -129,16 +139,8 @@ impl Dialer {
         for address in addresses {
             match timeout(self.patience, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
-                    // Only the speed depends on it.
-                    let _ = stream.set_nodelay(true);
-                    let stream = if is_tls {
-                        Stream::Tls(Box::new(
-                            shake_hands(&self.tls, host, stream).await.map_err(DialError::Io)?,
-                        ))
-                    } else {
-                        Stream::Plain(stream)
-                    };
-                    return Ok(Bounded::new(stream, self.head_bytes, self.body_bytes));
+                    let tls = is_tls.then_some(&self.tls);
+                    return Bounded::over(stream, host, tls, self.bounds).await.map_err(DialError::Io);
                 }
                 Ok(Err(error)) => problem = Some(error),
                 Err(_) => problem = Some(io::ErrorKind::TimedOut.into()),
@@ -184,8 +186,7 @@ impl Stream {
 #[derive(Debug)]
 pub struct Bounded {
     stream: Stream,
-    head_bytes: usize,
-    body_bytes: usize,
+    bounds: Bounds,
     /// What has come since the last request.
     seen: Seen,
 }
@@ -227,19 +228,21 @@ impl Seen {
 }
 
 impl Bounded {
-    /// TLS with `host` on a connection, for other requests than those to callbacks.
-    pub async fn secured(
-        tls: &SslConnector,
-        host: &str,
+    /// Over a connection to `host`, with TLS if there is any; for callbacks, and for others whose bounds
+    /// are their own.
+    pub async fn over(
         stream: TcpStream,
-        (head_bytes, body_bytes): (usize, usize),
+        host: &str,
+        tls: Option<&SslConnector>,
+        bounds: Bounds,
     ) -> io::Result<Self> {
-        let stream = Stream::Tls(Box::new(shake_hands(tls, host, stream).await?));
-        Ok(Self::new(stream, head_bytes, body_bytes))
-    }
-
-    fn new(stream: Stream, head_bytes: usize, body_bytes: usize) -> Self {
-        Self { stream, head_bytes, body_bytes, seen: Seen::default() }
+        // Only the speed depends on it.
+        let _ = stream.set_nodelay(true);
+        let stream = match tls {
+            Some(tls) => Stream::Tls(Box::new(shake_hands(tls, host, stream).await?)),
+            None => Stream::Plain(stream),
+        };
+        Ok(Self { stream, bounds, seen: Seen::default() })
     }
 }
 
@@ -251,8 +254,9 @@ impl AsyncRead for Bounded {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // What has come by now is good for the status, if that is all that counts.
-        if this.seen.is_body_too_long(this.body_bytes) {
-            return Poll::Ready(Err(too_long("limits.callback_body_bytes")));
+        let Bounds { head: (head_bytes, head_name), body: (body_bytes, body_name) } = this.bounds;
+        if this.seen.is_body_too_long(body_bytes) {
+            return Poll::Ready(Err(too_long(body_name)));
         }
         let before = buffer.filled().len();
         ready!(match &mut this.stream {
@@ -260,15 +264,15 @@ impl AsyncRead for Bounded {
             Stream::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buffer),
         })?;
         this.seen.add(&buffer.filled()[before..]);
-        if this.seen.is_head_too_long(this.head_bytes) {
-            return Poll::Ready(Err(too_long("limits.callback_head_bytes")));
+        if this.seen.is_head_too_long(head_bytes) {
+            return Poll::Ready(Err(too_long(head_name)));
         }
         Poll::Ready(Ok(()))
     }
 }
 
-fn too_long(setting: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the answer is longer than {setting}"))
+fn too_long(bound: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the answer is longer than {bound}"))
 }
 
 impl AsyncWrite for Bounded {

@@ -29,24 +29,21 @@ use awc::{
     },
 };
 use bytestring::ByteString;
-use futures_util::StreamExt;
 use shared::{
     callbacks::{Refusal, Unresolved},
     protocol::webhook::SIGNATURE_HEADER,
     settings::Settings,
 };
-use url::{Position, Url};
+use url::Url;
 
 pub use crate::connection::SetupError;
 use crate::{
     connection::{Bounded, DialError, Dialer},
     outcome,
+    outgoing::{self, KEEP_ALIVE, USER_AGENT},
     pace::Pace,
 };
 
-/// How long an idle connection is kept: less than the 5 seconds after which many servers close
-/// theirs, since a request that crosses that close fails and has to be tried again.
-const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// awc keeps idle connections of a host until that host is asked again: a client that is replaced
 /// after so long, or after so many new connections, lets go of them.
 const CLIENT_LIFE: Duration = Duration::from_secs(60);
@@ -196,38 +193,19 @@ impl HttpClient {
         prepare: impl FnOnce(ClientRequest) -> ClientRequest,
     ) -> Result<Answer, RequestError> {
         self.setup.dialer.gate().check_scheme(url)?;
-        let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        if !url.has_host() {
             return Err(Refusal::NoHost.into());
-        };
+        }
         let deadline = tokio::time::Instant::now() + self.setup.deadline;
-        // The connector below speaks TLS where the callback does: to awc all of this is http.
-        let uri = format!("http://{host}:{port}{}", &url[Position::BeforePath..Position::AfterQuery]);
-        let named = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        let request = client.request(method, uri);
-        let request = prepare(request.no_decompress().insert_header((header::HOST, named)));
+        let request = prepare(outgoing::request(&client, method, url));
         let answered = tokio::time::timeout_at(deadline, request.send_body(body.into_bytes())).await;
         let mut response = answered.map_err(|_| RequestError::TimedOut)?.map_err(reason)?;
         let named = |name: HeaderName| response.headers().get(name)?.to_str().ok();
         let retry_after =
             named(header::RETRY_AFTER).and_then(|value| outcome::retry_after(value, named(header::DATE)));
-        let length = named(header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
         let status = response.status().as_u16();
-        let read = async {
-            let mut body = Vec::new();
-            while let Some(chunk) = response.next().await {
-                let chunk = chunk.ok()?;
-                if body.len() + chunk.len() > self.setup.max_body_bytes {
-                    return None;
-                }
-                body.extend_from_slice(&chunk);
-            }
-            // awc takes a connection that broke off for the end of the body.
-            length.is_none_or(|length| length == body.len()).then_some(body)
-        };
-        let body = tokio::time::timeout_at(deadline, read).await.ok().flatten();
+        let read = outgoing::body(&mut response, self.setup.max_body_bytes);
+        let body = tokio::time::timeout_at(deadline, read).await.ok().and_then(Result::ok);
         Ok(Answer { status, retry_after, body })
     }
 
@@ -275,7 +253,7 @@ fn client(
         // One deadline covers the body too, which awc's own does not.
         .disable_timeout()
         .disable_redirects()
-        .add_default_header((header::USER_AGENT, concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"))))
+        .add_default_header((header::USER_AGENT, USER_AGENT))
         .finish()
 }
 

@@ -21,7 +21,7 @@
 //! The rooms: `claims` is the loop that takes what is due, `delivery`, `verification` and `absence`
 //! what is done with one claim, `reports` whom the others are told about meanwhile, `gap` what a
 //! subscriber is told that has missed something; `nodes` looks for hubs that have died. `plan`, `outcome`, `retry` and `rendezvous` are the
-//! rules, pure; `http_client` makes the requests over a `connection`, `hosts` and `pace` bound them. Where
+//! rules, pure; `http_client` makes the requests over a `connection` (what is common to all is in `outgoing`), `hosts` and `pace` bound them. Where
 //! they may lead is in [`shared::callbacks`].
 
 mod absence;
@@ -34,6 +34,7 @@ mod hosts;
 pub mod http_client;
 mod nodes;
 pub mod outcome;
+pub mod outgoing;
 mod pace;
 mod plan;
 mod rendezvous;

@@ -1,6 +1,7 @@
 //! The HTTP API: one room for each thing that can be asked, one for how errors are answered.
 
 mod admit;
+mod answer;
 mod audited;
 mod body;
 mod configuration;
@@ -25,6 +26,7 @@ pub use error::ApiError;
 
 use self::{
     admit::{admit, check_head},
+    answer::Answer,
     body::MediaType,
 };
 use crate::{
@@ -141,6 +143,7 @@ async fn current_context(
     let scopes = caller.may_read()?;
     node.limits.topic(topic.key(), Kind::Read)?;
     let context = node.publisher.current_context(topic.key(), &scopes).await?;
+    let context = Answer::new(context, node, caller)?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }
 

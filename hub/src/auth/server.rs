@@ -3,7 +3,8 @@
 //! One client on one thread asks for the whole process: connections are few, and shared. TLS 1.2 or
 //! newer, verified against the system's roots and `auth.ca_file`. No redirects: whom the hub trusts
 //! is what is set, and not where that leads. One deadline (`auth.timeout_secs`) over all of a
-//! request; what is asked at once and what is read of an answer are bounded.
+//! request; what is asked at once and what is read of an answer are bounded, over TLS or not. What all
+//! requests have in common is in [`worker::outgoing`].
 
 use std::sync::Arc;
 
@@ -15,27 +16,30 @@ use actix_web::{
 };
 use anyhow::Context;
 use awc::{Client, Connector};
-use futures_util::StreamExt;
 use openssl::ssl::{SslConnector, SslMethod, SslVersion};
-use shared::settings::Auth;
+use shared::{callbacks::literal, settings::Auth};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Duration, timeout},
 };
-use url::{Position, Url};
-use worker::connection::Bounded;
+use url::Url;
+use worker::{
+    connection::{Bounded, Bounds},
+    outgoing::{self, KEEP_ALIVE, USER_AGENT, Unread},
+};
 
 /// Requests in flight at once; more are refused.
 const MAX_IN_FLIGHT: usize = 256;
 /// Connections that carry them.
 const CONNECTIONS: usize = 32;
-/// For how long an idle connection is kept: less than the 5 seconds after which many servers close
-/// theirs, since a question that crosses that close is not answered.
-const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Bytes of an answer at most: a set of keys, or what is said of a token.
 const MAX_ANSWER_BYTES: usize = 262_144;
 /// Bytes of its head at most.
 const MAX_HEAD_BYTES: usize = 16_384;
+const BOUNDS: Bounds = Bounds {
+    head: (MAX_HEAD_BYTES, "an authorization server's head may be"),
+    body: (MAX_ANSWER_BYTES, "an authorization server's answer may be"),
+};
 
 /// A question.
 #[derive(Debug)]
@@ -122,8 +126,7 @@ async fn serve(mut called: mpsc::Receiver<Call>, tls: SslConnector, patience: Du
     }
 }
 
-/// To awc both speak http: the connector of one of them speaks TLS beneath. (awc's own TLS is off in
-/// all of the hub, for it would speak it a second time to callbacks.)
+/// One for each scheme: what is meant for TLS never goes over another connection.
 #[derive(Clone)]
 struct Clients {
     plain: Client,
@@ -132,48 +135,44 @@ struct Clients {
 
 impl Clients {
     fn new(tls: SslConnector, patience: Duration) -> Self {
-        let plain = Connector::new().timeout(patience).conn_keep_alive(KEEP_ALIVE).limit(CONNECTIONS);
-        let secure = Connector::new()
-            .connector(fn_service(move |target: ConnectInfo<Uri>| connect(tls.clone(), target)))
-            .timeout(patience)
-            .conn_keep_alive(KEEP_ALIVE)
-            .limit(CONNECTIONS);
-        const AGENT: &str = concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"));
-        // One deadline covers the body too, which awc's own does not.
-        let builder = || {
-            Client::builder()
-                .disable_timeout()
-                .disable_redirects()
-                .add_default_header((header::USER_AGENT, AGENT))
-                .add_default_header((header::ACCEPT, "application/json"))
-        };
-        Self { plain: builder().connector(plain).finish(), secure: builder().connector(secure).finish() }
+        Self { plain: client(None, patience), secure: client(Some(tls), patience) }
     }
+}
+
+fn client(tls: Option<SslConnector>, patience: Duration) -> Client {
+    let connector = Connector::new()
+        .connector(fn_service(move |target: ConnectInfo<Uri>| connect(tls.clone(), target)))
+        .timeout(patience)
+        .conn_keep_alive(KEEP_ALIVE)
+        .limit(CONNECTIONS);
+    // One deadline covers the body too, which awc's own does not.
+    Client::builder()
+        .connector(connector)
+        .disable_timeout()
+        .disable_redirects()
+        .add_default_header((header::USER_AGENT, USER_AGENT))
+        .add_default_header((header::ACCEPT, "application/json"))
+        .finish()
 }
 
 /// Connects, and shakes hands as with the host of the URL.
 async fn connect(
-    tls: SslConnector,
+    tls: Option<SslConnector>,
     target: ConnectInfo<Uri>,
 ) -> Result<Connection<Uri, Bounded>, ConnectError> {
-    let host = target.hostname();
-    // In a URI an IPv6 address stands in brackets.
-    let resolved = host.trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((resolved, target.port())).await.map_err(ConnectError::Io)?;
-    // Only the speed depends on it.
-    let _ = stream.set_nodelay(true);
-    let bounds = (MAX_HEAD_BYTES, MAX_ANSWER_BYTES);
-    let stream = Bounded::secured(&tls, host, stream, bounds).await.map_err(ConnectError::Io)?;
+    let (host, port) = (target.hostname(), target.port());
+    let connected = match literal(host) {
+        Some(address) => TcpStream::connect((address, port)).await,
+        None => TcpStream::connect((host, port)).await,
+    };
+    let stream = connected.map_err(ConnectError::Io)?;
+    let stream = Bounded::over(stream, host, tls.as_ref(), BOUNDS).await.map_err(ConnectError::Io)?;
     Ok(Connection::new(target.request().clone(), stream))
 }
 
 async fn ask(clients: &Clients, question: Question) -> Result<Vec<u8>, NoAnswer> {
     let request = |method: Method, url: &Url| {
-        let client = if url.scheme() == "https" { &clients.secure } else { &clients.plain };
-        let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
-        let named = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let uri = format!("http://{host}:{port}{}", &url[Position::BeforePath..Position::AfterQuery]);
-        client.request(method, uri).insert_header((header::HOST, named))
+        outgoing::request(if url.scheme() == "https" { &clients.secure } else { &clients.plain }, method, url)
     };
     let sent = match question {
         Question::Get(url) => request(Method::GET, &url).send(),
@@ -182,18 +181,12 @@ async fn ask(clients: &Clients, question: Question) -> Result<Vec<u8>, NoAnswer>
             .insert_header((header::CONTENT_TYPE, "application/x-www-form-urlencoded"))
             .send_body(form),
     };
-    let broken = |error: String| NoAnswer::Unreachable(error);
-    let mut response = sent.await.map_err(|error| broken(error.to_string()))?;
+    let mut response = sent.await.map_err(|error| NoAnswer::Unreachable(error.to_string()))?;
     if response.status() != 200 {
         return Err(NoAnswer::Status(response.status().as_u16()));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.next().await {
-        let chunk = chunk.map_err(|error| broken(error.to_string()))?;
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(NoAnswer::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+    outgoing::body(&mut response, MAX_ANSWER_BYTES).await.map_err(|unread| match unread {
+        Unread::TooLong => NoAnswer::TooLarge,
+        broken => NoAnswer::Unreachable(broken.to_string()),
+    })
 }

@@ -10,7 +10,7 @@
 //!
 //! - `budgets`: rates (GCRA), in a cache of bounded size; no request in it.
 //! - `key`: whom a rate belongs to.
-//! - `shares`: what callers hold at once: sockets, and room for bodies.
+//! - `shares`: what callers hold at once: sockets, and room for bodies and answers.
 //! - `refused`: what is answered.
 
 mod budgets;
@@ -25,7 +25,7 @@ use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Lim
 
 pub use refused::{Refused, Whose};
 pub use shared::network::Network;
-pub use shares::{Share as SocketPlace, Share as BodyShare};
+pub use shares::{Share as SocketPlace, Share as BodyShare, Share as AnswerShare};
 
 use self::{
     budgets::{Budgets, Failures},
@@ -57,6 +57,7 @@ pub struct Limits {
     without_token: Failures,
     sockets: Shares,
     bodies: Shares,
+    answers: Shares,
 }
 
 impl Limits {
@@ -76,6 +77,9 @@ impl Limits {
         let sockets = limits.caller_sockets as usize;
         let any = |number| if number == 0 { usize::MAX } else { number };
         let bodies = limits.bodies_at_once_bytes.div_ceil(SHARE_BYTES);
+        let answers = limits.answers_at_once_bytes.div_ceil(SHARE_BYTES);
+        // The largest context, of which there must be one: its content, and the rest.
+        let one = limits.content_bytes.div_ceil(SHARE_BYTES).saturating_mul(2);
         Self {
             callers: Budgets::new(limits.remembered_callers, callers, callers.times(share)),
             topics: Budgets::new(limits.remembered_callers, topics, topics),
@@ -83,6 +87,11 @@ impl Limits {
             without_token: Failures::new(limits.remembered_callers, per_min(limits.auth_failures_per_min)),
             sockets: Shares::new(any(sockets), any(sockets.saturating_mul(share as usize)), usize::MAX),
             bodies: Shares::new(bodies.div_ceil(4), bodies.div_ceil(2), bodies),
+            answers: Shares::new(
+                answers.div_ceil(4).max(one),
+                answers.div_ceil(2).max(one),
+                answers.max(one),
+            ),
         }
     }
 
@@ -142,6 +151,12 @@ impl Limits {
     pub fn body_share(&self, caller: &Caller) -> Result<BodyShare, Refused> {
         let taken = self.bodies.take(CallerKey::of(caller));
         taken.map_err(|whose| Refused::for_number(Limit::BodiesAtOnceBytes, whose))
+    }
+
+    /// The same for an answer to this caller.
+    pub fn answer_share(&self, caller: &Caller) -> Result<AnswerShare, Refused> {
+        let taken = self.answers.take(CallerKey::of(caller));
+        taken.map_err(|whose| Refused::for_number(Limit::AnswersAtOnceBytes, whose))
     }
 
     fn of_caller(kind: Kind) -> Limit {

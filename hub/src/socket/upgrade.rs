@@ -10,7 +10,8 @@ use shared::{
     publisher::read_state,
     session::Entry,
     store::{
-        Activated, Activation, Attached, Connection, Holder, Position, Snapshot, StoreError, Subscription,
+        Activated, Activation, Address, Attached, Connection, Holder, Position, Snapshot, StoreError,
+        Subscription,
     },
 };
 use uuid::Uuid;
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     api::{ApiError, Audited},
+    limits::SocketPlace,
     node::Node,
 };
 
@@ -61,12 +63,13 @@ pub async fn upgrade(
     let place = node.limits.socket(subscription.owner, from)?;
 
     node.liveness.announce(&node).await?;
-    let address = subscription.address();
     let connection = Connection { node: node.id.clone(), id: Uuid::new_v4().to_string() };
-    let Attached { subscription, lease, head, answers, cursor } =
-        node.store.attach(address, &connection).await?.ok_or(UNKNOWN)?;
-    let outbox = Arc::new(Outbox::new(answers));
-    let held = Held::new(node.clone(), address, connection.clone(), outbox.clone(), place);
+    // A task of its own: this request may be dropped at any await, when its client leaves.
+    let attaching = attach(node.clone(), subscription.address(), connection.clone(), place);
+    let attached = actix_web::rt::spawn(attaching).await;
+    let attached = attached.map_err(|_| ApiError::Unavailable("the subscription could not be taken"))?;
+    let (held, Attached { subscription, lease, head, cursor, .. }) = attached?.ok_or(UNKNOWN)?;
+    let outbox = held.outbox.clone();
     let cursor = match cursor {
         Ok(cursor) => cursor,
         Err(snapshot) => {
@@ -80,6 +83,24 @@ pub async fn upgrade(
     let codec = Codec::new().max_size(max_bytes);
     let body = WebsocketContext::with_codec(session, Limited::new(payload, max_bytes), codec);
     Ok(response.streaming(CountedBody::new(body, outbox)))
+}
+
+/// Takes a subscription for a connection. Whatever becomes of who waits for it, it is let go of again.
+async fn attach(
+    node: web::Data<Node>,
+    address: Address,
+    connection: Connection,
+    place: SocketPlace,
+) -> Result<Option<(Held, Attached)>, StoreError> {
+    let attached = node.store.attach(address, &connection).await;
+    if let Ok(None) = &attached {
+        return Ok(None);
+    }
+    // A store that gives no answer may have done it all the same.
+    let answers =
+        attached.as_ref().is_ok_and(|attached| attached.as_ref().is_some_and(|known| known.answers));
+    let held = Held::new(node, address, connection, Arc::new(Outbox::new(answers)), place);
+    Ok(attached?.map(|attached| (held, attached)))
 }
 
 /// Begins the reading of a subscription: what is open is sent to it before all that follows

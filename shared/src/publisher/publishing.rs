@@ -13,6 +13,7 @@ use std::{
 
 use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::losses::Witness;
@@ -48,6 +49,9 @@ pub struct Publisher {
     sessions: Cache<TopicKey, Known, ByBytes>,
     pub(super) witness: Witness,
     audit: Audit,
+    /// How many contents may be read at once: each may have `limits.content_bytes`, twice while its
+    /// answer is made.
+    contents: Semaphore,
 }
 
 /// A session as this process saw it last.
@@ -105,6 +109,8 @@ impl PublishError {
 /// is always longer.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
 
+/// Contents that are read from the store at once.
+const CONTENTS_AT_ONCE: usize = 4;
 /// How many sessions, and how many bytes of them, a process keeps in memory.
 const CACHED_SESSIONS: usize = 20_000;
 const CACHED_BYTES: u64 = 256 << 20;
@@ -119,6 +125,7 @@ impl Publisher {
             sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes),
             witness: Witness::default(),
             audit,
+            contents: Semaphore::new(CONTENTS_AT_ONCE),
         }
     }
 
@@ -234,6 +241,8 @@ impl Publisher {
             let (snapshot, _) = self.store.session(topic, None).await?;
             let shown = read_state(&snapshot)?.current_context(scopes);
             let Some(prefix) = shown.content() else { return Ok(shown.to_json([])) };
+            // Never closed. Who waits here holds the session's fields alone.
+            let _turn = self.contents.acquire().await;
             if let Some(content) = self.store.content(topic, prefix, snapshot.revision).await? {
                 return Ok(shown.to_json(content.iter().map(String::as_str)));
             }

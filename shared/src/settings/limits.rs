@@ -82,6 +82,9 @@ settings! {
         /// Bytes of request bodies that one hub reads at once, of each what is over 16 KiB; one caller may have a quarter
         /// of them, one address half.
         bodies_at_once_bytes: usize = 268_435_456, at_least(1_048_576);
+        /// Bytes of current contexts that one hub answers with at once, of each what is over 16 KiB; one caller may have
+        /// a quarter of them, one address half, and each as much as limits.content_bytes.
+        answers_at_once_bytes: usize = 268_435_456, at_least(1_048_576);
         /// Callers, addresses and topics, so many of each, whose rates one hub remembers at once, and addresses of
         /// callbacks whose rates one worker does; those that were seen longest ago are forgotten.
         remembered_callers: usize = 65_536, between(16, 16_777_216);

@@ -10,7 +10,9 @@ use crate::{
 };
 
 async fn without_a_worker() -> Setup {
-    Setup::Cluster(Box::new(System::builder().workers(0).durability(Durability::None).start().await.unwrap()))
+    Setup::Cluster(Box::new(
+        System::builder().hubs(2).workers(0).durability(Durability::None).start().await.unwrap(),
+    ))
 }
 
 #[tokio::test]

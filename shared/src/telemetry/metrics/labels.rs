@@ -200,6 +200,8 @@ labels! {
         BodyIdleSecs = "body_idle_secs",
         /// Too many bytes of bodies are read at once.
         BodiesAtOnceBytes = "bodies_at_once_bytes",
+        /// Too many bytes of current contexts wait for their readers at once.
+        AnswersAtOnceBytes = "answers_at_once_bytes",
         /// A caller publishes too often.
         CallerPublishesPerSec = "caller_publishes_per_sec",
         /// A caller subscribes too often.

@@ -1,0 +1,62 @@
+//! What all requests have in common that go out over a [`crate::connection`], to callbacks or to others.
+//!
+//! - To awc all of them are http: the connection beneath speaks TLS where the URL does.
+//! - Nothing is decompressed, and of a body no more is kept than it may have.
+//! - A body that broke off is none: awc takes the end of the connection for the end of the body.
+
+use std::time::Duration;
+
+use awc::{
+    Client, ClientRequest, ClientResponse,
+    error::PayloadError,
+    http::{Method, header},
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use url::{Position, Url};
+
+/// How long an idle connection is kept: less than the 5 seconds after which many servers close
+/// theirs, since a request that crosses that close fails and has to be made again.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// Who asks.
+pub const USER_AGENT: &str = concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"));
+
+/// Why there is no body.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It has more bytes than it may.
+    #[error("the answer's body is longer than it may be")]
+    TooLong,
+    /// It has fewer bytes than its head says.
+    #[error("the answer broke off")]
+    BrokenOff,
+    /// The connection broke.
+    #[error(transparent)]
+    Broken(#[from] PayloadError),
+}
+
+/// A request for a URL, which has a host.
+pub fn request(client: &Client, method: Method, url: &Url) -> ClientRequest {
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default());
+    let uri = format!("http://{host}:{port}{}", &url[Position::BeforePath..Position::AfterQuery]);
+    let named = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    client.request(method, uri).no_decompress().insert_header((header::HOST, named))
+}
+
+/// All of an answer's body, if it has so many bytes at most.
+pub async fn body<S>(response: &mut ClientResponse<S>, most: usize) -> Result<Vec<u8>, Unread>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    let length = response.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let mut body = Vec::new();
+    while let Some(piece) = response.next().await {
+        let piece = piece?;
+        if body.len() + piece.len() > most {
+            return Err(Unread::TooLong);
+        }
+        body.extend_from_slice(&piece);
+    }
+    if length.is_some_and(|length| length != body.len()) { Err(Unread::BrokenOff) } else { Ok(body) }
+}
