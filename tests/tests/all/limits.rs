@@ -17,10 +17,7 @@ use harness::{
 };
 use reqwest::Method;
 
-use crate::{
-    content::{update, updates},
-    messages::{event, patient_open, resource},
-};
+use crate::messages::patient_open;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
@@ -274,45 +271,4 @@ async fn what_is_no_websocket_or_too_much_of_it_closes_the_socket_with_its_code(
         assert_eq!(raw.close_code(PATIENCE).await, Some(code), "FC-WSC-05: {what}");
         assert!(raw.ends_within(PATIENCE).await, "FC-WSC-05: {what}");
     }
-}
-
-#[tokio::test]
-async fn current_contexts_that_are_read_slowly_share_their_room() {
-    // Room for two of them.
-    let hub = hub(&[("limits.answers_bytes", "1048576"), ("limits.content_bytes", "20971520")]).await;
-    // One that stands in a path as it is.
-    let (app, topic) = (hub.app().unwrap(), "slow");
-    let report = resource("DiagnosticReport", "r");
-    let open = event(topic, &fresh_id(), "DiagnosticReport-open", &report);
-    app.publish(&open).await.unwrap().expect_status(202).unwrap();
-    let read = || async { app.current_context(topic).await.unwrap() };
-    for id in ["a", "b", "c", "d"] {
-        let version = read().await.json().unwrap()["context.versionId"].as_str().unwrap().to_owned();
-        let large = format!(
-            r#"{{"request":{{"method":"PUT"}},"resource":{{"resourceType":"Observation","id":"{id}","x":"{}"}}}}"#,
-            "x".repeat(4_000_000)
-        );
-        let update = update(topic, &fresh_id(), "r", &version, &updates(&[large]));
-        app.publish(&update).await.unwrap().expect_status(202).unwrap();
-    }
-    assert!(read().await.body.len() > 16_000_000);
-    let mut slow = Vec::new();
-    for _ in 0..2 {
-        let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
-        raw.send(format!("GET /api/hub/{topic} HTTP/1.1\r\nHost: hub\r\n\r\n").as_bytes()).await.unwrap();
-        slow.push(raw);
-    }
-    let refused = eventually(PATIENCE, "there is no room", || async {
-        Some(read().await).filter(|answer| answer.status != 200)
-    });
-    let refused = refused.await.unwrap();
-    assert_eq!(refused.status, 503, "{refused:?}");
-    assert!(refused.body.starts_with("limits.answers_bytes: the hub has"), "{refused:?}");
-    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1, "{refused:?}");
-    assert!(counted(&hub, "answers_bytes").await >= 1.0);
-    app.current_context(&fresh_topic()).await.unwrap().expect_status(200).expect("small ones go on");
-    drop(slow);
-    eventually(PATIENCE, "there is room again", || async { (read().await.status == 200).then_some(()) })
-        .await
-        .unwrap();
 }
