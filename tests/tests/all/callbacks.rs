@@ -15,7 +15,7 @@ use std::{
 use harness::{
     callback_server::{CallbackServer, Reply},
     client::Answer,
-    examples::fresh_topic,
+    examples::{fresh_id, fresh_topic},
     name_server::{NameServer, Records},
     redis_server::Durability,
     system::{Hub, System, Worker},
@@ -271,7 +271,7 @@ async fn a_verified_callback_whose_name_leads_inside_later_is_sent_nothing_there
         .unwrap();
     has_moved.store(1, Ordering::SeqCst);
     eventually(PATIENCE, "a delivery is refused", || async {
-        hub.app().unwrap().publish(&patient_open(&topic, &fresh_topic())).await.unwrap();
+        hub.app().unwrap().publish(&patient_open(&topic, &fresh_id())).await.unwrap();
         (given_up(&hub).await > 0.0).then_some(())
     })
     .await
