@@ -80,7 +80,7 @@ fn entry(method: &str, id: &str) -> String {
 }
 
 /// The element of an update with these entries.
-fn updates(entries: &[String]) -> String {
+pub fn updates(entries: &[String]) -> String {
     format!(
         r#"{{"key":"updates","resource":{{"resourceType":"Bundle","type":"transaction","entry":[{}]}}}}"#,
         entries.join(",")
@@ -88,7 +88,7 @@ fn updates(entries: &[String]) -> String {
 }
 
 /// An update of a report.
-fn update(topic: &str, id: &str, report: &str, version: &str, updates: &str) -> String {
+pub fn update(topic: &str, id: &str, report: &str, version: &str, updates: &str) -> String {
     let context = format!("{},{updates}", resource("DiagnosticReport", report));
     let message = event(topic, id, "DiagnosticReport-update", &context);
     message.replacen(r#""context":"#, &format!(r#""context.versionId":"{version}","context":"#), 1)
