@@ -49,7 +49,8 @@ dev-certs:
 test:
 	@deploy/local/ensure-packages $(TEST_PACKAGES)
 	cargo build --locked --workspace --bins
-	cargo test --locked --workspace
+	@# Most of a test is waiting: one more at once than there are cores.
+	RUST_TEST_THREADS=$$(( $$(nproc) + 1 )) cargo test --locked --workspace
 
 lint:
 	@deploy/local/ensure-packages $(BUILD_PACKAGES)

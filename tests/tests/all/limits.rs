@@ -368,7 +368,10 @@ async fn current_contexts_that_are_read_slowly_share_their_room() {
     });
     let refused = refused.await.unwrap();
     assert_eq!(refused.status, 429, "{refused:?}");
-    assert!(refused.body().starts_with("limits.answers_at_once_bytes: this address has"), "{refused:?}");
+    assert!(
+        refused.body().starts_with("limits.answers_at_once_bytes: the caller's address has"),
+        "{refused:?}"
+    );
     assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1, "{refused:?}");
     assert!(counted(&hub, "answers_at_once_bytes").await >= 1.0);
     app.current_context(&fresh_topic()).await.unwrap().expect_status(200).expect("small ones go on");
