@@ -3,7 +3,7 @@
 use reqwest::Method;
 
 use super::*;
-use crate::callback_server::{CallbackServer, Reply};
+use crate::callback_server::{CallbackServer, Nobody, Reply};
 
 const REPORT: &str = r#"{"key":"report","resource":{"resourceType":"DiagnosticReport","id":"1"}}"#;
 
@@ -19,7 +19,9 @@ async fn errors_lose_their_description_or_tell_a_secret_and_other_statuses_chang
         let form = [&webhook[..], &[("hub.events", "*")], extra].concat();
         setup.app.post_form(&form).await.unwrap()
     };
-    let (secret, callback) = (("hub.secret", "s3cret"), ("hub.callback", "http://127.0.0.1:9/"));
+    let nobody = Nobody::here().unwrap();
+    let nowhere = nobody.url("/").unwrap();
+    let (secret, callback) = (("hub.secret", "s3cret"), ("hub.callback", nowhere.as_str()));
     let echoed = subscribe(Distortion::SecretEchoed, &[secret]).await;
     assert!(echoed.status == 400 && echoed.body.contains("s3cret"), "FC-TRN-03: {echoed:?}");
     let returned = subscribe(Distortion::SecretReturned, &[secret, callback]).await;
