@@ -10,7 +10,7 @@
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
 //! - `liveness`: that this node lives. `doubts`: what it looks at again when it may have lost something.
 //! - [`reseal`]: the subcommand that seals anew what Redis keeps.
-//! - `clock`: what time it is for the store. `pauses`: whether this process stood still.
+//! - `clock`: what time it is for the store.
 //! - `drain`: letting go of everything when the process is asked to stop.
 //!
 //! Any node serves any request: sessions, logs and subscriptions are in the store.
@@ -27,7 +27,6 @@ mod listener;
 mod liveness;
 mod node;
 mod own_url;
-mod pauses;
 mod relay;
 pub mod reseal;
 mod route;

@@ -13,8 +13,8 @@ use shared::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    auth::Authenticator, clock::StoreClock, limits::Limits, liveness::Liveness, own_url, pauses::Pauses,
-    relay::Relays, socket::Sockets,
+    auth::Authenticator, clock::StoreClock, limits::Limits, liveness::Liveness, own_url, relay::Relays,
+    socket::Sockets,
 };
 
 /// One hub process.
@@ -45,8 +45,6 @@ pub struct Node {
     pub publishes: Semaphore,
     /// What callers and topics may ask of this process.
     pub limits: Limits,
-    /// Whether this process stood still a moment ago.
-    pub pauses: Arc<Pauses>,
     /// Set when the process has been asked to stop.
     pub is_draining: AtomicBool,
 }

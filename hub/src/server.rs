@@ -29,7 +29,6 @@ use crate::{
     listener,
     liveness::{Liveness, live, resign},
     node::Node,
-    pauses::Pauses,
     relay::{Relays, watch_heads},
     socket::{Sockets, save_cursors, watch_unanswered},
 };
@@ -74,7 +73,6 @@ pub fn start(
         callbacks: Gate::new(&settings.callbacks)?,
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
         limits: Limits::new(&settings.limits),
-        pauses: Pauses::watch().context("a thread")?,
         is_draining: AtomicBool::new(false),
         settings,
     });

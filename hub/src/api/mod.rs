@@ -123,8 +123,7 @@ async fn post(
     let kind = if media_type == MediaType::Form { Kind::Subscribe } else { Kind::Publish };
     node.limits.caller(caller, kind)?;
     let body = body::read(request, payload, node, caller).await?;
-    // Some proxies close their side behind each request: alone that says nothing.
-    if node.pauses.stood_still() && has_left(request) {
+    if has_left(request) {
         return Err(ApiError::BadRequest("the connection was closed before the request was begun".into()));
     }
     match media_type {

@@ -1,10 +1,9 @@
 //! A connection whose peer may have left.
 //!
-//! A hub that stood still (its machine was suspended, or it was stopped) finds requests when it wakes whose senders have
-//! given them up, sent them to another hub and gone on: done now, they would put an old patient on all screens again.
+//! A hub that stood still, or whose link did, finds requests afterwards whose senders have given them up, sent them to another hub and gone on: done now, they would put an old patient on all screens again.
 //! Their senders have closed the connection by then, and that is found before the request is handed on: what was sent is
-//! read to its end first. (Who closes only his side, and waits for the answer, is not told from who has left; so it counts
-//! only when the hub stood still.)
+//! read to its end first. Who closes his side alone, and waits for the answer, is not told from who has left, and refused
+//! as well: clients of HTTP do not do that.
 
 use std::{
     io,

@@ -68,7 +68,7 @@ impl Activity {
     }
 }
 
-/// Has the sender of a request closed the connection already, or its side of it?
+/// Has the sender of a request closed the connection already? Nobody waits for its answer then.
 pub fn has_left(request: &HttpRequest) -> bool {
     request.conn_data::<Arc<Activity>>().is_some_and(|activity| activity.has_left.load(Ordering::Relaxed))
 }

@@ -197,6 +197,21 @@ impl Callback {
         }
     }
 
+    /// The same, but the one before it may come again first: what is delivered at least once is in order all the same.
+    pub async fn expect_event_after(&self, last: Option<&Event>, event: &Event) -> Outcome {
+        let is_repeat = |came: &Notification| last.is_some_and(|last| came.id() == last.id());
+        let wanted = format!("the callback to be notified next of {} {}", event.name(), event.id());
+        loop {
+            let (came, _) = self.next_event().await?;
+            if came.id() == event.id() {
+                return Ok(());
+            }
+            if !is_repeat(&came) {
+                return Err(fail(wanted, came.text));
+            }
+        }
+    }
+
     /// The notifications that came, without probes.
     pub fn notifications(&self) -> Vec<Request> {
         self.requests().into_iter().filter(is_told).collect()

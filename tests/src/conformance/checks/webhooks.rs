@@ -225,8 +225,10 @@ async fn deliveries_come_in_order(probe: Probe) -> Outcome {
     for open in &opens {
         probe.publish(open).await?;
     }
+    let mut last: Option<&Event> = None;
     for open in &opens {
-        callback.expect_event(open).await?;
+        callback.expect_event_after(last, open).await?;
+        last = Some(open);
     }
     Ok(())
 }
