@@ -1,9 +1,9 @@
 //! A connection whose peer may have left.
 //!
-//! A hub that stood still, or whose link did, finds requests afterwards whose senders have given them up, sent them to another hub and gone on: done now, they would put an old patient on all screens again.
-//! Their senders have closed the connection by then, and that is found before the request is handed on: what was sent is
-//! read to its end first. Who closes his side alone, and waits for the answer, is not told from who has left, and refused
-//! as well: clients of HTTP do not do that.
+//! A hub that stood still, or whose link did, finds requests afterwards whose senders have given them up, sent them to
+//! another hub and gone on: done now, they would put an old patient on all screens again. Their senders have closed the
+//! connection by then, and that is found before the request is handed on: what was sent is read to its end first. Who
+//! closes his side alone, and waits for the answer, is not told from who has left, and refused as well.
 
 use std::{
     io,
