@@ -10,6 +10,8 @@ use serde::Serialize;
 
 /// Characters kept of one message.
 const KEPT_CHARS: usize = 4000;
+/// No character takes more.
+const MAX_CHAR_BYTES: usize = 4;
 /// Messages kept of one check; those after them are not.
 const KEPT_LINES: usize = 500;
 
@@ -65,8 +67,7 @@ impl Trace {
 
     fn push(&self, direction: Direction, text: &str) {
         let at_ms = self.began.elapsed().as_millis().try_into().unwrap_or(u64::MAX);
-        // Hidden before it is cut: half a secret would not be found.
-        let text = shortened(&self.secrets.hide(text), KEPT_CHARS);
+        let text = self.secrets.hide_in_excerpt(text, KEPT_CHARS);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() < KEPT_LINES {
             lines.push(Line { at_ms, direction, text });
@@ -81,14 +82,19 @@ impl Trace {
 
 /// The text if it has at most `chars` characters, else its beginning and end.
 pub fn shortened(text: &str, chars: usize) -> String {
-    let length = text.chars().count();
-    if length <= chars {
+    // No more characters than bytes: a text of megabytes is not counted through.
+    if text.len() <= chars || text.char_indices().nth(chars).is_none() {
         return text.to_owned();
     }
     let (head, tail) = (chars * 3 / 4, chars / 4);
-    let start: String = text.chars().take(head).collect();
-    let end: String = text.chars().skip(length - tail).collect();
-    format!("{start} […{} characters…] {end}", length - head - tail)
+    let start = text.char_indices().nth(head).map_or(text.len(), |(at, _)| at);
+    let end = text.char_indices().rev().nth(tail.saturating_sub(1)).map_or(0, |(at, _)| at);
+    format!("{} […{} bytes…] {}", &text[..start], end - start, &text[end..])
+}
+
+/// The first place at or after `at` where the text can be cut.
+fn boundary(text: &str, at: usize) -> usize {
+    (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }
 
 /// What must not be printed.
@@ -109,6 +115,24 @@ impl Secrets {
         let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "[token]"))
     }
+
+    /// The text [`shortened`] to `chars` characters, without a secret. What is left out is not searched: a text may have
+    /// megabytes, and nothing else goes on meanwhile.
+    fn hide_in_excerpt(&self, text: &str, chars: usize) -> String {
+        let longest = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(String::len).max();
+        // Of this much at each end all is left out that could be the part of a secret.
+        let margin = longest.unwrap_or(0) + MAX_CHAR_BYTES;
+        let kept = 4 * chars + margin;
+        if text.len() <= 2 * kept {
+            return shortened(&self.hide(text), chars);
+        }
+        let (head, rest) = text.split_at(boundary(text, kept));
+        let (_, tail) = rest.split_at(boundary(rest, rest.len() - kept));
+        let (head, tail) = (self.hide(head), self.hide(tail));
+        let head = &head[..boundary(&head, head.len().saturating_sub(margin))];
+        let tail = &tail[boundary(&tail, margin)..];
+        shortened(&format!("{head} […{} bytes…] {tail}", text.len() - head.len() - tail.len()), chars)
+    }
 }
 
 #[cfg(test)]
@@ -118,7 +142,9 @@ mod tests {
     #[test]
     fn a_long_text_keeps_its_beginning_and_its_end() {
         assert_eq!(shortened("äbc", 3), "äbc");
-        assert_eq!(shortened("abcdefghij", 4), "abc […6 characters…] j");
+        assert_eq!(shortened("abcdefghij", 4), "abc […6 bytes…] j");
+        assert_eq!(shortened("ääääää", 4), "äää […4 bytes…] ä");
+        assert_eq!(shortened("äääää", 5), "äääää");
     }
 
     #[test]
@@ -126,5 +152,18 @@ mod tests {
         let secrets = Secrets::default();
         ["one", "", "two"].into_iter().for_each(|secret| secrets.add(secret));
         assert_eq!(secrets.hide("one, two and tone"), "[token], [token] and t[token]");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_giant_text_is_cut() {
+        let secrets = Secrets::default();
+        secrets.add("SECRET");
+        for shift in 0..80 {
+            let giant = format!("{}{}", "é".repeat(shift), "SECRET-".repeat(1000));
+            let shown = secrets.hide_in_excerpt(&giant, 10);
+            let without = shown.replace("[token]", "").replace("bytes", "");
+            assert!(!without.contains(|letter: char| letter.is_ascii_uppercase()), "{shift}: {shown}");
+            assert!(shown.len() < 200, "{shift}: {shown}");
+        }
     }
 }
