@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use uuid::Uuid;
 
+use super::machine::Machine;
 use crate::client::App;
 use crate::socket::{Incoming, Socket};
 
@@ -26,7 +27,7 @@ pub struct Legitimate {
     thread: Option<JoinHandle<Result<Felt>>>,
 }
 
-/// What it felt.
+/// What it felt, but for the time in which the machine stood still.
 #[derive(Debug, Clone, Default)]
 pub struct Felt {
     /// Times from a publish to the frame on the client's own socket, in their order.
@@ -83,22 +84,22 @@ async fn ask(url: &str, ca: Option<PathBuf>, is_stopped: &AtomicBool) -> Result<
         None => Socket::connect(&endpoint).await?,
     };
     socket.next_json(TIMEOUT).await.context("no confirmation")?;
-    let mut felt = Felt::default();
+    let (mut felt, machine) = (Felt::default(), Machine::watch());
     // One round at least, however short the attack is.
     loop {
         let id = Uuid::new_v4().to_string();
         let event = format!(
             r#"{{"timestamp":"2026-01-01T00:00:00Z","id":"{id}","event":{{"hub.topic":"{topic}","hub.event":"Patient-open","context":[{{"key":"patient","resource":{{"resourceType":"Patient","id":"{id}"}}}}]}}}}"#
         );
-        let begun = Instant::now();
+        let wait = machine.begin();
         app.publish(&event).await.context("its publish is not answered")?.expect_status(202)?;
-        felt.worst = felt.worst.max(begun.elapsed());
+        felt.worst = felt.worst.max(wait.so_far());
         delivered(&mut socket, &id).await?;
-        felt.deliveries.push(begun.elapsed());
-        felt.worst = felt.worst.max(begun.elapsed());
-        let begun = Instant::now();
+        felt.deliveries.push(wait.so_far());
+        felt.worst = felt.worst.max(wait.so_far());
+        let wait = machine.begin();
         app.current_context(&topic).await.context("its question is not answered")?.expect_status(200)?;
-        felt.worst = felt.worst.max(begun.elapsed());
+        felt.worst = felt.worst.max(wait.so_far());
         if is_stopped.load(Ordering::Relaxed) {
             return Ok(felt);
         }

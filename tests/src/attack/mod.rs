@@ -3,6 +3,7 @@
 //! - [`raw`]: connections whose every byte is the attacker's, from any address of this machine.
 //! - [`frames`]: WebSocket frames that a client of good will cannot make.
 //! - [`legitimate`]: a client that keeps asking, and knows how long the worst answer took.
+//! - [`machine`]: by how much the machine was late meanwhile, which is nobody's fault.
 //! - [`toll`]: what the attack cost the process.
 //!
 //! An attack is bounded: by a number of connections, of bytes, or by a time. All of it stays on the loopback network, of
@@ -10,6 +11,7 @@
 
 pub mod frames;
 pub mod legitimate;
+pub mod machine;
 pub mod raw;
 pub mod toll;
 

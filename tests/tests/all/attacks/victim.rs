@@ -1,16 +1,9 @@
 //! The app that is served while the others are attacked: it publishes on one node what its socket on the other must get.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use harness::{client::App, examples::fresh_id, socket::Listener, wait::PATIENCE};
+use harness::{attack::machine::Machine, client::App, examples::fresh_id, socket::Listener, wait::PATIENCE};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 
 use super::world::World;
@@ -77,37 +70,11 @@ async fn publish(
     while !*stopped.borrow_and_update() {
         let id = fresh_id();
         published.ids.insert(id.clone());
-        let (begun, stood_still) = (Instant::now(), machine.stood_still());
+        let wait = machine.begin();
         app.publish(&patient_open(&topic, &id)).await?.expect_status(202)?;
         listener.wait_for_event(PATIENCE, &id).await.context("its own event")?;
-        // While the machine itself does not get to its timers, nobody can be served in time.
-        let waited = begun.elapsed().saturating_sub(machine.stood_still() - stood_still);
-        published.slowest = published.slowest.max(waited);
+        published.slowest = published.slowest.max(wait.so_far());
         sleep(PAUSE).await;
     }
     Ok(published)
-}
-
-/// Watches by how much timers are late, on a thread of its own that does nothing else.
-struct Machine(Arc<AtomicU64>);
-
-impl Machine {
-    fn watch() -> Machine {
-        const TICK: Duration = Duration::from_millis(5);
-        let late = Arc::new(AtomicU64::new(0));
-        let watched = Arc::downgrade(&late);
-        std::thread::spawn(move || {
-            while let Some(late) = watched.upgrade() {
-                let begun = Instant::now();
-                std::thread::sleep(TICK);
-                let micros = begun.elapsed().saturating_sub(TICK).as_micros();
-                late.fetch_add(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
-            }
-        });
-        Machine(late)
-    }
-
-    fn stood_still(&self) -> Duration {
-        Duration::from_micros(self.0.load(Ordering::Relaxed))
-    }
 }
