@@ -188,26 +188,24 @@ impl Callback {
 
     /// The next notification must be `event`. As a marker it shows that nothing else came before it.
     pub async fn expect_event(&self, event: &Event) -> Outcome<(Notification, Request)> {
-        let wanted = format!("the callback to be notified next of {} {}", event.name(), event.id());
-        match self.next_event().await {
-            Ok(came) if came.0.id() == event.id() => Ok(came),
-            Ok(came) => Err(fail(wanted, came.0.text)),
-            Err(Stop::Failed(failure)) => Err(fail(wanted, failure.came)),
-            Err(skipped) => Err(skipped),
-        }
+        self.expect_event_after(None, event).await
     }
 
     /// The same, but the one before it may come again first: what is delivered at least once is in order all the same.
-    pub async fn expect_event_after(&self, last: Option<&Event>, event: &Event) -> Outcome {
-        let is_repeat = |came: &Notification| last.is_some_and(|last| came.id() == last.id());
+    pub async fn expect_event_after(
+        &self,
+        last: Option<&Event>,
+        event: &Event,
+    ) -> Outcome<(Notification, Request)> {
         let wanted = format!("the callback to be notified next of {} {}", event.name(), event.id());
+        let is_repeat = |came: &Notification| last.is_some_and(|last| came.id() == last.id());
         loop {
-            let (came, _) = self.next_event().await?;
-            if came.id() == event.id() {
-                return Ok(());
-            }
-            if !is_repeat(&came) {
-                return Err(fail(wanted, came.text));
+            match self.next_event().await {
+                Ok(came) if came.0.id() == event.id() => return Ok(came),
+                Ok(came) if is_repeat(&came.0) => {}
+                Ok(came) => return Err(fail(wanted, came.0.text)),
+                Err(Stop::Failed(failure)) => return Err(fail(wanted, failure.came)),
+                Err(skipped) => return Err(skipped),
             }
         }
     }
