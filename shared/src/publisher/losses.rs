@@ -18,7 +18,11 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 
-use super::publishing::{CONFLICTS_FOR, PublishError, Publisher, now_iso_8601, read_own, read_state};
+use super::{
+    contest::CONFLICTS_FOR,
+    publishing::{PublishError, Publisher, read_state},
+    reporting::{now_iso_8601, read_own},
+};
 use crate::{
     lock::lock,
     protocol::{

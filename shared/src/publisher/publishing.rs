@@ -4,7 +4,7 @@
 //! state that it saw of the sessions it serves. A state that is too old costs a conflict, never a
 //! wrong commit; a *rejection* is given only on a state that was read for it.
 //!
-//! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-CTX-01, FC-NOT-02, FC-SCO-03.
+//! Rules: FC-REQ-01, FC-REQ-05, FC-REQ-07, FC-CNT-05, FC-CTX-01, FC-SCO-03.
 
 use std::{
     sync::Arc,
@@ -16,30 +16,17 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::losses::Witness;
-use crate::{
-    audit::{self, Audit},
-    protocol::{
-        Event, EventName, Scopes, TopicKey,
-        sync_error::{Cause, Reason, Severity},
-    },
-    session::{Audience, Entry, Rejection, Rules, SessionState, decide, sync_error_for},
-    store::{
-        Commit, Committed, LogEntry, Once, Position, Revision, Snapshot, Store, StoreError, Subscription,
-    },
-    telemetry::metrics::{METRICS, SyncErrorCause},
+use super::{
+    contest::{CONFLICTS_FOR, Contest, Since, Turns},
+    losses::Witness,
 };
-
-/// How long a publish decides anew before it gives up: each round somebody else got through.
-pub(super) const CONFLICTS_FOR: Duration = Duration::from_secs(2);
-/// Conflicts in a row after which a publish begins to step aside for a moment.
-const PATIENT_CONFLICTS: u32 = 3;
-/// The longest such moment.
-const MAX_STEP_ASIDE: Duration = Duration::from_millis(50);
-
-/// How long a SyncError is tried while the store is away, and the longest pause between two tries.
-const REPORT_FOR: Duration = Duration::from_secs(300);
-const MAX_REPORT_PAUSE: Duration = Duration::from_secs(4);
+use crate::{
+    audit::Audit,
+    protocol::{Event, Scopes, TopicKey, sync_error::Severity},
+    session::{Audience, Rejection, Rules, SessionState, decide},
+    store::{Commit, Committed, LogEntry, Once, Position, Revision, Snapshot, Store, StoreError},
+    telemetry::metrics::METRICS,
+};
 
 /// Decides and commits events. One for each process, shared by all of its threads.
 pub struct Publisher {
@@ -47,8 +34,9 @@ pub struct Publisher {
     rules: Rules,
     pub(super) severity: Severity,
     sessions: Cache<TopicKey, Known, ByBytes>,
+    turns: Turns,
     pub(super) witness: Witness,
-    audit: Audit,
+    pub(super) audit: Audit,
     /// How many contents may be read at once: each may have `limits.content_bytes`, twice while its
     /// answer is made.
     contents: Semaphore,
@@ -123,6 +111,7 @@ impl Publisher {
             rules,
             severity,
             sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes),
+            turns: Turns::default(),
             witness: Witness::default(),
             audit,
             contents: Semaphore::new(CONTENTS_AT_ONCE),
@@ -135,102 +124,6 @@ impl Publisher {
         let hash = Sha256::new().chain_update(&event.id).chain_update([0]).chain_update(text).finalize();
         let once = Once::Request(hex::encode(&hash[..16]));
         self.commit(event, Audience::Everyone, once).await
-    }
-
-    /// Tells the others that a subscription did not follow an entry, once for each cause
-    /// (FC-NOT-02). `None` when it is nothing that is told.
-    pub async fn report(
-        &self,
-        subscription: &Subscription,
-        entry: &LogEntry,
-        reason: Reason,
-    ) -> Result<Option<Published>, PublishError> {
-        let Some(notice) = entry.entry.as_event().filter(|notice| notice.is_reported()) else {
-            return Ok(None);
-        };
-        let position = entry.position.to_string();
-        let cause = Cause {
-            topic: &subscription.topic,
-            event: Some((&notice.id, &notice.name)),
-            mark: &position,
-            subscription: Some(subscription.id),
-            subscriber_name: subscription.terms.subscriber_name.as_deref(),
-            reason,
-        };
-        let event = (notice.id.as_str(), &notice.name, entry.position);
-        self.tell_and_record(&cause, subscription, Some(event)).await.map(Some)
-    }
-
-    /// Tells the others that a subscriber has lost its connection and did not come back, once for
-    /// each `mark` of it (FC-NOT-04).
-    pub async fn report_gone(
-        &self,
-        subscription: &Subscription,
-        mark: &str,
-    ) -> Result<Published, PublishError> {
-        self.tell_and_record(&whole(subscription, mark, Reason::Gone), subscription, None).await
-    }
-
-    /// Tells the others that a subscriber has missed what came after a position, once. Returns the
-    /// SyncError for itself: it is to be the first of what it is sent anew.
-    pub async fn report_missed(
-        &self,
-        subscription: &Subscription,
-        after: Position,
-    ) -> Result<Entry, PublishError> {
-        let mark = format!("missed after {after}");
-        let cause = whole(subscription, &mark, Reason::Missed);
-        self.tell_and_record(&cause, subscription, None).await?;
-        let message = cause.message(self.severity, &now_iso_8601());
-        Ok(sync_error_for(subscription.id, &read_own(&message)?))
-    }
-
-    /// Tells it, and records it where it is told first.
-    async fn tell_and_record(
-        &self,
-        cause: &Cause<'_>,
-        subscription: &Subscription,
-        event: Option<(&str, &EventName, Position)>,
-    ) -> Result<Published, PublishError> {
-        let published = self.tell(cause).await?;
-        if published != Published::Again {
-            self.audit.note(audit::Record::delivery(subscription, event, cause.reason));
-        }
-        Ok(published)
-    }
-
-    async fn tell(&self, cause: &Cause<'_>) -> Result<Published, PublishError> {
-        let message = cause.message(self.severity, &now_iso_8601());
-        let event = read_own(&message)?;
-        let audience = cause.subscription.map_or(Audience::Everyone, Audience::Except);
-        let published = self.commit(&event, audience, Once::Cause(event.id.clone())).await?;
-        if published != Published::Again {
-            METRICS.sync_errors.with(metric_of(cause.reason)).inc();
-        }
-        Ok(published)
-    }
-
-    /// Like [`report`](Self::report), and tries again while the store is away: whoever noticed
-    /// the cause may be the only one who did.
-    pub async fn report_surely(
-        &self,
-        subscription: &Subscription,
-        entry: &LogEntry,
-        reason: Reason,
-    ) -> Result<Option<Published>, PublishError> {
-        let since = Instant::now();
-        let mut pause = Duration::from_millis(250);
-        loop {
-            match self.report(subscription, entry, reason).await {
-                Err(PublishError::Store(StoreError::Unavailable(_)) | PublishError::Contended)
-                    if since.elapsed() < REPORT_FOR =>
-                {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(MAX_REPORT_PAUSE);
-                }
-                outcome => return outcome,
-            }
-        }
     }
 
     /// Get Current Context (FC-CTX-01…04): the session and its content as they were at one moment, as
@@ -250,7 +143,7 @@ impl Publisher {
         Err(PublishError::Contended)
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         event: &Event<'_>,
         audience: Audience,
@@ -259,8 +152,8 @@ impl Publisher {
         let topic = event.topic.key();
         let mut known = self.sessions.get(&topic).filter(|known| known.since.elapsed() < KNOWN_FOR);
         let mut is_fresh = false;
-        let (since, mut conflicts) = (Instant::now(), 0);
-        while since.elapsed() < CONFLICTS_FOR {
+        let mut contest = Contest::begin(&self.turns, topic);
+        while contest.goes_on() {
             let (revision, state) =
                 known.map_or_else(Default::default, |known| (known.revision, known.state));
             let version_id = Uuid::new_v4().to_string();
@@ -302,14 +195,16 @@ impl Publisher {
                 Committed::Refused(refusal) => return Err(Rejection::from(refusal).into()),
                 Committed::Conflict(snapshot) => {
                     METRICS.commit_conflicts.inc();
-                    conflicts += 1;
-                    known = Some(self.learn(topic, &snapshot)?);
-                    is_fresh = true;
-                    if step_aside(conflicts).await {
-                        // Others got through meanwhile: what is known now would only meet a conflict again.
-                        let (snapshot, _) = self.store.session(topic, None).await?;
-                        known = Some(self.learn(topic, &snapshot)?);
-                    }
+                    let learned = self.learn(topic, &snapshot)?;
+                    (known, is_fresh) = match contest.lost().await {
+                        Since::Nothing => (Some(learned), true),
+                        // Who had the turn before has left what it made of the session.
+                        Since::Turn => (self.sessions.get(&topic).or(Some(learned)), false),
+                        Since::Pause => {
+                            let (snapshot, _) = self.store.session(topic, None).await?;
+                            (Some(self.learn(topic, &snapshot)?), true)
+                        }
+                    };
                 }
             }
         }
@@ -345,56 +240,12 @@ impl Publisher {
     }
 }
 
-/// Reads a message that the hub has made.
-pub(super) fn read_own(message: &str) -> Result<Event<'_>, StoreError> {
-    Event::read(message).map_err(|invalid| StoreError::Corrupt(invalid.to_string()))
-}
-
-/// A cause that is about no event in particular.
-fn whole<'a>(subscription: &'a Subscription, mark: &'a str, reason: Reason) -> Cause<'a> {
-    Cause {
-        topic: &subscription.topic,
-        event: None,
-        mark,
-        subscription: Some(subscription.id),
-        subscriber_name: subscription.terms.subscriber_name.as_deref(),
-        reason,
-    }
-}
-
 /// The state that a snapshot holds.
 pub fn read_state(snapshot: &Snapshot) -> Result<SessionState, StoreError> {
     SessionState::from_fields(&snapshot.fields)
         .map_err(|unreadable| StoreError::Corrupt(unreadable.to_string()))
 }
 
-/// Many who publish on one topic at once would else keep each other from it. `false`: not yet.
-async fn step_aside(conflicts: u32) -> bool {
-    let steps_aside = conflicts > PATIENT_CONFLICTS;
-    if steps_aside {
-        let longest = Duration::from_millis(1 << (conflicts - PATIENT_CONFLICTS).min(8)).min(MAX_STEP_ASIDE);
-        tokio::time::sleep(longest.mul_f64(rand::random())).await;
-    }
-    steps_aside
-}
-
-fn metric_of(reason: Reason) -> SyncErrorCause {
-    match reason {
-        Reason::Refused(_) => SyncErrorCause::Refused,
-        Reason::Undelivered => SyncErrorCause::Undelivered,
-        Reason::Unanswered => SyncErrorCause::Unanswered,
-        Reason::Gone => SyncErrorCause::Gone,
-        Reason::Missed => SyncErrorCause::Missed,
-        Reason::Lost => SyncErrorCause::Lost,
-    }
-}
-
 /// How long a sender should wait before it tries again after [`PublishError::Store`] or
 /// [`PublishError::Contended`].
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// The present, for the timestamps of the hub's own events.
-pub fn now_iso_8601() -> String {
-    use time::format_description::well_known::Rfc3339;
-    time::OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
-}
