@@ -124,6 +124,12 @@ impl Contradictions {
         if listen == admin_listen && listen.port() != 0 {
             self.add(&["listen", "admin_listen"], format!("both are {listen}, and only one can have it"));
         }
+        if let Some(all) = settings.trusted_proxies.iter().find(|network| network.prefix_len() == 0) {
+            self.add(
+                &["trusted_proxies"],
+                format!("{all} is everybody, and every client could choose the address that counts for it"),
+            );
+        }
         if settings.insecure {
             return;
         }

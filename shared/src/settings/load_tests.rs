@@ -320,6 +320,14 @@ fn certificates_of_clients_need_an_authority_and_tls() {
 }
 
 #[test]
+fn not_everybody_is_a_trusted_proxy() {
+    for all in ["0.0.0.0/0", "::/0"] {
+        let trusted = from_file(&format!("trusted_proxies = [\"10.0.0.0/8\", \"{all}\"]"));
+        assert_one_mistake(trusted, &["trusted_proxies: ", all]);
+    }
+}
+
+#[test]
 fn a_setting_with_a_mistake_contradicts_no_other() {
     assert_one_mistake(
         from_file("lease.max_secs = \"x\"\nlease.default_secs = 100000"),
