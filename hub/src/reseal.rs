@@ -16,7 +16,8 @@ const LOGS_REMAIN: u8 = 3;
 /// How many keys of Redis are looked at between two lines that say so.
 const SAY_EVERY: u64 = 10_000;
 
-/// Seals anew, and says what uses which key. Success: nothing uses another key than the first one.
+/// Seals anew, and says what uses which key. Success: nothing uses another key than the first one, and nobody has been
+/// seen to seal with another.
 pub async fn reseal(settings: &Settings) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(settings.redis.url.is_some(), "redis.url is not set: there is nothing to seal anew");
     let keys = settings.sealing_keys()?;
@@ -36,9 +37,9 @@ pub async fn reseal(settings: &Settings) -> anyhow::Result<ExitCode> {
     let walk = walk.await.context("not all has been sealed anew; run it again")?;
     say(&mut std::io::stdout(), &walk, store.sealing(), settings.limits.log_secs)?;
     let (values, entries) = (walk.other_values(store.sealing()), walk.other_entries(store.sealing()));
-    Ok(match (values, entries) {
-        (0, 0) => ExitCode::SUCCESS,
-        (0, _) => ExitCode::from(LOGS_REMAIN),
+    Ok(match (walk.is_quiet, values, entries) {
+        (true, 0, 0) => ExitCode::SUCCESS,
+        (true, 0, _) => ExitCode::from(LOGS_REMAIN),
         _ => ExitCode::FAILURE,
     })
 }
@@ -55,6 +56,10 @@ fn say(out: &mut impl Write, walk: &Walk, key: Option<&str>, log_secs: u64) -> s
         writeln!(out, "{count} cannot be read: {problem}")?;
     }
     match (walk.other_values(key), walk.other_entries(key)) {
+        (0, _) if !walk.is_quiet => writeln!(
+            out,
+            "others seal with another key, as fast as this goes: restart what does, and run this again"
+        ),
         (0, 0) => writeln!(out, "nothing uses another key: the others can be dropped"),
         (0, entries) => writeln!(
             out,

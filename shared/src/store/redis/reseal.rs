@@ -52,6 +52,9 @@ pub struct Walk {
     pub keys: u64,
     /// Values that others changed meanwhile: another walk has to look at them.
     contested: u64,
+    /// Whether the last walk found nothing to do. If not, somebody may still seal with another key, and has been given
+    /// up on.
+    pub is_quiet: bool,
 }
 
 impl Walk {
@@ -103,13 +106,14 @@ impl RedisStore {
             }
             resealed += walk.resealed;
             walks += 1;
-            let is_quiet = walk.resealed + walk.contested == 0;
-            if (is_quiet && *primaries == *self.connections.topology().primaries()) || walks == MAX_WALKS {
-                break Walk { resealed, ..walk };
+            let is_quiet =
+                walk.resealed + walk.contested == 0 && *primaries == *self.connections.topology().primaries();
+            if is_quiet || walks == MAX_WALKS {
+                break Walk { resealed, is_quiet, ..walk };
             }
         };
         let key = self.sealing();
-        if walk.other_values(key) + walk.other_entries(key) == 0 {
+        if walk.is_quiet && walk.other_values(key) + walk.other_entries(key) == 0 {
             self.leave_mark().await?;
         }
         Ok(walk)
