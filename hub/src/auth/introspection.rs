@@ -18,6 +18,7 @@ use quick_cache::sync::Cache;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::{
+    protocol::json::problem,
     settings::{Auth, Password},
     telemetry::metrics::METRICS,
 };
@@ -131,7 +132,8 @@ impl Introspection {
         let said = match unambiguous(&answer) {
             Ok(text) => {
                 let claims: Claims = serde_json::from_str(text).map_err(|error| {
-                    tracing::error!(%error, "auth.introspection_url does not answer with a JSON object");
+                    let problem = problem(&error);
+                    tracing::error!(problem, "auth.introspection_url does not answer with a JSON object");
                     Unanswered
                 })?;
                 bearer(&claims, settings, self.url.as_str(), now).map(Arc::new)

@@ -11,6 +11,7 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use shared::protocol::json::problem;
 
 use super::Refusal;
 
@@ -61,7 +62,7 @@ impl Keys {
             keys: Vec<Value>,
         }
         let Document { keys } =
-            serde_json::from_slice(document).map_err(|problem| NoKeys::NotAJwks(problem.to_string()))?;
+            serde_json::from_slice(document).map_err(|error| NoKeys::NotAJwks(problem(&error)))?;
         let count = keys.len();
         if count > MAX_KEYS {
             return Err(NoKeys::TooMany(count));

@@ -294,6 +294,10 @@ fn why_not<T: Leaf>(kind: &Kind) -> String {
             let choices: Vec<_> = choices.iter().map(|choice| format!("{choice:?}")).collect();
             format!("must be {}, not {found:?}", choices.join(" or "))
         }
+        // Of what may be a secret the value is not repeated.
+        Kind::InvalidType(..) | Kind::InvalidValue(..) if T::MAY_BE_SECRET => {
+            format!("must be {}", T::EXPECTED)
+        }
         Kind::InvalidType(found, _) | Kind::InvalidValue(found, _) => {
             format!("must be {}, not {found}", T::EXPECTED)
         }

@@ -444,6 +444,15 @@ fn no_mistake_shows_a_password() {
     }
     let line = lines(from_flags(&["--set", "redis.url:redis://:secret@h"])).join("\n");
     assert!(!line.contains("secret"), "{line}");
+    for file in [
+        "redis.password = 123456",
+        "auth.client_secret = 123456",
+        "redis.url = 123456",
+        "data_keys = [123456]",
+    ] {
+        let line = lines(from_file(file)).join("\n");
+        assert!(!line.contains("123456"), "{line}");
+    }
 }
 
 #[test]

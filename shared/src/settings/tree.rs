@@ -44,6 +44,8 @@ pub(super) trait Leaf: DeserializeOwned + Serialize {
     const FORM: Form;
     /// What a value must be, for the message when it is not.
     const EXPECTED: &'static str;
+    /// Whether a value that could not be read may hold a secret: then no message repeats it.
+    const MAY_BE_SECRET: bool = false;
 
     /// Whether [`Serialize`] leaves out a secret that this value holds.
     fn hides_a_secret(&self) -> bool {
@@ -88,6 +90,7 @@ leaf! {
 impl Leaf for super::redis_url::RedisUrl {
     const FORM: Form = Form::Text;
     const EXPECTED: &'static str = "a URL, such as redis://127.0.0.1:6379";
+    const MAY_BE_SECRET: bool = true;
 
     fn hides_a_secret(&self) -> bool {
         self.password().is_some()
@@ -97,6 +100,7 @@ impl Leaf for super::redis_url::RedisUrl {
 impl Leaf for super::values::Password {
     const FORM: Form = Form::Text;
     const EXPECTED: &'static str = "text";
+    const MAY_BE_SECRET: bool = true;
 
     fn hides_a_secret(&self) -> bool {
         true
@@ -106,6 +110,7 @@ impl Leaf for super::values::Password {
 impl Leaf for super::data_keys::DataKeys {
     const FORM: Form = Form::List;
     const EXPECTED: &'static str = "a list of keys, each as id:base64 of 32 bytes";
+    const MAY_BE_SECRET: bool = true;
 
     fn hides_a_secret(&self) -> bool {
         !self.is_empty()
@@ -115,6 +120,7 @@ impl Leaf for super::data_keys::DataKeys {
 impl<T: Leaf> Leaf for Option<T> {
     const FORM: Form = T::FORM;
     const EXPECTED: &'static str = T::EXPECTED;
+    const MAY_BE_SECRET: bool = T::MAY_BE_SECRET;
 
     fn hides_a_secret(&self) -> bool {
         self.as_ref().is_some_and(T::hides_a_secret)
