@@ -3,7 +3,8 @@
 //! actix gives a time-out to the first head of a connection and to the pause between two requests, and none to a second
 //! head that has begun. This one holds for each: what has begun must be there within `limits.head_secs`, and what does
 //! not begin within `limits.keep_alive_secs`, or else the connection reads as broken. While a request is worked on, no
-//! time runs here; a body has its own.
+//! time runs here; a body has its own. An answer must be taken within `limits.answer_secs`: who takes a large one slowly
+//! is no more idle than who waits for one.
 
 use std::{
     io,
@@ -18,12 +19,13 @@ use std::{
 
 use actix_web::{
     Error, HttpRequest,
-    body::MessageBody,
+    body::{BodySize, BoxBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
     http::StatusCode,
     middleware::Next,
     rt::net::{ActixStream, Ready, TcpStream},
 };
+use bytes::Bytes;
 use shared::telemetry::metrics::{Limit, METRICS};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -45,10 +47,12 @@ pub struct Activity {
     network: Option<Network>,
     begun: AtomicU64,
     under_way: AtomicUsize,
+    /// The one that is under way has its answer, which is being sent.
+    is_answered: AtomicBool,
     has_left: AtomicBool,
 }
 
-/// A request is being worked on.
+/// A request is being worked on, or its answer is being sent.
 #[derive(Debug)]
 pub struct UnderWay(Arc<Activity>);
 
@@ -56,6 +60,7 @@ impl Activity {
     /// A request has come, whole but for its body.
     pub fn begin(self: &Arc<Self>) -> UnderWay {
         self.begun.fetch_add(1, Ordering::Relaxed);
+        self.is_answered.store(false, Ordering::Relaxed);
         if self.under_way.fetch_add(1, Ordering::Relaxed) == 0 {
             lock(&self.places).has_asked(self.id);
         }
@@ -74,8 +79,13 @@ pub fn has_left(request: &HttpRequest) -> bool {
 }
 
 impl UnderWay {
+    /// There is an answer, and it is being sent.
+    fn has_answer(&self) {
+        self.0.is_answered.store(true, Ordering::Relaxed);
+    }
+
     /// The connection has become a socket, which has times of its own.
-    pub fn for_good(self) {
+    fn for_good(self) {
         self.0.under_way.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -89,18 +99,38 @@ impl Drop for UnderWay {
 }
 
 /// Tells the connection of each of its requests, also of those that no room of the API sees: the outermost middleware.
-pub async fn tell_connection<B: MessageBody>(
+pub async fn tell_connection<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let under_way = request.conn_data::<Arc<Activity>>().map(Activity::begin);
+) -> Result<ServiceResponse<Sending>, Error> {
+    let mut under_way = request.conn_data::<Arc<Activity>>().map(Activity::begin);
     let response = next.call(request).await?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(under_way) = under_way
-    {
-        under_way.for_good();
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        if let Some(under_way) = under_way.take() {
+            under_way.for_good();
+        }
+    } else if let Some(under_way) = &under_way {
+        under_way.has_answer();
     }
-    Ok(response)
+    Ok(response.map_body(|_, body| Sending { body: body.boxed(), _under_way: under_way }))
+}
+
+/// The body of an answer: the request is under way until it has been taken.
+pub struct Sending {
+    body: BoxBody,
+    _under_way: Option<UnderWay>,
+}
+
+impl MessageBody for Sending {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(cx)
+    }
 }
 
 impl Drop for Activity {
@@ -115,17 +145,38 @@ pub struct Connection {
     activity: Arc<Activity>,
     /// Absent once it has to.
     gives_way: Option<oneshot::Receiver<()>>,
-    head: Duration,
-    keep_alive: Duration,
+    times: Times,
     /// Absent during the handshake, which has a time of its own, and while a request is worked on.
     wait: Option<Wait>,
     begun: u64,
     is_handshaking: bool,
 }
 
+/// How long a connection may take for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// For a head that has begun.
+    pub head: Duration,
+    /// Until the next request begins.
+    pub keep_alive: Duration,
+    /// To take an answer.
+    pub answer: Duration,
+}
+
 struct Wait {
     until: Pin<Box<Sleep>>,
-    has_begun: bool,
+    of: Of,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The next request.
+    Request,
+    /// The rest of a head.
+    Head,
+    /// That an answer is taken.
+    Answer,
 }
 
 impl Connection {
@@ -134,7 +185,7 @@ impl Connection {
         io: TcpStream,
         network: Option<Network>,
         places: &Arc<Mutex<Places>>,
-        (head, keep_alive): (Duration, Duration),
+        times: Times,
     ) -> Result<Self, Limit> {
         let Place { id, network, gives_way } = lock(places).take(network)?;
         let activity = Arc::new(Activity {
@@ -143,14 +194,18 @@ impl Connection {
             network,
             begun: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
+            is_answered: AtomicBool::new(false),
             has_left: AtomicBool::new(false),
         });
         Ok(Self {
             io,
             activity,
             gives_way: Some(gives_way),
-            head: head + AFTER_ACTIX,
-            keep_alive: keep_alive + AFTER_ACTIX,
+            times: Times {
+                head: times.head + AFTER_ACTIX,
+                keep_alive: times.keep_alive + AFTER_ACTIX,
+                ..times
+            },
             wait: None,
             begun: 0,
             is_handshaking: false,
@@ -176,14 +231,23 @@ impl Connection {
             METRICS.limited.with(limit).inc();
             return Err(io::ErrorKind::ConnectionAborted.into());
         }
-        if self.is_handshaking || is_busy {
+        let is_answered = self.activity.is_answered.load(Ordering::Relaxed);
+        let waits_for = self.wait.as_ref().map(|wait| wait.of);
+        if self.is_handshaking || is_busy && !is_answered {
             self.wait = None;
-        } else if begun != self.begun {
-            self.wait = Some(Wait::until(self.keep_alive, false));
-        } else if self.wait.is_none() {
+        } else if is_busy {
+            if begun != self.begun || waits_for != Some(Of::Answer) {
+                self.wait = Some(Wait::until(self.times.answer, Of::Answer));
+            }
+        } else if begun != self.begun || waits_for == Some(Of::Answer) {
+            self.wait = Some(Wait::until(self.times.keep_alive, Of::Request));
+        } else if waits_for.is_none() {
             // The first head has begun with the connection.
-            let is_first = begun == 0;
-            self.wait = Some(Wait::until(if is_first { self.head } else { self.keep_alive }, is_first));
+            let (time, of) = match begun {
+                0 => (self.times.head, Of::Head),
+                _ => (self.times.keep_alive, Of::Request),
+            };
+            self.wait = Some(Wait::until(time, of));
         }
         self.begun = begun;
         self.poll_wait(cx)
@@ -202,8 +266,10 @@ impl Connection {
         if wait.until.as_mut().poll(cx).is_pending() {
             return Ok(());
         }
-        if wait.has_begun {
-            METRICS.limited.with(Limit::HeadSecs).inc();
+        match wait.of {
+            Of::Request => {}
+            Of::Head => METRICS.limited.with(Limit::HeadSecs).inc(),
+            Of::Answer => METRICS.limited.with(Limit::AnswerSecs).inc(),
         }
         Err(io::ErrorKind::TimedOut.into())
     }
@@ -211,8 +277,8 @@ impl Connection {
     /// Bytes have come while nothing was worked on: a head has begun.
     fn heard(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match &self.wait {
-            Some(wait) if !wait.has_begun => {
-                self.wait = Some(Wait::until(self.head, true));
+            Some(wait) if wait.of == Of::Request => {
+                self.wait = Some(Wait::until(self.times.head, Of::Head));
                 self.poll_wait(cx)
             }
             _ => Ok(()),
@@ -221,8 +287,8 @@ impl Connection {
 }
 
 impl Wait {
-    fn until(after: Duration, has_begun: bool) -> Self {
-        Self { until: Box::pin(sleep_until(Instant::now() + after)), has_begun }
+    fn until(after: Duration, of: Of) -> Self {
+        Self { until: Box::pin(sleep_until(Instant::now() + after)), of }
     }
 }
 

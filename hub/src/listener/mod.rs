@@ -39,7 +39,11 @@ use tokio_openssl::SslStream;
 
 pub use connection::{has_left, tell_connection};
 
-use self::{attended::Attended, connection::Connection, places::Places};
+use self::{
+    attended::Attended,
+    connection::{Connection, Times},
+    places::Places,
+};
 use crate::{client_address::is_trusted, limits::Network};
 
 /// A peer that takes nothing of what it is sent for this long is cut off by the kernel.
@@ -155,7 +159,8 @@ impl Door {
     fn enter(&self, io: TcpStream) -> Result<(Connection, Option<SocketAddr>), ()> {
         let peer = io.peer_addr().map_err(|error| tracing::debug!(%error, "a peer has gone at once"))?;
         cut_if_stuck(&io);
-        let times = (self.limits.head(), self.limits.keep_alive());
+        let limits = &self.limits;
+        let times = Times { head: limits.head(), keep_alive: limits.keep_alive(), answer: limits.answer() };
         let network =
             (!is_trusted(peer.ip().to_canonical(), &self.trusted_proxies)).then(|| Network::of(peer.ip()));
         let taken = Connection::take(io, network, &self.places, times);
