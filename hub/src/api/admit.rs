@@ -1,12 +1,12 @@
-//! Where a request is let in: what costs nothing, then who it is, then a place for its record. Whether the caller may
-//! ask so often is the rooms' to ask, which know for what; what a topic may be asked comes last, when they know that the
+//! Where a request is let in: what costs nothing, then who it is, then a place for it and for its record. Whether the caller
+//! may ask so often is the rooms' to ask, which know for what; what a topic may be asked comes last, when they know that the
 //! caller may use the topic at all.
 //!
 //! An address that fails too often keeps nobody out who is known: of what comes from there a signature is verified and
 //! what the authorization server has said is gone by, and nobody is asked. A request without a token is no failure,
 //! since nothing was tried with it; it leaves a record as often as failures may be.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::Deref};
 
 use actix_web::{HttpRequest, http::header};
 use shared::{settings, telemetry::metrics::Limit};
@@ -14,6 +14,7 @@ use shared::{settings, telemetry::metrics::Limit};
 use super::{ApiError, audited::Audited};
 use crate::{
     auth::{Asking, Caller, Identity, NotIdentified, Refusal},
+    limits::RequestPlace,
     node::Node,
 };
 
@@ -43,17 +44,32 @@ pub fn check_head(request: &HttpRequest, limits: &settings::Limits) -> Result<()
     Ok(())
 }
 
-/// Finds out who is asking, and takes a place for the record.
+/// Who has been let in, for as long as its request is worked on.
+pub struct Admitted {
+    caller: Caller,
+    _place: RequestPlace,
+}
+
+impl Deref for Admitted {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+/// Finds out who is asking, and takes a place for the request and one for its record.
 pub async fn admit(
     request: &HttpRequest,
     node: &Node,
     address: IpAddr,
     audited: &mut Audited,
-) -> Result<Caller, ApiError> {
+) -> Result<Admitted, ApiError> {
     let identity = identify(request, node, address, audited).await?;
     let caller = Caller { address, identity };
+    let place = node.limits.request(&caller)?;
     audited.begin_of(node, &caller)?;
-    Ok(caller)
+    Ok(Admitted { caller, _place: place })
 }
 
 async fn identify(

@@ -12,12 +12,10 @@ use bytes::Bytes;
 use super::ApiError;
 use crate::{
     auth::Caller,
-    limits::{AnswerShare, SHARE_BYTES},
+    limits::{AnswerShare, FREE_BYTES, SHARE_BYTES},
     node::Node,
 };
 
-/// What of an answer counts for nothing: most are no larger.
-const FREE_BYTES: usize = 16_384;
 /// So much is handed to the connection at a time, which takes more when its client has read: what it is
 /// handed it copies.
 const PIECE_BYTES: usize = 32_768;

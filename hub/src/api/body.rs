@@ -1,6 +1,6 @@
 //! Bodies: which type they are, no more of them than is allowed, and no slower (FC-TRN-02, FC-CNT-08).
 
-use std::time::Duration;
+use std::{ops::Deref, time::Duration};
 
 use actix_web::{HttpRequest, http::header, web};
 use bytes::{Bytes, BytesMut};
@@ -11,12 +11,9 @@ use tokio::time::{Instant, timeout_at};
 use super::ApiError;
 use crate::{
     auth::Caller,
-    limits::{BodyShare, SHARE_BYTES},
+    limits::{BodyShare, FREE_BYTES, SHARE_BYTES},
     node::Node,
 };
-
-/// What of a body counts for nothing: most are no larger.
-const FREE_BYTES: usize = 16_384;
 
 /// The two kinds of bodies that the hub reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +45,14 @@ fn too_large(limit: usize) -> ApiError {
     ApiError::TooLarge(format!("limits.body_bytes: the body is larger than {limit} bytes"))
 }
 
-/// Reads the body, up to `limits.body_bytes`, for `limits.body_secs`, and for as long as it comes. Those that are read
+/// Reads the body, up to `limits.body_bytes`, for `limits.body_secs`, and for as long as it comes. Those that are there
 /// at once share `limits.bodies_at_once_bytes`.
 pub async fn read(
     request: &HttpRequest,
     mut payload: web::Payload,
     node: &Node,
     caller: &Caller,
-) -> Result<Bytes, ApiError> {
+) -> Result<Body, ApiError> {
     let limits = &node.settings.limits;
     let length =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -63,33 +60,44 @@ pub async fn read(
         return Err(too_large(limits.body_bytes));
     }
     let end = Instant::now() + limits.body();
-    let Some(first) = next(&mut payload, end, limits.body_idle()).await? else { return Ok(Bytes::new()) };
-    let mut body = Body { bytes: BytesMut::from(first), shares: Vec::new() };
-    loop {
-        if body.bytes.len() > limits.body_bytes {
+    let mut body = Body::default();
+    while let Some(part) = next(&mut payload, end, limits.body_idle()).await? {
+        if body.bytes.len() + part.len() > limits.body_bytes {
             return Err(too_large(limits.body_bytes));
         }
-        match next(&mut payload, end, limits.body_idle()).await? {
-            Some(part) => body.push(&part, node, caller)?,
-            None => return Ok(body.bytes.freeze()),
-        }
+        body.push(part, node, caller)?;
     }
+    Ok(body)
 }
 
-/// A body that is being read.
-struct Body {
+/// A body, with its share of the room: it has that for as long as it is there.
+#[derive(Default)]
+pub struct Body {
     bytes: BytesMut,
     shares: Vec<BodyShare>,
 }
 
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl Body {
-    fn push(&mut self, part: &[u8], node: &Node, caller: &Caller) -> Result<(), ApiError> {
+    fn push(&mut self, part: Bytes, node: &Node, caller: &Caller) -> Result<(), ApiError> {
         let had = self.shares.len() * SHARE_BYTES + FREE_BYTES;
         let more = (self.bytes.len() + part.len()).saturating_sub(had);
         for _ in 0..more.div_ceil(SHARE_BYTES) {
             self.shares.push(node.limits.body_share(caller)?);
         }
-        self.bytes.extend_from_slice(part);
+        if self.bytes.is_empty() {
+            // Most bodies are of one piece, which is not copied.
+            self.bytes = BytesMut::from(part);
+        } else {
+            self.bytes.extend_from_slice(&part);
+        }
         Ok(())
     }
 }

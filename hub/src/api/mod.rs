@@ -18,7 +18,7 @@ use actix_web::{
     http::{Method, header},
     web,
 };
-use shared::audit::Record;
+use shared::{audit::Record, protocol::Topic};
 
 pub use audited::Audited;
 pub use cors::cors;
@@ -108,7 +108,7 @@ async fn post(
     payload: web::Payload,
     node: &Node,
     caller: &Caller,
-    topic: Option<shared::protocol::Topic>,
+    topic: Option<Topic>,
     record: &mut Record,
 ) -> Result<HttpResponse, ApiError> {
     let media_type = MediaType::of(request)?;
@@ -128,21 +128,21 @@ async fn post(
     }
     match media_type {
         MediaType::Form => subscribe::subscribe(request, &body, node, caller, record).await,
-        MediaType::Json => publish::publish(&body, topic.as_ref(), node, caller, record).await,
+        MediaType::Json => {
+            node.limits.rest_of_publish(caller, body.len())?;
+            publish::publish(&body, topic.as_ref(), node, caller, record).await
+        }
     }
 }
 
 /// Get Current Context (FC-CTX-01…04, FC-SCO-03).
-async fn current_context(
-    node: &Node,
-    caller: &Caller,
-    topic: &shared::protocol::Topic,
-) -> Result<HttpResponse, ApiError> {
+async fn current_context(node: &Node, caller: &Caller, topic: &Topic) -> Result<HttpResponse, ApiError> {
     node.limits.caller(caller, Kind::Read)?;
     caller.may_use(topic)?;
     let scopes = caller.may_read()?;
-    node.limits.topic(topic.key(), Kind::Read)?;
-    let context = node.publisher.current_context(topic.key(), &scopes).await?;
+    node.limits.topic(topic.key(), Kind::Read, 0)?;
+    let turn = || node.limits.content_turn(caller);
+    let context = node.publisher.current_context(topic.key(), &scopes, turn).await?;
     let context = Answer::new(context, node, caller)?;
     Ok(json(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).body(context)))
 }

@@ -53,7 +53,7 @@ async fn try_publish(
     }
     caller.may_use(&event.topic)?;
     caller.may_send(&event.name)?;
-    node.limits.topic(event.topic.key(), Kind::Publish)?;
+    node.limits.topic(event.topic.key(), Kind::Publish, body.len())?;
     if !event.has_iso_timestamp() {
         METRICS.odd_timestamps.inc();
     }

@@ -50,7 +50,7 @@ pub async fn subscribe(
     caller.may_use(asked.topic())?;
     let asked = granted(caller, asked)?;
     // What it may not do at all uses up nothing of the topic's, and has no name looked up.
-    node.limits.topic(asked.topic().key(), limits::Kind::Subscribe)?;
+    node.limits.topic(asked.topic().key(), limits::Kind::Subscribe, 0)?;
     let (owner, not_after) = (caller.owner(), caller.not_after());
     match asked {
         SubscriptionRequest::SubscribeWebsocket { topic, terms, endpoint } => {

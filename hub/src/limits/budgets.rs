@@ -3,6 +3,7 @@
 
 use std::{
     hash::Hash,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -66,12 +67,11 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Budgets<K, C> {
         Self { known: Cache::new(capacity), one, many, clock }
     }
 
-    /// Takes one more of `key`'s, or says how long it has to wait for it.
-    pub fn take(&self, key: &K, kind: Kind, is_many: bool) -> Result<(), Duration> {
+    /// Takes so many more of `key`'s at once, or says how long it has to wait for them. More than it may ever have at
+    /// once count as so many.
+    pub fn take(&self, key: &K, kind: Kind, is_many: bool, count: NonZeroU32) -> Result<(), Duration> {
         let rates = if is_many { &self.many } else { &self.one };
-        if rates.of(kind).is_none() {
-            return Ok(());
-        }
+        let Some(quota) = rates.of(kind) else { return Ok(()) };
         let budget = match self.known.get(key) {
             Some(budget) => budget,
             None => {
@@ -83,7 +83,11 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Budgets<K, C> {
             }
         };
         let Some(rate) = budget.of(kind) else { return Ok(()) };
-        rate.check().map_err(|until| until.wait_time_from(self.clock.now()))
+        match rate.check_n(count.min(quota.burst_size())) {
+            Ok(taken) => taken.map_err(|until| until.wait_time_from(self.clock.now())),
+            // Not more than the burst, so there is room for it at some time.
+            Err(_) => Ok(()),
+        }
     }
 
     #[cfg(test)]

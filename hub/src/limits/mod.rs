@@ -10,11 +10,13 @@
 //!
 //! - `budgets`: rates (GCRA), in a cache of bounded size; no request in it.
 //! - `key`: whom a rate belongs to.
-//! - `shares`: what callers hold at once: sockets, and room for bodies and answers.
+//! - `shares`: what callers hold at once: sockets, requests, and room for bodies and answers.
+//! - `lanes`: of those who wait for what takes long, so many of one caller at once.
 //! - `refused`: what is answered.
 
 mod budgets;
 mod key;
+mod lanes;
 mod refused;
 mod shares;
 
@@ -25,11 +27,12 @@ use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Lim
 
 pub use refused::{Refused, Whose};
 pub use shared::network::Network;
-pub use shares::{Share as SocketPlace, Share as BodyShare, Share as AnswerShare};
+pub use shares::{Share as SocketPlace, Share as RequestPlace, Share as BodyShare, Share as AnswerShare};
 
 use self::{
     budgets::{Budgets, Failures},
     key::CallerKey,
+    lanes::{Lanes, Turn},
     shares::Shares,
 };
 use crate::auth::Caller;
@@ -45,8 +48,12 @@ pub enum Kind {
     Read,
 }
 
-/// Bytes that a share of a body is for.
+/// Bytes that a share of a body is for, and that a publish may have to count once.
 pub const SHARE_BYTES: usize = 65_536;
+/// What of a body or an answer counts for nothing: most are no larger.
+pub const FREE_BYTES: usize = 16_384;
+/// Contents that are read for one caller at once, of the few that one hub reads.
+const CONTENTS_AT_ONCE: usize = 2;
 
 /// All that this hub counts.
 pub struct Limits {
@@ -56,8 +63,10 @@ pub struct Limits {
     /// Requests without a token, which are no failures.
     without_token: Failures,
     sockets: Shares,
+    requests: Shares,
     bodies: Shares,
     answers: Shares,
+    contents: Lanes,
 }
 
 impl Limits {
@@ -74,7 +83,7 @@ impl Limits {
             read: per_sec(limits.topic_reads_per_sec, limits.topic_reads_per_sec),
         };
         let share = limits.callers_per_address;
-        let sockets = limits.caller_sockets as usize;
+        let (sockets, requests) = (limits.caller_sockets as usize, limits.caller_requests as usize);
         let any = |number| if number == 0 { usize::MAX } else { number };
         let bodies = limits.bodies_at_once_bytes.div_ceil(SHARE_BYTES);
         let answers = limits.answers_at_once_bytes.div_ceil(SHARE_BYTES);
@@ -86,12 +95,14 @@ impl Limits {
             failures: Failures::new(limits.remembered_callers, per_min(limits.auth_failures_per_min)),
             without_token: Failures::new(limits.remembered_callers, per_min(limits.auth_failures_per_min)),
             sockets: Shares::new(any(sockets), any(sockets.saturating_mul(share as usize)), usize::MAX),
+            requests: Shares::new(any(requests), any(requests.saturating_mul(share as usize)), usize::MAX),
             bodies: Shares::new(bodies.div_ceil(4), bodies.div_ceil(2), bodies),
             answers: Shares::new(
                 answers.div_ceil(4).max(one),
                 answers.div_ceil(2).max(one),
                 answers.max(one),
             ),
+            contents: Lanes::new(CONTENTS_AT_ONCE),
         }
     }
 
@@ -117,27 +128,38 @@ impl Limits {
 
     /// One more request of this caller.
     pub fn caller(&self, caller: &Caller, kind: Kind) -> Result<(), Refused> {
-        self.one_more(&CallerKey::of(caller), kind)
+        self.more(&CallerKey::of(caller), kind, NonZeroU32::MIN)
+    }
+
+    /// The rest of a publish of this caller, of which one part was counted before its size was known.
+    pub fn rest_of_publish(&self, caller: &Caller, bytes: usize) -> Result<(), Refused> {
+        match NonZeroU32::new(parts(bytes).get() - 1) {
+            Some(rest) => self.more(&CallerKey::of(caller), Kind::Publish, rest),
+            None => Ok(()),
+        }
     }
 
     /// One more request from this address, of nobody in particular.
     pub fn address(&self, address: IpAddr, kind: Kind) -> Result<(), Refused> {
-        self.one_more(&CallerKey::of_owner(None, address), kind)
+        self.more(&CallerKey::of_owner(None, address), kind, NonZeroU32::MIN)
     }
 
-    fn one_more(&self, key: &CallerKey, kind: Kind) -> Result<(), Refused> {
+    fn more(&self, key: &CallerKey, kind: Kind, count: NonZeroU32) -> Result<(), Refused> {
         let (limit, is_many) = (Self::of_caller(kind), key.is_an_address());
-        self.callers.take(key, kind, is_many).map_err(|wait| Refused::for_rate(limit, key.whose(), wait))
+        let taken = self.callers.take(key, kind, is_many, count);
+        taken.map_err(|wait| Refused::for_rate(limit, key.whose(), wait))
     }
 
-    /// One more request for this topic, by somebody who may.
-    pub fn topic(&self, topic: TopicKey, kind: Kind) -> Result<(), Refused> {
+    /// One more request for this topic, with a body of so many bytes, by somebody who may.
+    pub fn topic(&self, topic: TopicKey, kind: Kind, bytes: usize) -> Result<(), Refused> {
         let limit = match kind {
             Kind::Publish => Limit::TopicPublishesPerSec,
             Kind::Subscribe => Limit::TopicSubscribesPerMin,
             Kind::Read => Limit::TopicReadsPerSec,
         };
-        self.topics.take(&topic, kind, false).map_err(|wait| Refused::for_rate(limit, Whose::Topic, wait))
+        let count = if kind == Kind::Publish { parts(bytes) } else { NonZeroU32::MIN };
+        let taken = self.topics.take(&topic, kind, false, count);
+        taken.map_err(|wait| Refused::for_rate(limit, Whose::Topic, wait))
     }
 
     /// A place for one more socket of who owns its subscription, or else of who is at that address; it is free again
@@ -145,6 +167,17 @@ impl Limits {
     pub fn socket(&self, owner: Option<Owner>, address: IpAddr) -> Result<SocketPlace, Refused> {
         let taken = self.sockets.take(CallerKey::of_owner(owner, address));
         taken.map_err(|whose| Refused::for_number(Limit::CallerSockets, whose))
+    }
+
+    /// A place for one more request of this caller; it is free again when the place is dropped.
+    pub fn request(&self, caller: &Caller) -> Result<RequestPlace, Refused> {
+        let taken = self.requests.take(CallerKey::of(caller));
+        taken.map_err(|whose| Refused::for_number(Limit::CallerRequests, whose))
+    }
+
+    /// Waits until this caller has no more than its part of the contents that are read at once.
+    pub async fn content_turn(&self, caller: &Caller) -> Turn {
+        self.contents.turn(CallerKey::of(caller)).await
     }
 
     /// Room for [`SHARE_BYTES`] more of a body of this caller; it is free again when the share is dropped.
@@ -218,6 +251,12 @@ impl Rates {
         };
         Self { publish: times(self.publish), subscribe: times(self.subscribe), read: times(self.read) }
     }
+}
+
+/// How often a publish of so many bytes counts.
+fn parts(bytes: usize) -> NonZeroU32 {
+    let parts = u32::try_from(bytes.div_ceil(SHARE_BYTES)).unwrap_or(u32::MAX);
+    NonZeroU32::new(parts).unwrap_or(NonZeroU32::MIN)
 }
 
 /// So many a second, and so many at once; no limit for 0.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 const NOBODY: Network = Network::V6(0);
+const ONE: NonZeroU32 = NonZeroU32::MIN;
 
 fn rates(publish: Option<Quota>) -> Rates {
     Rates { publish, subscribe: per_min(60), read: None }
@@ -22,39 +23,54 @@ fn budgets(capacity: usize, publish: Option<Quota>) -> (Budgets<u64, FakeRelativ
 #[test]
 fn a_burst_passes_and_then_the_rate_and_who_waits_as_long_as_it_is_told_passes() {
     let (budgets, clock) = budgets(16, per_sec(2, 5));
-    let taken = (0..10).filter(|_| budgets.take(&1, Kind::Publish, false).is_ok()).count();
+    let taken = (0..10).filter(|_| budgets.take(&1, Kind::Publish, false, ONE).is_ok()).count();
     assert_eq!(taken, 5);
-    let wait = budgets.take(&1, Kind::Publish, false).unwrap_err();
+    let wait = budgets.take(&1, Kind::Publish, false, ONE).unwrap_err();
     clock.advance(wait - Duration::from_millis(1));
-    assert!(budgets.take(&1, Kind::Publish, false).is_err());
+    assert!(budgets.take(&1, Kind::Publish, false, ONE).is_err());
     clock.advance(Duration::from_millis(1));
-    assert!(budgets.take(&1, Kind::Publish, false).is_ok(), "what it was told is true");
-    assert!(budgets.take(&1, Kind::Publish, false).is_err());
+    assert!(budgets.take(&1, Kind::Publish, false, ONE).is_ok(), "what it was told is true");
+    assert!(budgets.take(&1, Kind::Publish, false, ONE).is_err());
+}
+
+#[test]
+fn a_large_publish_counts_for_as_many_and_never_for_more_than_there_may_be_at_once() {
+    assert_eq!([0, 1, SHARE_BYTES, SHARE_BYTES + 1].map(|bytes| parts(bytes).get()), [1, 1, 1, 2]);
+    let (budgets, clock) = budgets(16, per_sec(2, 5));
+    let take = |bytes| budgets.take(&1, Kind::Publish, false, parts(bytes));
+    assert!(take(4 * SHARE_BYTES).is_ok());
+    let wait = take(2 * SHARE_BYTES).unwrap_err();
+    assert!(take(SHARE_BYTES).is_ok(), "what there is no room for takes nothing");
+    clock.advance(wait + Duration::from_millis(500));
+    assert!(take(2 * SHARE_BYTES).is_ok());
+    clock.advance(Duration::from_secs(10));
+    assert!(take(1000 * SHARE_BYTES).is_ok(), "all that it may have");
+    assert!(take(1).is_err());
 }
 
 #[test]
 fn nobody_uses_up_the_budget_of_another_nor_of_another_kind() {
     let (budgets, _) = budgets(16, per_sec(1, 1));
-    assert!(budgets.take(&1, Kind::Publish, false).is_ok());
-    assert!(budgets.take(&1, Kind::Publish, false).is_err());
-    assert!(budgets.take(&2, Kind::Publish, false).is_ok());
-    assert!(budgets.take(&1, Kind::Subscribe, false).is_ok());
-    assert!((0..1000).all(|_| budgets.take(&1, Kind::Read, false).is_ok()), "absent: any number");
+    assert!(budgets.take(&1, Kind::Publish, false, ONE).is_ok());
+    assert!(budgets.take(&1, Kind::Publish, false, ONE).is_err());
+    assert!(budgets.take(&2, Kind::Publish, false, ONE).is_ok());
+    assert!(budgets.take(&1, Kind::Subscribe, false, ONE).is_ok());
+    assert!((0..1000).all(|_| budgets.take(&1, Kind::Read, false, ONE).is_ok()), "absent: any number");
 }
 
 #[test]
 fn who_stands_for_many_has_as_much_as_they() {
     let (budgets, clock) = budgets(16, per_sec(2, 5));
-    assert_eq!((0..100).filter(|_| budgets.take(&1, Kind::Publish, true).is_ok()).count(), 15);
+    assert_eq!((0..100).filter(|_| budgets.take(&1, Kind::Publish, true, ONE).is_ok()).count(), 15);
     clock.advance(Duration::from_secs(1));
-    assert_eq!((0..100).filter(|_| budgets.take(&1, Kind::Publish, true).is_ok()).count(), 6);
+    assert_eq!((0..100).filter(|_| budgets.take(&1, Kind::Publish, true, ONE).is_ok()).count(), 6);
 }
 
 #[test]
 fn however_many_keys_there_are_no_more_are_remembered_than_may_be() {
     let (budgets, _) = budgets(100, per_sec(1, 1));
     for key in 0..100_000 {
-        assert!(budgets.take(&key, Kind::Publish, false).is_ok());
+        assert!(budgets.take(&key, Kind::Publish, false, ONE).is_ok());
     }
     assert!(budgets.len() <= 100, "{}", budgets.len());
 }
@@ -94,7 +110,7 @@ proptest! {
         for pause in pauses {
             clock.advance(Duration::from_millis(pause));
             elapsed += pause;
-            passed += u64::from(budgets.take(&1, Kind::Publish, false).is_ok());
+            passed += u64::from(budgets.take(&1, Kind::Publish, false, ONE).is_ok());
             let most = u64::from(burst) + elapsed * u64::from(rate) / 1000 + 1;
             prop_assert!(passed <= most, "{passed} of {most}");
         }

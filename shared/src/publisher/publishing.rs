@@ -127,15 +127,22 @@ impl Publisher {
     }
 
     /// Get Current Context (FC-CTX-01…04): the session and its content as they were at one moment, as
-    /// far as they may be read (FC-SCO-03).
-    pub async fn current_context(&self, topic: TopicKey, scopes: &Scopes) -> Result<String, PublishError> {
+    /// far as they may be read (FC-SCO-03). Who has content to read waits for what `turn` waits for.
+    pub async fn current_context<T>(
+        &self,
+        topic: TopicKey,
+        scopes: &Scopes,
+        turn: impl AsyncFn() -> T,
+    ) -> Result<String, PublishError> {
         let since = Instant::now();
         while since.elapsed() < CONFLICTS_FOR {
             let (snapshot, _) = self.store.session(topic, None).await?;
             let shown = read_state(&snapshot)?.current_context(scopes);
             let Some(prefix) = shown.content() else { return Ok(shown.to_json([])) };
-            // Never closed. Who waits here holds the session's fields alone.
-            let _turn = self.contents.acquire().await;
+            // Who waits here holds the session's fields alone.
+            let _turn = turn().await;
+            // Never closed.
+            let _place = self.contents.acquire().await;
             if let Some(content) = self.store.content(topic, prefix, snapshot.revision).await? {
                 return Ok(shown.to_json(content.iter().map(String::as_str)));
             }

@@ -24,7 +24,7 @@ settings! {
         open_contexts: usize = 64, at_least(1);
         /// Bytes of content that the open contexts of a topic may share.
         content_bytes: usize = 33_554_432, at_least(1);
-        /// Subscriptions of a topic.
+        /// Subscriptions of a topic, on each of the two channels.
         subscriptions_per_topic: usize = 4000, at_least(1);
         /// Event names in one subscription.
         events_per_subscription: usize = 100, at_least(1);
@@ -49,8 +49,8 @@ settings! {
         session_secs: u64 = 86_400, at_least(1800);
         /// Publishes that one hub works on at once.
         in_flight_publishes: usize = 1024, at_least(1);
-        /// Connections to one hub at once; one more is closed unanswered; fewer if the process may
-        /// open too few files.
+        /// Connections to one hub at once; for one more the oldest that has asked nothing gives way, or else the one that
+        /// has been idle for longest; fewer if the process may open too few files.
         connections: usize = 16_384, at_least(1);
         /// Connections to one hub at once from one address (of IPv6: from one /64); one more is closed unanswered.
         /// Everyone behind a NAT is one address; a proxy of trusted_proxies has no such bound.
@@ -79,6 +79,8 @@ settings! {
         body_secs: u64 = 60, at_least(1);
         /// Seconds that may pass between two pieces of a request's body.
         body_idle_secs: u64 = 5, at_least(1);
+        /// Seconds within which a client must have taken its answer.
+        answer_secs: u64 = 120, at_least(1);
         /// Bytes of request bodies that one hub reads at once, of each what is over 16 KiB; one caller may have a quarter
         /// of them, one address half.
         bodies_at_once_bytes: usize = 268_435_456, at_least(1_048_576);
@@ -93,7 +95,10 @@ settings! {
         callers_per_address: u32 = 25, between(1, 100_000);
         /// Milliseconds before a request over a rate is answered with 429, so that who does not wait is slowed.
         refusal_pause_ms: u64 = 100, between(0, 10_000);
-        /// Publishes a second of one caller, which is a token's owner or else an address; 0: any number. Like every
+        /// Requests of one caller, which is a token's owner or else an address, that one hub works on at once; 0: any
+        /// number.
+        caller_requests: u32 = 1000;
+        /// Publishes a second of one caller; a large one counts once for each 64 KiB of it; 0: any number. Like every
         /// rate here it is counted by each hub for itself.
         caller_publishes_per_sec: u32 = 100;
         /// Publishes of one caller at once, before that rate counts.
@@ -105,7 +110,7 @@ settings! {
         caller_reads_per_sec: u32 = 100;
         /// Sockets to one hub at once of one caller, who is the subscription's owner or else an address; 0: any number.
         caller_sockets: u32 = 1000;
-        /// Publishes a second to one topic, of those who may; 0: any number.
+        /// Publishes a second to one topic, of those who may, large ones as above; 0: any number.
         topic_publishes_per_sec: u32 = 200;
         /// Publishes to one topic at once, before that rate counts.
         topic_publishes_burst: u32 = 1000, at_least(1);
@@ -113,8 +118,8 @@ settings! {
         topic_subscribes_per_min: u32 = 4000;
         /// Reads of one topic's current context a second; 0: any number.
         topic_reads_per_sec: u32 = 200;
-        /// Failed authentications a minute from one address (of IPv6: from one /64), after which it is answered with
-        /// 429 before its token is looked at. Everyone behind a NAT shares it.
+        /// Failed authentications a minute from one address (of IPv6: from one /64), after which the authorization
+        /// server is not asked for it any more, and who fails is answered with 429. Everyone behind a NAT shares it.
         auth_failures_per_min: u32 = 300, at_least(1);
         /// Frames a second that a socket may send beside the answers to what it was sent, before it is closed.
         frames_per_sec: u32 = 500, at_least(1);
@@ -157,6 +162,11 @@ impl Limits {
     /// `limits.body_idle_secs` as a duration.
     pub fn body_idle(&self) -> Duration {
         Duration::from_secs(self.body_idle_secs)
+    }
+
+    /// `limits.answer_secs` as a duration.
+    pub fn answer(&self) -> Duration {
+        Duration::from_secs(self.answer_secs)
     }
 
     /// `limits.refusal_pause_ms` as a duration.

@@ -163,6 +163,15 @@ impl Raw {
         true
     }
 
+    /// Takes what comes in small pieces, with a pause before each; answers with how many bytes came.
+    pub async fn take_slowly(&mut self, pieces: usize, pause: Duration) -> Result<usize> {
+        for _ in 0..pieces {
+            tokio::time::sleep(pause).await;
+            self.more().await.context("the connection has ended")?;
+        }
+        Ok(self.came.len())
+    }
+
     /// Waits for the other side to end the connection; says whether it did.
     pub async fn ends_within(&mut self, patience: Duration) -> bool {
         timeout(patience, async {

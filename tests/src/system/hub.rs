@@ -29,13 +29,12 @@ impl Hub {
 
     /// Starts `fhircast-hub --embedded`: memory store, a worker in the process.
     pub async fn start_embedded(settings: &[(&str, &str)]) -> Result<Hub> {
-        Hub::start_embedded_in(settings, &[]).await
+        Hub::start_embedded_in(settings, Environment::new()).await
     }
 
-    /// The same, with further environment variables, which are no settings.
-    pub async fn start_embedded_in(settings: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<Hub> {
-        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Hub::from(&["--embedded"], with(&loopback_settings(), settings), environment.collect()).await
+    /// The same, with further environment variables.
+    pub async fn start_embedded_in(settings: &[(&str, &str)], environment: Environment) -> Result<Hub> {
+        Hub::from(&["--embedded"], with(&loopback_settings(), settings), environment).await
     }
 
     async fn from(

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::select_all;
 use harness::{
     attack::{
         ATTACKER,
@@ -12,6 +13,8 @@ use harness::{
     client::{Answer, App, FORM, JSON},
     examples::{fresh_id, fresh_topic},
     name_server::{NameServer, Records},
+    process::Signal,
+    redis_server::{Durability, RedisServer},
     socket::{Socket, upgrade_status},
     system::{Hub, borrowed},
     tokens::TokenAuthority,
@@ -19,10 +22,7 @@ use harness::{
 };
 use reqwest::Method;
 
-use crate::{
-    content::{update, updates},
-    messages::{event, patient_open, resource},
-};
+use crate::messages::{event, patient_open};
 
 async fn hub(settings: &[(&str, &str)]) -> Hub {
     Hub::start_embedded(settings).await.unwrap()
@@ -334,54 +334,59 @@ async fn what_is_no_websocket_or_too_much_of_it_closes_the_socket_with_its_code(
 }
 
 #[tokio::test]
-async fn current_contexts_that_are_read_slowly_share_their_room() {
-    // Room for two of them.
-    let hub = hub(&[("limits.answers_at_once_bytes", "1048576"), ("limits.content_bytes", "20971520")]).await;
-    // One that stands in a path as it is.
-    let (app, topic) = (hub.app().unwrap(), "slow");
-    let report = resource("DiagnosticReport", "r");
-    let open = event(topic, &fresh_id(), "DiagnosticReport-open", &report);
-    app.publish(&open).await.unwrap().expect_status(202).unwrap();
-    let read = || async { app.current_context(topic).await.unwrap() };
-    for id in ["a", "b", "c", "d"] {
-        let version = read().await.json().unwrap()["context.versionId"].as_str().unwrap().to_owned();
-        let large = format!(
-            r#"{{"request":{{"method":"PUT"}},"resource":{{"resourceType":"Observation","id":"{id}","x":"{}"}}}}"#,
-            "x".repeat(4_000_000)
-        );
-        let update = update(topic, &fresh_id(), "r", &version, &updates(&[large]));
-        app.publish(&update).await.unwrap().expect_status(202).unwrap();
-    }
-    assert!(read().await.body.len() > 16_000_000);
-    let mut slow = Vec::new();
-    for _ in 0..2 {
+async fn a_caller_has_so_many_requests_under_way() {
+    let hub = hub(&[("limits.caller_requests", "2"), ("limits.callers_per_address", "1")]).await;
+    let begun = async || {
         let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
-        raw.send(format!("GET /api/hub/{topic} HTTP/1.1\r\nHost: hub\r\n\r\n").as_bytes()).await.unwrap();
-        slow.push(raw);
-    }
-    // Whoever else is at that address, and reads as slowly.
-    let refused = eventually(PATIENCE, "there is no room", || async {
+        raw.send(post_head(JSON, "Content-Length: 1000\r\n").as_bytes()).await.unwrap();
+        raw
+    };
+    let held = [begun().await, begun().await];
+    let refused = eventually(PATIENCE, "both are worked on", || async {
         let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
-        raw.send(format!("GET /api/hub/{topic} HTTP/1.1\r\nHost: hub\r\n\r\n").as_bytes()).await.unwrap();
-        let answer = raw.answer(Duration::from_secs(2)).await.unwrap();
-        Some(answer).filter(|answer| answer.status != 200)
+        raw.send(post(JSON, &patient_open(&fresh_topic(), "1")).as_bytes()).await.unwrap();
+        let answer = raw.answer(PATIENCE).await.unwrap();
+        (answer.status != 202).then_some(answer)
     });
     let refused = refused.await.unwrap();
     assert_eq!(refused.status, 429, "{refused:?}");
-    assert!(
-        refused.body().starts_with("limits.answers_at_once_bytes: the caller's address has"),
-        "{refused:?}"
-    );
-    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1, "{refused:?}");
-    // The app is elsewhere and holds nothing: what it asks for is more than all may hold together.
-    let whole = read().await;
-    assert_eq!(whole.status, 503, "{}", whole.body.len());
-    assert!(whole.body.starts_with("limits.answers_at_once_bytes: the hub has"), "{whole:?}");
-    assert!(whole.header("retry-after").parse::<u64>().unwrap() >= 1, "{whole:?}");
-    assert!(counted(&hub, "answers_at_once_bytes").await >= 2.0);
-    app.current_context(&fresh_topic()).await.unwrap().expect_status(200).expect("small ones go on");
-    drop(slow);
-    eventually(PATIENCE, "there is room again", || async { (read().await.status == 200).then_some(()) })
-        .await
-        .unwrap();
+    assert!(refused.body().starts_with("limits.caller_requests: the caller's address has"), "{refused:?}");
+    let app = hub.app().unwrap();
+    app.publish(&patient_open(&fresh_topic(), "1")).await.unwrap().expect_status(202).expect("another's");
+    drop(held);
+    eventually(PATIENCE, "they have gone", || async {
+        let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
+        raw.send(post(JSON, &patient_open(&fresh_topic(), "1")).as_bytes()).await.unwrap();
+        (raw.answer(PATIENCE).await.unwrap().status == 202).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn bodies_share_their_room_until_they_are_answered() {
+    let mut redis = RedisServer::start(Durability::None).await.unwrap();
+    let settings = [
+        ("redis.url", redis.url()),
+        ("redis.timeout_ms", "20000".to_owned()),
+        ("limits.bodies_at_once_bytes", "1048576".to_owned()),
+    ];
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let hub = Hub::start(&settings).await.unwrap();
+    let app = hub.app().unwrap();
+    // An address may have half of the room.
+    let large = |id: &str| {
+        let resource = format!(r#"{{"resourceType":"Patient","id":"p","x":"{}"}}"#, "x".repeat(400_000));
+        event(&fresh_topic(), id, "Patient-open", &format!(r#"{{"key":"patient","resource":{resource}}}"#))
+    };
+    app.publish(&large("0")).await.unwrap().expect_status(202).unwrap();
+    redis.signal(Signal::STOP).unwrap();
+    let (one, other) = (large("1"), large("2"));
+    let publishes = [app.publish(&one), app.publish(&other)].map(Box::pin);
+    let (answer, _, waits) = select_all(publishes).await;
+    assert_limited(&answer.unwrap(), "bodies_at_once_bytes", "the caller's address");
+    redis.signal(Signal::CONT).unwrap();
+    let [waits] = waits.try_into().ok().unwrap();
+    waits.await.unwrap().expect_status(202).unwrap();
+    app.publish(&large("3")).await.unwrap().expect_status(202).expect("there is room again");
 }

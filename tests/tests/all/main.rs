@@ -28,6 +28,7 @@ mod histories;
 mod hygiene;
 mod insecure;
 mod introspection;
+mod large_answers;
 mod leases;
 mod leaving;
 mod limits;

@@ -198,6 +198,8 @@ labels! {
         BodySecs = "body_secs",
         /// A body stood still.
         BodyIdleSecs = "body_idle_secs",
+        /// An answer was taken too slowly.
+        AnswerSecs = "answer_secs",
         /// Too many bytes of bodies are read at once.
         BodiesAtOnceBytes = "bodies_at_once_bytes",
         /// Too many bytes of current contexts wait for their readers at once.
@@ -208,6 +210,8 @@ labels! {
         CallerSubscribesPerMin = "caller_subscribes_per_min",
         /// A caller reads current contexts too often.
         CallerReadsPerSec = "caller_reads_per_sec",
+        /// A caller has too many requests under way.
+        CallerRequests = "caller_requests",
         /// A caller has too many sockets.
         CallerSockets = "caller_sockets",
         /// A topic is published to too often.

@@ -41,7 +41,8 @@ const HELD: Duration = Duration::from_secs(2);
 /// A hub whose memory is measured in what it uses: a huge page counts 2 MiB for the first byte that is written to it, which
 /// is more than a flooding socket takes.
 async fn hub(settings: &[(&str, &str)]) -> Hub {
-    Hub::start_embedded_in(settings, &[("MIMALLOC_ALLOW_THP", "0")]).await.unwrap()
+    let environment = vec![("MIMALLOC_ALLOW_THP".to_owned(), "0".to_owned())];
+    Hub::start_embedded_in(settings, environment).await.unwrap()
 }
 
 /// Connections made by `make`, a few at a time.
