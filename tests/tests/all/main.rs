@@ -32,6 +32,7 @@ mod leases;
 mod limits;
 mod losses;
 mod malformed;
+mod many_names;
 mod memory;
 mod messages;
 mod missed_entries;
