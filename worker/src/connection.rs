@@ -127,7 +127,7 @@ impl Dialer {
 
     /// Resolves, checks, connects; shakes hands if it is to be TLS. An IPv6 address is in brackets.
     pub async fn connect(&self, host: &str, port: u16, is_tls: bool) -> Result<Bounded, DialError> {
-        let addresses = self.gate.addresses(host, port).await.map_err(DialError::Refused)?;
+        let addresses = self.gate.addresses(host, port, Some(())).await.map_err(DialError::Refused)?;
         self.connect_to(&addresses, host, is_tls).await
     }
 

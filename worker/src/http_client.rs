@@ -35,6 +35,7 @@ use shared::{
     protocol::webhook::SIGNATURE_HEADER,
     settings::Settings,
 };
+use tokio::sync::Semaphore;
 use url::Url;
 
 pub use crate::connection::SetupError;
@@ -89,6 +90,9 @@ pub struct Answer {
 pub struct Setup {
     dialer: Dialer,
     pace: Pace,
+    /// Half of `callbacks.dns_lookups`: names that nobody answers for, of which anybody may ask for many, must
+    /// not be in the way of those whose events wait.
+    unconfirmed_lookups: Arc<Semaphore>,
     deadline: Duration,
     max_body_bytes: usize,
     connections: usize,
@@ -99,8 +103,10 @@ impl Setup {
     /// From the settings; reads the files that `callbacks` names.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let limits = &settings.limits;
+        let unconfirmed_lookups = (settings.callbacks.dns_lookups / 2).clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
             dialer: Dialer::new(settings)?,
+            unconfirmed_lookups: Arc::new(Semaphore::new(unconfirmed_lookups)),
             pace: Pace::new(limits.verifications_per_address_per_min, limits.remembered_callers),
             deadline: settings.ack_timeout(),
             max_body_bytes: limits.callback_body_bytes,
@@ -152,7 +158,7 @@ impl HttpClient {
 
     /// Takes a turn at whoever is behind a callback that nobody has confirmed.
     pub async fn turn(&self, url: &Url) -> Turn {
-        let Setup { dialer, pace, deadline, .. } = &*self.setup;
+        let Setup { dialer, pace, unconfirmed_lookups, deadline, .. } = &*self.setup;
         let never = |refusal: Refusal| Turn::Never(refusal.into());
         if let Err(refusal) = dialer.gate().check_scheme(url) {
             return never(refusal);
@@ -160,7 +166,12 @@ impl HttpClient {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return never(Refusal::NoHost);
         };
-        match tokio::time::timeout(*deadline, dialer.gate().addresses(host, port)).await {
+        let look_up = async {
+            // It is never closed.
+            let share = unconfirmed_lookups.clone().acquire_owned().await.ok();
+            dialer.gate().addresses(host, port, share).await
+        };
+        match tokio::time::timeout(*deadline, look_up).await {
             // It would have its turn for nothing.
             Ok(Ok(found)) if !self.unconfirmed.have_room(host, found.iter().map(SocketAddr::ip)) => {
                 Turn::Crowded

@@ -78,7 +78,7 @@ pub async fn subscribe(
             Ok(endpoint_answer(node, request, endpoint))
         }
         SubscriptionRequest::SubscribeWebhook { topic, terms, callback, secret } => {
-            admitted(node, &callback, topic.key()).await?;
+            admitted(node, caller, &callback, topic.key()).await?;
             let id = callback_id(node, &topic, &callback);
             let channel = Channel::Webhook { callback, secret };
             let subscription = Subscription { id, topic, channel, terms, owner, not_after };
@@ -137,10 +137,16 @@ async fn request_webhook(
 }
 
 /// A callback that no worker would ever reach is refused at once (FC-SEC-02). What can't be said now
-/// (its name is not resolved in time, or here) is for the worker to find out, which looks again before
-/// each connection anyway.
-async fn admitted(node: &Node, callback: &Callback, topic: TopicKey) -> Result<(), ApiError> {
-    let Err(refusal) = node.callbacks.admit(callback.url()).await else { return Ok(()) };
+/// (its name is not resolved in time, or here, or as many of its caller's are being looked up as may) is for
+/// the worker to find out, which looks again before each connection anyway.
+async fn admitted(
+    node: &Node,
+    caller: &Caller,
+    callback: &Callback,
+    topic: TopicKey,
+) -> Result<(), ApiError> {
+    let share = node.limits.lookup_share(caller);
+    let Err(refusal) = node.callbacks.admit(callback.url(), share).await else { return Ok(()) };
     match refusal.told(callback.url()) {
         Some(told) => {
             tracing::warn!(?callback, ?topic, reason = %refusal, "a callback is refused");

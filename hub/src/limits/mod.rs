@@ -10,7 +10,7 @@
 //!
 //! - `budgets`: rates (GCRA), in a cache of bounded size; no request in it.
 //! - `key`: whom a rate belongs to.
-//! - `shares`: what callers hold at once: sockets, and room for bodies and answers.
+//! - `shares`: what callers hold at once: sockets, look-ups, and room for bodies and answers.
 //! - `refused`: what is answered.
 
 mod budgets;
@@ -25,7 +25,7 @@ use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Lim
 
 pub use refused::{Refused, Whose};
 pub use shared::network::Network;
-pub use shares::{Share as SocketPlace, Share as BodyShare, Share as AnswerShare};
+pub use shares::{Share as AnswerShare, Share as BodyShare, Share as LookupShare, Share as SocketPlace};
 
 use self::{
     budgets::{Budgets, Failures},
@@ -58,11 +58,12 @@ pub struct Limits {
     sockets: Shares,
     bodies: Shares,
     answers: Shares,
+    lookups: Shares,
 }
 
 impl Limits {
-    /// Nothing is counted yet.
-    pub fn new(limits: &settings::Limits) -> Self {
+    /// Nothing is counted yet. `lookups` are the names that may be looked up at once (`callbacks.dns_lookups`).
+    pub fn new(limits: &settings::Limits, lookups: usize) -> Self {
         let callers = Rates {
             publish: per_sec(limits.caller_publishes_per_sec, limits.caller_publishes_burst),
             subscribe: per_min(limits.caller_subscribes_per_min),
@@ -92,6 +93,7 @@ impl Limits {
                 answers.div_ceil(2).max(one),
                 answers.max(one),
             ),
+            lookups: Shares::new(lookups.div_ceil(4), lookups.div_ceil(2), usize::MAX),
         }
     }
 
@@ -157,6 +159,12 @@ impl Limits {
     pub fn answer_share(&self, caller: &Caller) -> Result<AnswerShare, Refused> {
         let taken = self.answers.take(CallerKey::of(caller));
         taken.map_err(|whose| Refused::for_number(Limit::AnswersAtOnceBytes, whose))
+    }
+
+    /// Room for one more look-up of a name that this caller chose; a quarter of them for one caller, half for one
+    /// address. Who answers for that name, and how slowly, is the caller's choice as well.
+    pub fn lookup_share(&self, caller: &Caller) -> Option<LookupShare> {
+        self.lookups.take(CallerKey::of(caller)).ok()
     }
 
     fn of_caller(kind: Kind) -> Limit {
