@@ -118,7 +118,7 @@ impl<'w> Delivery<'w> {
             Err(Interruption::Lost) if self.is_of_a_socket() => Ok(Served::Lost),
             Err(Interruption::Lost) => {
                 METRICS.lost_leases.inc();
-                warn!(subscription = ?self.claim.address.id, "another worker has taken over a subscription");
+                warn!(subscription = ?self.claim.address.id, "a subscription is no longer held: another worker has taken over, or what was asked for was taken back");
                 self.amend().await?;
                 Ok(Served::Lost)
             }

@@ -86,6 +86,11 @@ pub async fn subscribe(
         }
         SubscriptionRequest::UnsubscribeWebhook { topic, callback } => {
             let id = callback_id(node, &topic, &callback);
+            // What nobody has confirmed is taken back without anybody being asked (FC-SUB-09).
+            let address = Address { id, topic: topic.key() };
+            if node.store.withdraw_webhook(address, owner.as_ref()).await? {
+                return Ok(HttpResponse::Accepted().finish());
+            }
             match node.store.subscription(id).await? {
                 Some((subscription, _)) => {
                     let subscription = Subscription { owner, ..subscription };
