@@ -72,7 +72,7 @@ pub fn start(
         liveness: Liveness::default(),
         callbacks: Gate::new(&settings.callbacks)?,
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
-        limits: Limits::new(&settings.limits),
+        limits: Limits::new(&settings.limits, settings.callbacks.dns_lookups),
         is_draining: AtomicBool::new(false),
         settings,
     });

@@ -324,6 +324,10 @@ async fn handle(request: HttpRequest, body: web::Bytes, shared: web::Data<Shared
     }
     let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or_default());
     for (name, value) in reply.headers {
+        // The header alone would neither be sent nor close anything.
+        if name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close") {
+            response.force_close();
+        }
         response.insert_header((name, value));
     }
     response.body(reply.body)

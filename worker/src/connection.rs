@@ -1,7 +1,8 @@
 //! Connections to callbacks (FC-TRN-01, FC-SEC-02): how they are opened, and how much comes back.
 //!
 //! - [`Dialer::connect`] asks the gate for every connection and connects to the very addresses that
-//!   it was given. No proxy.
+//!   it was given. No proxy. A request that finds no room at an address ([`addresses`]) is not sent there,
+//!   over no connection, new or kept.
 //! - TLS 1.2 or newer, verified against the system's roots and `callbacks.ca_file` for the very host
 //!   of the URL, a name or an address. With `callbacks.cert` the worker shows who it is.
 //! - What a server answers to one request is bounded on the wire ([`Bounded`]): a head of
@@ -11,7 +12,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::Path,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -33,6 +34,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_openssl::SslStream;
+
+use crate::addresses;
 
 /// What comes on the wire besides a body of the size that it may have: chunks and their like.
 const FRAMING: usize = 4096;
@@ -124,7 +127,7 @@ impl Dialer {
 
     /// Resolves, checks, connects; shakes hands if it is to be TLS. An IPv6 address is in brackets.
     pub async fn connect(&self, host: &str, port: u16, is_tls: bool) -> Result<Bounded, DialError> {
-        let addresses = self.gate.addresses(host, port).await.map_err(DialError::Refused)?;
+        let addresses = self.gate.addresses(host, port, Some(())).await.map_err(DialError::Refused)?;
         self.connect_to(&addresses, host, is_tls).await
     }
 
@@ -137,6 +140,9 @@ impl Dialer {
     ) -> Result<Bounded, DialError> {
         let mut problem = None;
         for address in addresses {
+            if !addresses::enter(address.ip()) {
+                continue;
+            }
             match timeout(self.patience, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     let tls = is_tls.then_some(&self.tls);
@@ -186,6 +192,8 @@ impl Stream {
 #[derive(Debug)]
 pub struct Bounded {
     stream: Stream,
+    /// Where it leads.
+    address: Option<IpAddr>,
     bounds: Bounds,
     /// What has come since the last request.
     seen: Seen,
@@ -238,11 +246,12 @@ impl Bounded {
     ) -> io::Result<Self> {
         // Only the speed depends on it.
         let _ = stream.set_nodelay(true);
+        let address = stream.peer_addr().ok().map(|peer| peer.ip());
         let stream = match tls {
             Some(tls) => Stream::Tls(Box::new(shake_hands(tls, host, stream).await?)),
             None => Stream::Plain(stream),
         };
-        Ok(Self { stream, bounds, seen: Seen::default() })
+        Ok(Self { stream, address, bounds, seen: Seen::default() })
     }
 }
 
@@ -278,6 +287,9 @@ fn too_long(bound: &'static str) -> io::Error {
 impl AsyncWrite for Bounded {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.address.is_some_and(|address| !addresses::enter(address)) {
+            return Poll::Ready(Err(io::ErrorKind::ResourceBusy.into()));
+        }
         // Another request: what comes from now on answers that.
         this.seen = Seen::default();
         match &mut this.stream {

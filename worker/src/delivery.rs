@@ -46,12 +46,12 @@ use crate::{
 /// The `hub.reason` of a subscription whose callback answered 410.
 const GONE: &str = "the callback is gone";
 
-/// When a subscription is looked at again whose host has as many requests as it may, in
-/// milliseconds: not all that wait for one host come at the same time.
+/// When a subscription is looked at again whose host or address has as many requests as it may, in
+/// milliseconds: not all that wait for the same one come at the same time.
 const BUSY_PAUSE: Range<u64> = 100..500;
 
-/// The same for one that nobody has confirmed yet, while as many of those are being verified as may.
-const CROWDED_PAUSE: Range<u64> = 1000..4000;
+/// The same for one that nobody has confirmed yet, and while as many of those are being verified as may.
+pub(crate) const CROWDED_PAUSE: Range<u64> = 1000..4000;
 
 /// Why a claim ended before its work.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl<'w> Delivery<'w> {
             Err(Interruption::Lost) if self.is_of_a_socket() => Ok(Served::Lost),
             Err(Interruption::Lost) => {
                 METRICS.lost_leases.inc();
-                warn!(subscription = ?self.claim.address.id, "another worker has taken over a subscription");
+                warn!(subscription = ?self.claim.address.id, "a subscription is no longer held: another worker has taken over, or what was asked for was taken back");
                 self.amend().await?;
                 Ok(Served::Lost)
             }
@@ -218,13 +218,18 @@ impl<'w> Delivery<'w> {
         let seen = view(&entry.entry, &subscription.id, &subscription.terms.events);
         let Some(body) = seen.and_then(|view| render(&entry.entry, view)) else { return Ok(None) };
         METRICS.renderings.inc();
+        let signature = secret.as_ref().map(|secret| webhook::signature(secret, body.as_bytes()));
+        let deliverer = self.deliverer;
+        let sent_before = self.sent.replace(entry.position);
+        let result = self.beside(deliverer.http.post(callback.url(), body, signature)).await?;
+        if let Err(RequestError::Crowded) = result {
+            self.sent = sent_before;
+            self.look_around().await?;
+            return self.wait(rand::random_range(BUSY_PAUSE)).await.map(Some);
+        }
         if self.progress.attempts == 0 {
             METRICS.notifications(ChannelLabel::Webhook, Notification::Sent).inc();
         }
-        let signature = secret.as_ref().map(|secret| webhook::signature(secret, body.as_bytes()));
-        let deliverer = self.deliverer;
-        self.sent = Some(entry.position);
-        let result = self.beside(deliverer.http.post(callback.url(), body, signature)).await?;
         METRICS.callback_attempts.with(counted_as(&result)).inc();
         match outcome(&result) {
             Outcome::Delivered => {

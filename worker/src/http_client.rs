@@ -7,6 +7,7 @@
 //!   of an answer are read; of a longer one the rest is left and the connection dropped.
 //! - Who has not confirmed anything is asked and told at a pace ([`crate::pace`]), and at the very
 //!   addresses that its turn was taken for: else its name could lead to somebody else by then.
+//! - At most `limits.deliveries_per_address` requests are under way to one address ([`crate::addresses`]).
 //!
 //! What an answer means is decided elsewhere ([`crate::outcome`], verification).
 
@@ -34,10 +35,12 @@ use shared::{
     protocol::webhook::SIGNATURE_HEADER,
     settings::Settings,
 };
+use tokio::sync::Semaphore;
 use url::Url;
 
 pub use crate::connection::SetupError;
 use crate::{
+    addresses::{Addresses, Crowded},
     connection::{Bounded, DialError, Dialer},
     outcome,
     outgoing::{self, KEEP_ALIVE, USER_AGENT},
@@ -61,6 +64,15 @@ pub enum RequestError {
     /// No connection, no trust, or a connection that broke.
     #[error("{0}")]
     Unreachable(String),
+    /// It has not been sent: there are as many requests under way to its address as may be.
+    #[error("limits.deliveries_per_address")]
+    Crowded,
+}
+
+impl From<Crowded> for RequestError {
+    fn from(_: Crowded) -> Self {
+        Self::Crowded
+    }
 }
 
 /// An answer.
@@ -78,21 +90,28 @@ pub struct Answer {
 pub struct Setup {
     dialer: Dialer,
     pace: Pace,
+    /// Half of `callbacks.dns_lookups`: names that nobody answers for, of which anybody may ask for many, must
+    /// not be in the way of those whose events wait.
+    unconfirmed_lookups: Arc<Semaphore>,
     deadline: Duration,
     max_body_bytes: usize,
     connections: usize,
+    per_address: usize,
 }
 
 impl Setup {
     /// From the settings; reads the files that `callbacks` names.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let limits = &settings.limits;
+        let unconfirmed_lookups = (settings.callbacks.dns_lookups / 2).clamp(1, Semaphore::MAX_PERMITS);
         Ok(Self {
             dialer: Dialer::new(settings)?,
+            unconfirmed_lookups: Arc::new(Semaphore::new(unconfirmed_lookups)),
             pace: Pace::new(limits.verifications_per_address_per_min, limits.remembered_callers),
             deadline: settings.ack_timeout(),
             max_body_bytes: limits.callback_body_bytes,
             connections: limits.deliveries,
+            per_address: limits.deliveries_per_address,
         })
     }
 }
@@ -104,6 +123,8 @@ pub enum Turn {
     Now(Vec<SocketAddr>),
     /// Not before so long: it has been asked often of late.
     After(Duration),
+    /// Not while as many requests are under way there as may be.
+    Crowded,
     /// Nobody can say now where it is, or whether it is anywhere.
     Unknown(RequestError),
     /// Never: its callback leads to where none may.
@@ -114,6 +135,9 @@ pub enum Turn {
 /// does this.
 pub struct HttpClient {
     setup: Arc<Setup>,
+    addresses: Addresses,
+    /// The same, of which what nobody has confirmed takes up half.
+    unconfirmed: Addresses,
     present: RefCell<Present>,
 }
 
@@ -127,12 +151,14 @@ struct Present {
 impl HttpClient {
     /// A client for this thread.
     pub fn new(setup: Arc<Setup>) -> Self {
-        Self { present: RefCell::new(Present::new(&setup)), setup }
+        let addresses = Addresses::new(setup.per_address);
+        let unconfirmed = addresses.half();
+        Self { present: RefCell::new(Present::new(&setup)), addresses, unconfirmed, setup }
     }
 
     /// Takes a turn at whoever is behind a callback that nobody has confirmed.
     pub async fn turn(&self, url: &Url) -> Turn {
-        let Setup { dialer, pace, deadline, .. } = &*self.setup;
+        let Setup { dialer, pace, unconfirmed_lookups, deadline, .. } = &*self.setup;
         let never = |refusal: Refusal| Turn::Never(refusal.into());
         if let Err(refusal) = dialer.gate().check_scheme(url) {
             return never(refusal);
@@ -140,7 +166,16 @@ impl HttpClient {
         let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
             return never(Refusal::NoHost);
         };
-        match tokio::time::timeout(*deadline, dialer.gate().addresses(host, port)).await {
+        let look_up = async {
+            // It is never closed.
+            let share = unconfirmed_lookups.clone().acquire_owned().await.ok();
+            dialer.gate().addresses(host, port, share).await
+        };
+        match tokio::time::timeout(*deadline, look_up).await {
+            // It would have its turn for nothing.
+            Ok(Ok(found)) if !self.unconfirmed.have_room(host, found.iter().map(SocketAddr::ip)) => {
+                Turn::Crowded
+            }
             Ok(Ok(addresses)) => match pace.take(&addresses) {
                 Ok(()) => Turn::Now(addresses),
                 Err(wait) => Turn::After(wait),
@@ -156,14 +191,14 @@ impl HttpClient {
     /// Asks the subscriber something.
     pub async fn get(&self, url: &Url) -> Result<Answer, RequestError> {
         let client = self.client(is_tls(url));
-        self.send(client, Method::GET, url, ByteString::new(), |request| request).await
+        self.send(&self.addresses, client, Method::GET, url, ByteString::new(), |request| request).await
     }
 
     /// Asks who has not confirmed anything, at the addresses that its turn was taken for.
     pub async fn get_at(&self, addresses: Vec<SocketAddr>, url: &Url) -> Result<Answer, RequestError> {
         // A connection that is kept may lead elsewhere.
         let client = client(&self.setup, Rc::default(), is_tls(url), Some(addresses.into()));
-        self.send(client, Method::GET, url, ByteString::new(), |request| request).await
+        self.send(&self.unconfirmed, client, Method::GET, url, ByteString::new(), |request| request).await
     }
 
     /// Sends a notification.
@@ -174,7 +209,7 @@ impl HttpClient {
         signature: Option<String>,
     ) -> Result<Answer, RequestError> {
         let client = self.client(is_tls(url));
-        self.send(client, Method::POST, url, json, |request| {
+        self.send(&self.addresses, client, Method::POST, url, json, |request| {
             let request = request.insert_header((header::CONTENT_TYPE, "application/json"));
             match signature {
                 Some(signature) => request.insert_header((SIGNATURE_HEADER, signature)),
@@ -186,6 +221,7 @@ impl HttpClient {
 
     async fn send(
         &self,
+        addresses: &Addresses,
         client: Client,
         method: Method,
         url: &Url,
@@ -193,11 +229,13 @@ impl HttpClient {
         prepare: impl FnOnce(ClientRequest) -> ClientRequest,
     ) -> Result<Answer, RequestError> {
         self.setup.dialer.gate().check_scheme(url)?;
-        if !url.has_host() {
-            return Err(Refusal::NoHost.into());
-        }
-        let deadline = tokio::time::Instant::now() + self.setup.deadline;
+        let host = url.host_str().ok_or(Refusal::NoHost)?;
         let request = prepare(outgoing::request(&client, method, url));
+        addresses.counting(host, self.answer(request, body)).await?
+    }
+
+    async fn answer(&self, request: ClientRequest, body: ByteString) -> Result<Answer, RequestError> {
+        let deadline = tokio::time::Instant::now() + self.setup.deadline;
         let answered = tokio::time::timeout_at(deadline, request.send_body(body.into_bytes())).await;
         let mut response = answered.map_err(|_| RequestError::TimedOut)?.map_err(reason)?;
         let named = |name: HeaderName| response.headers().get(name)?.to_str().ok();

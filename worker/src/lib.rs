@@ -10,7 +10,7 @@
 //!   flight, and its cursor moves only behind what was answered, refused or given up. A worker
 //!   that dies holds nothing: its claim ends by itself, and another worker goes on.
 //! - Two subscriptions never wait for each other, except for a bound on the requests in flight in
-//!   all and to one host.
+//!   all, to one host and to one address.
 //! - An event that does not arrive in time is reported in time (FC-WHK-04), whatever its
 //!   subscriber does meanwhile.
 //! - No request leaves for where callbacks must not go, and none without verified TLS unless http
@@ -21,10 +21,11 @@
 //! The rooms: `claims` is the loop that takes what is due, `delivery`, `verification` and `absence`
 //! what is done with one claim, `reports` whom the others are told about meanwhile, `gap` what a
 //! subscriber is told that has missed something; `nodes` looks for hubs that have died. `plan`, `outcome`, `retry` and `rendezvous` are the
-//! rules, pure; `http_client` makes the requests over a `connection` (what is common to all is in `outgoing`), `hosts` and `pace` bound them. Where
+//! rules, pure; `http_client` makes the requests over a `connection` (what is common to all is in `outgoing`), `hosts`, `addresses` and `pace` bound them. Where
 //! they may lead is in [`shared::callbacks`].
 
 mod absence;
+mod addresses;
 mod claims;
 pub mod connection;
 mod deliverer;

@@ -43,9 +43,14 @@ pub fn counted_as(result: &Result<Answer, RequestError>) -> CallbackAttempt {
         (Outcome::Refused(_) | Outcome::Gone, _) => CallbackAttempt::Refused,
         (Outcome::Retry { .. }, Ok(_)) => CallbackAttempt::Failed,
         (_, Err(RequestError::TimedOut)) => CallbackAttempt::TimedOut,
-        (_, Err(RequestError::Unreachable(_) | RequestError::Refused(Refusal::Unresolved(_)))) => {
-            CallbackAttempt::Unreachable
-        }
+        (
+            _,
+            Err(
+                RequestError::Unreachable(_)
+                | RequestError::Crowded
+                | RequestError::Refused(Refusal::Unresolved(_)),
+            ),
+        ) => CallbackAttempt::Unreachable,
         (_, Err(RequestError::Refused(_))) => CallbackAttempt::Forbidden,
     }
 }

@@ -37,7 +37,7 @@ use url::Url;
 
 use crate::{
     Served,
-    delivery::{Delivery, Interruption, millis},
+    delivery::{CROWDED_PAUSE, Delivery, Interruption, millis},
     http_client::{Answer, RequestError, Turn},
     outcome::counted_as,
 };
@@ -126,6 +126,7 @@ impl Delivery<'_> {
                 debug!(?callback, topic = ?self.claim.address.topic, ?pause, "a verification waits: limits.verifications_per_address_per_min");
                 return Ok(Asked::Later(pause));
             }
+            Turn::Crowded => return Ok(Asked::Later(crowded())),
             Turn::Unknown(error) => {
                 let pause = self.until_a_turn(deliverer.rules.ack_timeout);
                 info!(?callback, topic = ?self.claim.address.topic, ?pause, %error, "a verification waits: its callback cannot be found");
@@ -138,6 +139,10 @@ impl Delivery<'_> {
                 self.tell(addresses, &url).await?
             }
         };
+        if let Err(RequestError::Crowded) = result {
+            self.progress.asked -= 1;
+            return Ok(Asked::Later(crowded()));
+        }
         METRICS.callback_attempts.with(counted_as(&result)).inc();
         let reason = match result {
             Ok(answer) if !(200..=299).contains(&answer.status) => format!("status {}", answer.status),
@@ -204,15 +209,24 @@ impl Delivery<'_> {
             let deliverer = self.deliverer;
             let result = match self.beside(deliverer.http.turn(callback.url())).await? {
                 Turn::After(wait) => return Ok(Some(self.until_a_turn(wait))),
+                Turn::Crowded => return Ok(Some(crowded())),
                 Turn::Never(error) | Turn::Unknown(error) => Err(error),
                 Turn::Now(addresses) => self.tell(addresses, &url).await?,
             };
+            if let Err(RequestError::Crowded) = result {
+                return Ok(Some(crowded()));
+            }
             METRICS.callback_attempts.with(counted_as(&result)).inc();
             info!(?callback, topic = ?self.claim.address.topic, reason, told = result.is_ok(), "a webhook is denied");
         }
         self.deliverer.audit.note(Record::denial(subscription, reason));
         Ok(None)
     }
+}
+
+/// When it is looked at again whose address has as many requests as it may.
+fn crowded() -> Duration {
+    Duration::from_millis(rand::random_range(CROWDED_PAUSE))
 }
 
 fn callback_of(subscription: &Subscription) -> Option<&shared::protocol::subscription_request::Callback> {

@@ -78,7 +78,7 @@ pub async fn subscribe(
             Ok(endpoint_answer(node, request, endpoint))
         }
         SubscriptionRequest::SubscribeWebhook { topic, terms, callback, secret } => {
-            admitted(node, &callback, topic.key()).await?;
+            admitted(node, caller, &callback, topic.key()).await?;
             let id = callback_id(node, &topic, &callback);
             let channel = Channel::Webhook { callback, secret };
             let subscription = Subscription { id, topic, channel, terms, owner, not_after };
@@ -86,6 +86,11 @@ pub async fn subscribe(
         }
         SubscriptionRequest::UnsubscribeWebhook { topic, callback } => {
             let id = callback_id(node, &topic, &callback);
+            // What nobody has confirmed is taken back without anybody being asked (FC-SUB-09).
+            let address = Address { id, topic: topic.key() };
+            if node.store.withdraw_webhook(address, owner.as_ref()).await? {
+                return Ok(HttpResponse::Accepted().finish());
+            }
             match node.store.subscription(id).await? {
                 Some((subscription, _)) => {
                     let subscription = Subscription { owner, ..subscription };
@@ -137,10 +142,16 @@ async fn request_webhook(
 }
 
 /// A callback that no worker would ever reach is refused at once (FC-SEC-02). What can't be said now
-/// (its name is not resolved in time, or here) is for the worker to find out, which looks again before
-/// each connection anyway.
-async fn admitted(node: &Node, callback: &Callback, topic: TopicKey) -> Result<(), ApiError> {
-    let Err(refusal) = node.callbacks.admit(callback.url()).await else { return Ok(()) };
+/// (its name is not resolved in time, or here, or as many of its caller's are being looked up as may) is for
+/// the worker to find out, which looks again before each connection anyway.
+async fn admitted(
+    node: &Node,
+    caller: &Caller,
+    callback: &Callback,
+    topic: TopicKey,
+) -> Result<(), ApiError> {
+    let share = node.limits.lookup_share(caller);
+    let Err(refusal) = node.callbacks.admit(callback.url(), share).await else { return Ok(()) };
     match refusal.told(callback.url()) {
         Some(told) => {
             tracing::warn!(?callback, ?topic, reason = %refusal, "a callback is refused");

@@ -10,7 +10,7 @@
 //!
 //! - `budgets`: rates (GCRA), in a cache of bounded size; no request in it.
 //! - `key`: whom a rate belongs to.
-//! - `shares`: what callers hold at once: sockets, requests, and room for bodies and answers.
+//! - `shares`: what callers hold at once: sockets, requests, look-ups, and room for bodies and answers.
 //! - `lanes`: of those who wait for what takes long, so many of one caller at once.
 //! - `refused`: what is answered.
 
@@ -27,7 +27,10 @@ use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Lim
 
 pub use refused::{Refused, Whose};
 pub use shared::network::Network;
-pub use shares::{Share as SocketPlace, Share as RequestPlace, Share as BodyShare, Share as AnswerShare};
+pub use shares::{
+    Share as SocketPlace, Share as RequestPlace, Share as BodyShare, Share as AnswerShare,
+    Share as LookupShare,
+};
 
 use self::{
     budgets::{Budgets, Failures},
@@ -67,11 +70,12 @@ pub struct Limits {
     bodies: Shares,
     answers: Shares,
     contents: Lanes,
+    lookups: Shares,
 }
 
 impl Limits {
-    /// Nothing is counted yet.
-    pub fn new(limits: &settings::Limits) -> Self {
+    /// Nothing is counted yet. `lookups` are the names that may be looked up at once (`callbacks.dns_lookups`).
+    pub fn new(limits: &settings::Limits, lookups: usize) -> Self {
         let callers = Rates {
             publish: per_sec(limits.caller_publishes_per_sec, limits.caller_publishes_burst),
             subscribe: per_min(limits.caller_subscribes_per_min),
@@ -103,6 +107,7 @@ impl Limits {
                 answers.max(one),
             ),
             contents: Lanes::new(CONTENTS_AT_ONCE),
+            lookups: Shares::new(lookups.div_ceil(4), lookups.div_ceil(2), usize::MAX),
         }
     }
 
@@ -190,6 +195,12 @@ impl Limits {
     pub fn answer_share(&self, caller: &Caller) -> Result<AnswerShare, Refused> {
         let taken = self.answers.take(CallerKey::of(caller));
         taken.map_err(|whose| Refused::for_number(Limit::AnswersAtOnceBytes, whose))
+    }
+
+    /// Room for one more look-up of a name that this caller chose; a quarter of them for one caller, half for one
+    /// address. Who answers for that name, and how slowly, is the caller's choice as well.
+    pub fn lookup_share(&self, caller: &Caller) -> Option<LookupShare> {
+        self.lookups.take(CallerKey::of(caller)).ok()
     }
 
     fn of_caller(kind: Kind) -> Limit {

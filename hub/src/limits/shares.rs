@@ -1,4 +1,4 @@
-//! What callers hold at once: sockets, and room for bodies and answers. It grows with what is held alone.
+//! What callers hold at once: sockets, look-ups, and room for bodies and answers. It grows with what is held alone.
 
 use std::{
     collections::HashMap,

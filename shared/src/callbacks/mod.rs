@@ -88,6 +88,9 @@ impl Refusal {
 const UNREACHABLE: &str = "hub.callback leads nowhere: its host has no address, or one that \
                            callbacks.allowed_networks does not hold";
 
+/// Why a name is not looked up now.
+const NO_SHARE: &str = "whoever named it has as many look-ups under way as it may";
+
 /// Decides where callbacks may lead; from the settings.
 pub struct Gate {
     allow_http: bool,
@@ -109,13 +112,13 @@ impl Gate {
         })
     }
 
-    /// May a callback lead there, as far as can be said now?
-    pub async fn admit(&self, callback: &Url) -> Result<(), Refusal> {
+    /// May a callback lead there, as far as can be said now? `share` is as in [`Self::addresses`].
+    pub async fn admit(&self, callback: &Url, share: Option<impl Send + 'static>) -> Result<(), Refusal> {
         self.check_scheme(callback)?;
         let (Some(host), Some(port)) = (callback.host_str(), callback.port_or_known_default()) else {
             return Err(Refusal::NoHost);
         };
-        self.addresses(host, port).await.map(|_| ())
+        self.addresses(host, port, share).await.map(|_| ())
     }
 
     /// May a callback have this scheme?
@@ -128,13 +131,23 @@ impl Gate {
     }
 
     /// The addresses that a callback with this host (an IPv6 address in brackets) and port may be
-    /// connected to: at least one, in the order in which they are to be tried.
-    pub async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Refusal> {
+    /// connected to: at least one, in the order in which they are to be tried. `share` is what whoever wants
+    /// to know has of the look-ups that may be under way at once, and is held until this one has ended;
+    /// without one no name is looked up.
+    pub async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        share: Option<impl Send + 'static>,
+    ) -> Result<Vec<SocketAddr>, Refusal> {
         self.check_port(port)?;
         let addresses = match literal(host) {
             Some(address) => vec![address],
             None if is_almost_an_address(host) => return Err(Refusal::NoHost),
-            None => self.resolver.addresses(host).await?,
+            None => {
+                let share = share.ok_or_else(|| Unresolved::Unanswered(NO_SHARE.to_owned()))?;
+                self.resolver.addresses(host, share).await?
+            }
         };
         address_policy::check_all(addresses.iter().copied(), &self.allowed_networks)?;
         let connected = addresses.into_iter().take(MOST_ADDRESSES);

@@ -4,7 +4,7 @@
 //! - Never longer than `callbacks.dns_timeout_ms`, and never more than `callbacks.dns_lookups` at once
 //!   in one program; who finds no room waits within the same time.
 //! - The system's resolver blocks a thread for as long as it takes, also when nobody waits any more:
-//!   the thread keeps its place in that count.
+//!   the thread keeps its place in that count, and the share of whoever wanted to know.
 //! - Own name servers are asked for the whole name alone: no search domains, no hosts file. What they
 //!   answer is remembered for its own time to live, a minute at most; `localhost` and the names below
 //!   it they are not asked for.
@@ -67,9 +67,14 @@ impl Resolver {
         Ok(Self { way, lookups, patience: settings.dns_timeout() })
     }
 
-    /// The addresses of a name, in the order in which they came; at least one.
-    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Unresolved> {
-        let found = timeout(self.patience, self.look_up(name)).await;
+    /// The addresses of a name, in the order in which they came; at least one. `share` is kept for as long
+    /// as it takes, which may be longer than anybody waits.
+    pub(super) async fn addresses(
+        &self,
+        name: &str,
+        share: impl Send + 'static,
+    ) -> Result<Vec<IpAddr>, Unresolved> {
+        let found = timeout(self.patience, self.look_up(name, share)).await;
         let late = |_| Unresolved::Unanswered("no answer within callbacks.dns_timeout_ms".to_owned());
         match found.map_err(late)?? {
             none if none.is_empty() => Err(Unresolved::NoAddress),
@@ -77,10 +82,11 @@ impl Resolver {
         }
     }
 
-    async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, Unresolved> {
+    async fn look_up(&self, name: &str, share: impl Send + 'static) -> Result<Vec<IpAddr>, Unresolved> {
         let unanswered = |error: &dyn std::fmt::Display| Unresolved::Unanswered(error.to_string());
         // It is never closed.
         let place = self.lookups.clone().acquire_owned().await.map_err(|error| unanswered(&error))?;
+        let place = (place, share);
         match &self.way {
             Way::System => {
                 let name = name.to_owned();

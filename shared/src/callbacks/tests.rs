@@ -11,7 +11,7 @@ fn gate(change: impl FnOnce(&mut Callbacks)) -> Gate {
 
 async fn told(gate: &Gate, callback: &str) -> Option<String> {
     let callback = Url::parse(callback).unwrap();
-    gate.admit(&callback).await.err().map(|refusal| refusal.told(&callback).unwrap_or_default())
+    gate.admit(&callback, Some(())).await.err().map(|refusal| refusal.told(&callback).unwrap_or_default())
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn what_only_a_lenient_parser_takes_for_an_address_reaches_no_resolver() {
     for host in
         ["127.1", "0x7f.1", "2130706433", "0177.1.", "a.0x7f", "example.1", "fe80::1", "[fe80::1%1]", ".", ""]
     {
-        assert_eq!(gate.addresses(host, 443).await, Err(Refusal::NoHost), "FC-SEC-02: {host}");
+        assert_eq!(gate.addresses(host, 443, Some(())).await, Err(Refusal::NoHost), "FC-SEC-02: {host}");
     }
 }
 
@@ -130,11 +130,21 @@ async fn names_of_this_machine_lead_to_this_machine_and_are_judged_so() {
     let own = gate(|settings| settings.dns_servers = vec!["127.0.0.1:9".parse().unwrap()]);
     for name in ["localhost", "localhost.", "LOCALHOST", "app.localhost", "ｌｏｃａｌｈｏｓｔ"] {
         let callback = Url::parse(&format!("https://{name}/")).unwrap();
-        let refusal = own.admit(&callback).await.unwrap_err();
+        let refusal = own.admit(&callback, Some(())).await.unwrap_err();
         assert!(matches!(refusal, Refusal::Address(_)), "FC-SEC-02: {name}: {refusal}");
     }
     // And by the system's resolver, which has it in its own file.
     let system = gate(|_| {});
-    let refusal = system.admit(&Url::parse("https://localhost/").unwrap()).await.unwrap_err();
+    let refusal = system.admit(&Url::parse("https://localhost/").unwrap(), Some(())).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Address(_)), "FC-SEC-02: {refusal}");
+}
+
+#[tokio::test]
+async fn who_has_no_share_has_no_name_looked_up_and_an_address_needs_none() {
+    let gate = gate(|_| {});
+    let name = Url::parse("https://localhost/").unwrap();
+    let refusal = gate.admit(&name, None::<()>).await.unwrap_err();
+    assert_eq!(refusal.told(&name), None, "FC-SEC-02: it may be all right: {refusal}");
+    let address = Url::parse("https://127.0.0.1/").unwrap();
+    assert!(matches!(gate.admit(&address, None::<()>).await, Err(Refusal::Address(_))), "FC-SEC-02");
 }

@@ -27,7 +27,8 @@ settings! {
         /// Milliseconds after which a host's name cannot be resolved: by default longer than the 5 s after which the
         /// system's resolver turns from one name server to the next.
         dns_timeout_ms: u64 = 6000, between(1, 60_000);
-        /// Names of hosts that one program resolves at once.
+        /// Names of hosts that one program resolves at once; of a hub's a quarter for one caller and half for one
+        /// address, of a worker's half for what nobody has confirmed yet.
         dns_lookups: usize = 64, at_least(1);
         /// PEM file of certificate authorities that are trusted for callbacks besides the system's.
         ca_file: Option<PathBuf> = None;

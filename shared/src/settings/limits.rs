@@ -32,6 +32,10 @@ settings! {
         deliveries: usize = 256, at_least(1);
         /// Callback requests in flight at once from one worker to one host.
         deliveries_per_host: usize = 32, at_least(1);
+        /// Callback requests in flight at once from one worker to one address (of IPv6: to one /64), whatever names lead
+        /// to it. Of these a name gets no more than it leaves to others: half, if it is alone there. Raise it if the
+        /// callbacks of many are behind one load balancer.
+        deliveries_per_address: usize = 64, at_least(1);
         /// Requests to verify an intent or to tell of a denial that one worker makes in a minute to one address
         /// (of IPv6: to one /64).
         verifications_per_address_per_min: u32 = 600, between(1, 1_000_000);

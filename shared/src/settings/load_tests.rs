@@ -368,6 +368,7 @@ fn numbers_keep_to_their_range() {
         "retry.max_secs = inf",
         "retry.initial_secs = 0.0",
         "limits.deliveries = 0",
+        "limits.deliveries_per_address = 0",
         "limits.json_depth = 1.5",
     ] {
         let (name, _) = file.split_once(" =").unwrap();

@@ -352,6 +352,11 @@ pub trait Store: Send + Sync + 'static {
     /// would begin what its token does not allow any more.
     async fn request_webhook(&self, request: &WebhookRequest, limit: usize) -> Result<Subscribed>;
 
+    /// Takes back what this owner has asked for and nobody has confirmed, as if it had never been asked;
+    /// a claim that brought it is void, so no answer puts it into force any more. `false` when there is no
+    /// such request of this owner, and when something is in force: that is ended by a request.
+    async fn withdraw_webhook(&self, address: Address, owner: Option<&Owner>) -> Result<bool>;
+
     /// What is due now in these partitions, at most `limit` each, longest due first; and, likewise,
     /// the subscriptions whose lease has ended.
     async fn due(&self, partitions: &[u16], limit: usize) -> Result<Vec<Address>>;

@@ -27,14 +27,14 @@ use crate::messages::patient_open;
 const ALLOWED: &str = "127.0.0.2/32";
 
 /// The inside, which must not be reached, and an app's server, both at the same port.
-struct Place {
+pub struct Place {
     inside: TcpListener,
-    app: CallbackServer,
-    port: u16,
+    pub app: CallbackServer,
+    pub port: u16,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         loop {
             let inside = TcpListener::bind("127.0.0.1:0").unwrap();
             inside.set_nonblocking(true).unwrap();
@@ -50,17 +50,17 @@ impl Place {
     }
 }
 
-fn addresses<const N: usize>(addresses: [&str; N]) -> Records {
+pub fn addresses<const N: usize>(addresses: [&str; N]) -> Records {
     Records::Addresses(addresses.map(|address| address.parse::<IpAddr>().unwrap()).to_vec())
 }
 
-async fn hub_asking(servers: &NameServer, more: &[(&str, &str)]) -> Hub {
+pub async fn hub_asking(servers: &NameServer, more: &[(&str, &str)]) -> Hub {
     let servers = servers.address().to_string();
     let own = [("callbacks.allowed_networks", ALLOWED), ("callbacks.dns_servers", servers.as_str())];
     Hub::start_embedded(&[&own[..], more].concat()).await.unwrap()
 }
 
-async fn subscribe(hub: &Hub, topic: &str, callback: &str) -> Answer {
+pub async fn subscribe(hub: &Hub, topic: &str, callback: &str) -> Answer {
     hub.app().unwrap().subscribe_webhook(topic, "Patient-open", callback, &[]).await.unwrap()
 }
 

@@ -34,6 +34,7 @@ mod leaving;
 mod limits;
 mod losses;
 mod malformed;
+mod many_names;
 mod memory;
 mod messages;
 mod missed_entries;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use harness::{
-    callback_server::{CallbackServer, Reply},
+    callback_server::{CallbackServer, Gate, Reply},
     client::{Answer, App},
     examples::{fresh_id, fresh_topic},
     socket::Listener,
@@ -19,6 +19,7 @@ use crate::{
 on_both_setups![
     a_socket_is_renewed_and_ended_by_its_owner_alone,
     a_callback_is_its_owners_alone,
+    what_waits_to_be_verified_is_taken_back_by_its_owner_alone,
     a_lease_is_cut_to_the_life_of_the_token,
     a_socket_is_closed_when_the_token_ends,
     a_webhook_that_is_verified_late_ends_with_its_token,
@@ -95,6 +96,29 @@ async fn a_callback_is_its_owners_alone(kind: Kind) {
         assert!(Instant::now() < deadline, "what has ended is nobody's");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+async fn what_waits_to_be_verified_is_taken_back_by_its_owner_alone(kind: Kind) {
+    let (hub, topic, server) = (Guarded::of(kind).await, fresh_topic(), CallbackServer::start().unwrap());
+    let (owner, gate) = (hub.app("fhircast/*.read"), Gate::closed());
+    let held = gate.clone();
+    server.on("/held", move |request| {
+        Some(Reply::status(200).body(request.parameter("hub.challenge")?).held_by(&held))
+    });
+    hook(&owner, &server, "/held", &topic, "Patient-open").await.expect_status(202).unwrap();
+    told(&server, "/held", "subscribe").await;
+    for (who, other) in others(&hub) {
+        let unsubscribed = async |path: &str| {
+            let answer = other.unsubscribe_webhook(&topic, &server.url(path)).await.unwrap();
+            (answer.status, answer.body)
+        };
+        let (waiting, none) = (unsubscribed("/held").await, unsubscribed("/none").await);
+        assert_eq!(waiting.0, 404, "FC-SUB-09: {who}");
+        assert_eq!(waiting, none, "FC-SUB-09: {who} is told of it as of one that is not there");
+    }
+    gate.open();
+    hub.publish(&patient_open(&topic, "1")).await;
+    server.wait_for_event(PATIENCE, "/held", "1").await.expect("it is as it was");
 }
 
 async fn a_lease_is_cut_to_the_life_of_the_token(kind: Kind) {

@@ -94,6 +94,8 @@ contract! {
         a_newer_request_outlives_the_verification_of_an_older,
         a_topic_has_no_more_than_its_limit,
         only_what_is_in_force_can_be_asked_to_end,
+        what_nobody_has_confirmed_is_taken_back_and_no_answer_puts_it_into_force,
+        what_is_taken_back_after_a_lease_leaves_the_end_to_be_told,
         a_request_waits_for_the_claim_and_then_for_nobody,
         an_answered_request_is_gone_and_another_stays,
         what_was_never_verified_and_is_answered_is_gone,

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use harness::{
-    callback_server::{CallbackServer, Reply, Request, signature},
+    callback_server::{CallbackServer, Gate, Reply, Request, signature},
     examples::fresh_topic,
     wait::{PATIENCE, eventually},
 };
@@ -24,6 +24,7 @@ on_each_setup![
     an_intent_is_verified_with_the_callbacks_own_query_kept,
     what_is_not_verified_does_not_exist,
     an_unsubscribe_is_verified_too,
+    what_is_taken_back_while_it_is_verified_is_not_subscribed,
     a_webhook_is_not_ended_as_if_it_were_a_socket,
     subscribing_again_replaces_the_terms,
     a_late_joiner_is_sent_what_is_open,
@@ -48,6 +49,33 @@ async fn a_callback_is_required_and_its_secret_is_short(kind: Kind) {
         assert_eq!(answer.status, expected, "FC-WHK-01: {length} bytes: {answer:?}");
         assert!(expected == 202 || answer.body.contains("hub.secret"), "FC-WHK-01: {answer:?}");
     }
+}
+
+async fn what_is_taken_back_while_it_is_verified_is_not_subscribed(kind: Kind) {
+    let (setup, topic) = (kind.shared().await, fresh_topic());
+    let (server, gate) = (CallbackServer::start().unwrap(), Gate::closed());
+    let held = gate.clone();
+    server.on("/cb", move |request| {
+        let challenge = request.parameter("hub.challenge")?;
+        Some(Reply::status(200).body(challenge).held_by(&held))
+    });
+    let (app, callback) = (setup.subscriber(), server.url("/cb"));
+    let subscribe = async |events: &str| app.subscribe_webhook(&topic, events, &callback, &[]).await.unwrap();
+    assert_eq!(subscribe("Encounter-open").await.status, 202);
+    intent(&server, "/cb", "subscribe").await;
+    let answer = app.unsubscribe_webhook(&topic, &callback).await.unwrap();
+    assert_eq!(answer.status, 202, "FC-SUB-09: {answer:?}");
+    let answer = app.unsubscribe_webhook(&topic, &callback).await.unwrap();
+    assert_eq!(answer.status, 404, "FC-SUB-09: {answer:?}");
+    gate.open();
+    // Who is subscribed by now would be sent this before anything else.
+    setup.publish(&event(&topic, "no", "Encounter-open", &resource("Encounter", "e"))).await;
+    assert_eq!(subscribe("Patient-open").await.status, 202);
+    setup.publish(&patient_open(&topic, "yes")).await;
+    server.wait_for_event(PATIENCE, "/cb", "yes").await.expect("it may ask again");
+    assert_eq!(ids_at(&server, "/cb"), ["yes"], "FC-WHK-02: what was confirmed had been taken back");
+    let is_goodbye = |request: &Request| request.parameter("hub.mode").as_deref() == Some("unsubscribe");
+    assert!(!server.requests().iter().any(is_goodbye), "nobody is asked about what nobody has confirmed");
 }
 
 async fn a_webhook_is_not_ended_as_if_it_were_a_socket(kind: Kind) {

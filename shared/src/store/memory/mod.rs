@@ -166,6 +166,10 @@ impl Store for MemoryStore {
         self.write(|state, now| state.request_webhook(request, limit, now))
     }
 
+    async fn withdraw_webhook(&self, address: Address, owner: Option<&Owner>) -> Result<bool> {
+        self.write(|state, now| state.withdraw_webhook(address, owner, now))
+    }
+
     async fn due(&self, partitions: &[u16], limit: usize) -> Result<Vec<Address>> {
         self.read(|state, now| state.due.first(partitions, limit, now))
     }

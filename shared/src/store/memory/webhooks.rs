@@ -87,6 +87,24 @@ impl State {
         Subscribed::Accepted
     }
 
+    pub fn withdraw_webhook(&mut self, address: Address, by: Option<&Owner>, now: u64) -> bool {
+        let Some(webhook) = self.webhook(address) else { return false };
+        let is_withdrawn =
+            webhook.request.is_some() && !webhook.is_in_force(now) && !is_foreign(webhook.owner.as_ref(), by);
+        if !is_withdrawn {
+            return false;
+        }
+        (webhook.request, webhook.token) = (None, None);
+        webhook.progress.asked = 0;
+        if webhook.verified.is_some() {
+            // What was in force before is still to be denied.
+            self.make_due(address, now, now);
+        } else {
+            self.end_webhook(address);
+        }
+        true
+    }
+
     fn living_webhooks(&self, topic: TopicKey, now: u64) -> usize {
         let ids = self.topics.get(&topic).into_iter().flat_map(|state| &state.webhooks);
         ids.filter_map(|id| self.webhooks.get(id)).filter(|webhook| webhook.is_living(now)).count()

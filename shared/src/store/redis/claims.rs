@@ -16,7 +16,8 @@ use crate::{
     protocol::{json, webhook::Mode},
     session::{Entry, SubscriptionChange},
     store::{
-        Absence, Address, Claim, PAGE_BYTES, Position, Progress, Release, Result, Subscribed, WebhookRequest,
+        Absence, Address, Claim, Owner, PAGE_BYTES, Position, Progress, Release, Result, Subscribed,
+        WebhookRequest,
     },
 };
 
@@ -35,6 +36,14 @@ impl RedisStore {
         script.arg(self.seal.seal(Place::Request(id), &text)?).arg(&request.nonce).arg(limit);
         script.arg(owner(request.subscription.owner.as_ref())).arg(not_after(&request.subscription));
         subscribed(&self.invoke::<String>("request_webhook", keys.slot(), &script).await?)
+    }
+
+    pub(super) async fn take_request_back(&self, address: Address, by: Option<&Owner>) -> Result<bool> {
+        let (Address { id, topic }, keys) = (address, self.topic(address.topic));
+        let mut script = self.scripts.withdraw_webhook.prepare_invoke();
+        script.key(keys::subscription(id)).key(keys.webhooks()).key(keys.due()).key(keys.due_bell());
+        script.arg(id.to_string()).arg(topic.to_string()).arg(keys.partition()).arg(owner(by));
+        self.invoke("withdraw_webhook", keys.slot(), &script).await
     }
 
     /// What one server cannot say now is left out: the others' partitions must not wait for it.

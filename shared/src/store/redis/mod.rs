@@ -344,6 +344,10 @@ impl Store for RedisStore {
         self.note_request(request, limit).await
     }
 
+    async fn withdraw_webhook(&self, address: Address, owner: Option<&Owner>) -> Result<bool> {
+        self.take_request_back(address, owner).await
+    }
+
     async fn due(&self, partitions: &[u16], limit: usize) -> Result<Vec<Address>> {
         self.due_in(partitions, limit).await
     }

@@ -43,6 +43,7 @@ scripts! {
     detach: "prelude";
     end_websocket: "prelude";
     request_webhook: "prelude";
+    withdraw_webhook: "prelude";
     claim: "prelude";
     settle: "prelude";
     register_worker: "prelude";

@@ -87,6 +87,9 @@ pub async fn a_callback_that_waits_to_be_verified_is_its_owners_alone(kind: Kind
     assert_eq!(ask(&*store, Mode::Subscribe, &mine).await, Subscribed::Accepted);
     assert_eq!(ask(&*store.other, Mode::Subscribe, &other).await, Subscribed::Foreign);
     assert_eq!(ask(&*store.other, Mode::Unsubscribe, &other).await, Subscribed::Unknown, "FC-SUB-09");
+    let address = mine.address();
+    let taken_back = store.other.withdraw_webhook(address, other.owner.as_ref()).await.unwrap();
+    assert!(!taken_back, "FC-SUB-09");
     let held = claim(&*store, mine.address()).await;
     assert_eq!(ask(&*store.other, Mode::Subscribe, &other).await, Subscribed::Foreign, "also meanwhile");
     let nonce = &held.request.as_ref().unwrap().nonce;
@@ -94,6 +97,9 @@ pub async fn a_callback_that_waits_to_be_verified_is_its_owners_alone(kind: Kind
     let asked = ask(&*store.other, Mode::Subscribe, &other).await;
     assert_eq!(asked, Subscribed::Accepted, "it was not verified, and is nobody's");
     assert_eq!(ask(&*store.other, Mode::Subscribe, &mine).await, Subscribed::Foreign);
+    assert!(!store.withdraw_webhook(address, mine.owner.as_ref()).await.unwrap(), "FC-SUB-09");
+    assert!(store.withdraw_webhook(address, other.owner.as_ref()).await.unwrap(), "FC-SUB-09");
+    assert_eq!(ask(&*store.other, Mode::Subscribe, &mine).await, Subscribed::Accepted, "it is nobody's");
 }
 
 pub async fn a_callback_that_has_ended_is_free_for_another(kind: Kind) {

@@ -193,6 +193,61 @@ pub async fn only_what_is_in_force_can_be_asked_to_end(kind: Kind) {
     assert_eq!(claim(&*store, address).await.request, Some(end), "the later request counts");
 }
 
+pub async fn what_nobody_has_confirmed_is_taken_back_and_no_answer_puts_it_into_force(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let topic = topic("t");
+    let subscription = webhook(&topic, "a");
+    let address = subscription.address();
+    let take_back = async || store.other.withdraw_webhook(address, None).await.unwrap();
+    assert!(!take_back().await, "FC-SUB-09: nobody has asked");
+
+    ask(&*store, Mode::Subscribe, &subscription).await;
+    assert!(take_back().await, "FC-SUB-09");
+    assert!(!is_due(&*store, address).await && store.claim(address, LONG, 9).await.unwrap().is_none());
+    assert!(!take_back().await, "it is gone");
+    let other = crate::stores::request(Mode::Subscribe, &webhook(&topic, "b"));
+    assert_eq!(store.request_webhook(&other, 1).await.unwrap(), Subscribed::Accepted, "its place is free");
+
+    // The same while its callback is being asked.
+    let begin = ask(&*store, Mode::Subscribe, &subscription).await;
+    let held = claim(&*store, address).await;
+    assert!(take_back().await, "FC-SUB-09");
+    let activation = verification(&held.token, &begin, revision(&*store, address.topic, 0).await, &[]);
+    assert!(matches!(store.activate(address, &activation).await.unwrap(), Activated::Lost), "FC-WHK-02");
+    assert!(!store.settle(&held, &held.progress, Some(&begin.nonce), Release::Idle).await.unwrap());
+    assert!(store.subscription(address.id).await.unwrap().is_none() && !is_due(&*store, address).await);
+
+    // Whoever asks again is asked again, and the old answer is not taken for the new one.
+    let again = ask(&*store, Mode::Subscribe, &subscription).await;
+    assert!(matches!(store.activate(address, &activation).await.unwrap(), Activated::Lost), "FC-WHK-02");
+    assert_eq!(claim(&*store, address).await.request, Some(again));
+
+    let in_force = webhook(&topic, "c");
+    verify(&*store, &in_force).await;
+    ask(&*store, Mode::Subscribe, &in_force).await;
+    let taken_back = store.withdraw_webhook(in_force.address(), None).await.unwrap();
+    assert!(!taken_back, "FC-WHK-02: its end is verified");
+    assert!(store.subscription(in_force.id).await.unwrap().is_some());
+}
+
+pub async fn what_is_taken_back_after_a_lease_leaves_the_end_to_be_told(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let topic = topic("t");
+    let short = Subscription { terms: terms("*", 1), ..webhook(&topic, "a") };
+    let address = verify(&*store, &short).await;
+    eventually(PATIENCE, "the lease ends", || async {
+        store.subscription(short.id).await.unwrap().is_none().then_some(())
+    })
+    .await
+    .unwrap();
+    ask(&*store, Mode::Subscribe, &short).await;
+    let held = claim(&*store, address).await;
+    assert!(store.withdraw_webhook(address, None).await.unwrap(), "FC-SUB-09");
+    assert!(!store.settle(&held, &held.progress, None, Release::Idle).await.unwrap());
+    let held = claim(&*store, address).await;
+    assert_eq!((held.request, held.subscription, held.lease_end > 0), (None, Some(short), true), "FC-WHK-05");
+}
+
 pub async fn a_request_waits_for_the_claim_and_then_for_nobody(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");

@@ -100,6 +100,10 @@ pub enum Operation {
         leases: u64,
         by: By,
     },
+    Withdraw {
+        webhook: usize,
+        by: By,
+    },
     Verify {
         worker: usize,
         webhook: usize,
@@ -255,6 +259,7 @@ fn of_webhooks() -> impl Strategy<Value = Operation> {
     prop_oneof![
         3 => (webhook(), mode, limit(), 1..3_u64, by())
             .prop_map(|(webhook, mode, limit, leases, by)| Op::Request { webhook, mode, limit, leases, by }),
+        1 => (webhook(), by()).prop_map(|(webhook, by)| Op::Withdraw { webhook, by }),
         4 => (worker(), webhook(), lag(), 0..3_usize)
             .prop_map(|(worker, webhook, lag, entries)| Op::Verify { worker, webhook, lag, entries }),
         1 => (worker(), webhook(), lag(), 0..3_usize)

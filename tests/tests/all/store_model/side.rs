@@ -264,6 +264,11 @@ impl Side {
                 request.nonce = format!("step {step}");
                 format!("{:?}", store.request_webhook(&request, limit).await.unwrap())
             }
+            Operation::Withdraw { webhook, by } => {
+                let asking = cast.asked(webhook, by);
+                let withdrawn = store.withdraw_webhook(asking.address(), asking.owner.as_ref());
+                withdrawn.await.unwrap().to_string()
+            }
             Operation::Verify { worker, webhook, lag, entries } => {
                 let (topic, ids) = (topic_of(webhook), ids(step, entries));
                 let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
