@@ -140,7 +140,7 @@ const fn host(address: Ipv6Addr) -> Ipv6Net {
     Ipv6Net::new_assert(address, 128)
 }
 
-const V6: [(Ipv6Net, Kind); 14] = [
+const V6: [(Ipv6Net, Kind); 13] = [
     // AWS, AWS for pods, Google, Scaleway, Oracle.
     (host(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), Kind::Metadata),
     (host(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), Kind::Metadata),
@@ -156,7 +156,6 @@ const V6: [(Ipv6Net, Kind); 14] = [
     (v6(0x2620, 0x4f, 0x8000, 48), Kind::Reserved),
     // Besides Teredo, 2001::/23 holds protocols' own addresses and no host of a callback.
     (v6(0x2001, 0, 0, 23), Kind::Reserved),
-    (v6(0x2002, 0, 0, 16), Kind::Reserved),
 ];
 /// All unicast addresses that have been given out to anybody: not those that are discarded
 /// (100::/64), that route by segments (5f00::/16), or that a network translates by itself

@@ -337,7 +337,7 @@ pub trait Store: Send + Sync + 'static {
     async fn detach(&self, address: Address, connection: &Connection, departure: Departure) -> Result<()>;
 
     /// Ends a WebSocket subscription for this owner and tells the node that holds its socket. Unknown
-    /// when there is none, foreign when it is another's. What is due is ended by the worker that has
+    /// when there is none or it is over already, foreign when it is another's. What is due is ended by the worker that has
     /// claimed it ([`Release::End`]), whoever owns it.
     async fn end_websocket(
         &self,

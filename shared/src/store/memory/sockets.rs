@@ -175,7 +175,7 @@ impl State {
         reason: &str,
         now: u64,
     ) -> Subscribed {
-        match self.socket(address) {
+        match self.socket(address).filter(|socket| !socket.is_over(now)) {
             None => Subscribed::Unknown,
             Some(socket) if is_foreign(socket.owner.as_ref(), owner) => Subscribed::Foreign,
             Some(_) => {

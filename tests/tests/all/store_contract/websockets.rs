@@ -93,6 +93,8 @@ pub async fn a_lease_that_is_over_ends_the_subscription(kind: Kind) {
     .unwrap();
     assert!(store.attach(short.address(), &connection("c")).await.unwrap().is_none());
     assert_eq!(store.renew_websocket(&short, LONG).await.unwrap(), Subscribed::Unknown);
+    let ended = store.end_websocket(short.address(), None, "over").await.unwrap();
+    assert_eq!(ended, Subscribed::Unknown, "FC-SUB-09: what is over is told from none by nothing");
     assert_eq!(store.subscribe_websocket(&socket(&topic), 1).await.unwrap(), Subscribed::Accepted);
 }
 
