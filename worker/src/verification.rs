@@ -67,7 +67,7 @@ impl Delivery<'_> {
         if mode == Mode::Subscribe && lease_secs == 0 {
             // Else the denial would be taken for that of what is in force.
             if self.in_force().is_some() {
-                self.deliverer.audit.note(Record::denial(&request.subscription, TOKEN_EXPIRED));
+                self.note_unverified(request, TOKEN_EXPIRED.to_owned());
             } else if let Some(pause) = self.deny(&request.subscription, TOKEN_EXPIRED).await? {
                 return self.wait(millis(pause)).await;
             }
@@ -118,6 +118,10 @@ impl Delivery<'_> {
         let asked = self.progress.asked;
         if asked >= MOST_ASKED {
             warn!(?callback, topic = ?self.claim.address.topic, mode = ?request.mode, asked, "a webhook is not verified: no worker has lived to settle its answer");
+            self.note_unverified(
+                request,
+                "not verified: no worker has lived to settle its answer".to_owned(),
+            );
             return Ok(Asked::NotConfirmed);
         }
         let result = match self.turn(callback.url()).await? {
@@ -153,9 +157,19 @@ impl Delivery<'_> {
             Err(error) => error.to_string(),
         };
         warn!(?callback, topic = ?self.claim.address.topic, mode = ?request.mode, reason, "a webhook is not verified");
-        let denied = Record::denial(&request.subscription, format!("not verified: {reason}"));
-        self.deliverer.audit.note(denied);
+        self.note_unverified(request, format!("not verified: {reason}"));
         Ok(Asked::NotConfirmed)
+    }
+
+    /// Records that a request has changed nothing. Only what never began is a denial: an end that is not confirmed leaves
+    /// the subscription as it is, and so does a renewal.
+    fn note_unverified(&self, request: &WebhookRequest, reason: String) {
+        let kind = match request.mode {
+            Mode::Unsubscribe => Kind::Unsubscribe,
+            Mode::Subscribe if self.in_force().is_some() => Kind::Subscribe,
+            Mode::Subscribe => Kind::Denial,
+        };
+        self.deliverer.audit.note(Record::refused(kind, &request.subscription, reason));
     }
 
     /// Its turn, which who has a subscription in force need not wait for: it has confirmed that it wants

@@ -22,9 +22,9 @@ const MAX_REQUEST_ID: usize = 64;
 /// What was done, or tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A subscription was asked for.
+    /// A subscription was asked for; of a webhook in force, a second time if its renewal is not confirmed.
     Subscribe,
-    /// The end of a subscription was asked for; of a webhook, a second time when its subscriber has confirmed it.
+    /// The end of a subscription was asked for; of a webhook, a second time when its subscriber has confirmed it or not.
     Unsubscribe,
     /// A socket was asked for, in vain.
     Connect,
@@ -190,7 +190,12 @@ impl Record {
 
     /// A subscription has ended, or has never begun.
     pub fn denial(subscription: &Subscription, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { outcome: Outcome::Refused, ..Self::about(Kind::Denial, subscription) }.because(reason)
+        Self::refused(Kind::Denial, subscription, reason)
+    }
+
+    /// What was asked for a subscription has not come about.
+    pub fn refused(kind: Kind, subscription: &Subscription, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { outcome: Outcome::Refused, ..Self::about(kind, subscription) }.because(reason)
     }
 
     /// A subscriber did not follow; `event` is what it did not follow, if it is one event.
