@@ -241,7 +241,7 @@ fn jwks() -> Vec<Vec<u8>> {
 
 fn check_jwks(bytes: &[u8]) {
     let Ok(keys) = Keys::read(bytes) else { return };
-    assert!((1..=100).contains(&keys.count()), "FC-SEC-01");
+    assert!(keys.count() <= 100, "FC-SEC-01");
     // Whatever keys somebody is made to take: without a signature no token is believed.
     let claims = SIGNED.split('.').nth(1).unwrap_or_default();
     for header in

@@ -25,6 +25,8 @@ on_both_setups![
     a_token_for_a_topic_works_for_that_topic_alone,
     new_keys_are_fetched_once_and_forged_ones_cause_no_flood,
     an_outage_of_the_authorization_server_does_not_matter_once_its_keys_are_known,
+    keys_that_the_authorization_server_does_not_show_any_more_are_withdrawn_all_of_them_too,
+    keys_that_could_not_be_read_for_too_long_are_not_believed_until_they_are,
     keys_in_a_file_may_change,
     failures_of_an_address_keep_nobody_out_who_has_a_good_token,
 ];
@@ -314,17 +316,14 @@ async fn an_outage_of_the_authorization_server_does_not_matter_once_its_keys_are
     ready(setup.a()).await;
     assert_eq!(status(&app, &good).await, 200, "FC-SEC-01: with the keys the hub serves");
 
-    let readings = async |outcome: &str| {
-        let metrics = setup.a().metrics().await.unwrap();
-        metrics.value(&format!("fhircast_keys_readings_total{{outcome=\"{outcome}\"}}")).unwrap()
-    };
+    let readings = async |outcome: &str| readings(setup.a(), outcome).await;
     let elsewhere = TokenAuthority::start().unwrap();
     for (fault, outcome) in [
         (Fault::Status(503), "failed"),
         (Fault::Held(Gate::closed()), "failed"),
         (Fault::Redirect(elsewhere.jwks_url()), "failed"),
         (Fault::Body("<html>".to_owned()), "refused"),
-        (Fault::Body("{\"keys\":[]}".to_owned()), "refused"),
+        (Fault::Body("{\"key\":[]}".to_owned()), "refused"),
     ] {
         // After a failure it is tried again in 30 s at the latest, here in one.
         let before = readings(outcome).await;
@@ -338,6 +337,78 @@ async fn an_outage_of_the_authorization_server_does_not_matter_once_its_keys_are
         ready(setup.a()).await;
     }
     assert_eq!(elsewhere.keys_fetched(), 0, "FC-SEC-01: no redirect is followed");
+}
+
+/// How many readings of the keys had this outcome.
+async fn readings(node: &Hub, outcome: &str) -> f64 {
+    let metrics = node.metrics().await.unwrap();
+    metrics.value(&format!("fhircast_keys_readings_total{{outcome=\"{outcome}\"}}")).unwrap()
+}
+
+/// Waits until a request with this token is answered so.
+async fn answered(app: &App, token: &str, expected: u16) {
+    let answered = eventually(PATIENCE, "another answer", || async {
+        (status(app, token).await == expected).then_some(())
+    });
+    answered.await.unwrap_or_else(|error| panic!("FC-SEC-01: {expected}: {error}"));
+}
+
+async fn keys_that_the_authorization_server_does_not_show_any_more_are_withdrawn_all_of_them_too(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    let none = Fault::Body("{\"keys\":[]}".to_owned());
+    let unusable =
+        r#"{"keys":[{"kty":"oct","kid":"ed-1","k":"AAAA"},{"kty":"EC","crv":"P-256","use":"enc"},7]}"#;
+    authority.keys_fault(Some(none.clone()));
+    let settings = [("auth.jwks_refresh_secs", "1")];
+    let setup = setup(kind, authority.fetching_settings(), &settings).await;
+    let (app, good) = (setup.subscriber(), token(&authority).mint().unwrap());
+    answered(&app, &good, 401).await;
+    let admin = App::new(setup.a().admin_url()).unwrap();
+    let readiness = admin.get("/readyz").await.unwrap();
+    assert_eq!(readiness.status, 503, "a hub that has never had a key is not ready");
+    assert!(readiness.body.contains("keys: auth.jwks holds no key"), "{}", readiness.body);
+
+    authority.keys_fault(None);
+    ready(setup.a()).await;
+    for fault in [none, Fault::Body(unusable.to_owned())] {
+        answered(&app, &good, 200).await;
+        let before = readings(setup.a(), "empty").await;
+        authority.keys_fault(Some(fault));
+        answered(&app, &good, 401).await;
+        assert!(readings(setup.a(), "empty").await > before, "FC-SEC-01");
+        ready(setup.a()).await;
+        assert!(setup.a().log_tail().contains("auth.jwks holds no key that verifies signatures"));
+        authority.keys_fault(None);
+    }
+    answered(&app, &good, 200).await;
+}
+
+async fn keys_that_could_not_be_read_for_too_long_are_not_believed_until_they_are(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    let good = token(&authority).mint().unwrap();
+    let limits = [("auth.jwks_refresh_secs", "1"), ("auth.jwks_max_age_secs", "2")];
+    for settings in [authority.fetching_settings(), authority.settings()] {
+        let setup = setup(kind, settings, &limits).await;
+        let (app, admin) = (setup.subscriber(), App::new(setup.a().admin_url()).unwrap());
+        ready(setup.a()).await;
+        answered(&app, &good, 200).await;
+        authority.keys_fault(Some(Fault::Status(500)));
+        std::fs::remove_file(authority.jwks_file()).unwrap();
+        answered(&app, &good, 503).await;
+        let answer = app.clone().with_token(&good).current_context("t").await.unwrap();
+        assert!(!answer.header("retry-after").is_empty(), "FC-SEC-01: it says when to come again");
+        eventually(PATIENCE, "a hub that is not ready", || async {
+            let readiness = admin.get("/readyz").await.unwrap();
+            (readiness.status == 503 && readiness.body.contains("keys: ")).then_some(())
+        })
+        .await
+        .unwrap();
+        assert!(setup.a().log_tail().contains("its keys are not believed any more"), "FC-SEC-01");
+        authority.keys_fault(None);
+        authority.show(json!({"kty": "new"})).unwrap();
+        ready(setup.a()).await;
+        answered(&app, &good, 200).await;
+    }
 }
 
 async fn keys_in_a_file_may_change(kind: Kind) {

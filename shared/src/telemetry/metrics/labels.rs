@@ -144,6 +144,8 @@ labels! {
     KeysReading in "outcome" {
         /// They are used from then on.
         Taken = "taken",
+        /// There is none that verifies signatures, so that no token is believed from then on.
+        Empty = "empty",
         /// What came is no set of keys.
         Refused = "refused",
         /// Nothing came.

@@ -34,6 +34,7 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
         "fhircast_build_info{version=",
         "fhircast_authentications_total{outcome=\"expired\"} ",
         "fhircast_keys_readings_total{outcome=\"refused\"} ",
+        "fhircast_keys_readings_total{outcome=\"empty\"} ",
         "fhircast_keys_read_timestamp_seconds ",
         "fhircast_introspections_total ",
         "fhircast_audit_records_total ",
