@@ -82,6 +82,9 @@ settings! {
         data_keys: DataKeys = DataKeys::default();
         /// File of such keys, one on each line, in place of data_keys; a line that begins with # says nothing.
         data_keys_file: Option<PathBuf> = None;
+        /// Whether what should be sealed in Redis and is not is refused: to be set once fhircast-hub reseal has said
+        /// that nothing uses another key. Until then, what was written before there were keys is taken.
+        data_keys_required: bool = false;
         /// Whether the hub may be reached from other machines without authentication or TLS.
         insecure: bool = false;
         /// Threads that serve requests and sockets; default: one for each core.

@@ -152,6 +152,18 @@ labels! {
         Failed = "failed",
     }
 
+    /// Why a value in Redis was not taken for what was sealed (FC-SEC-03).
+    Unopened in "reason" {
+        /// It needs a key that this process has not.
+        NoSuchKey = "no_such_key",
+        /// It is not what was sealed, or not where it was put.
+        Tampered = "tampered",
+        /// It is neither text nor sealed.
+        Unknown = "unknown",
+        /// It is not sealed, and must be.
+        Unsealed = "unsealed",
+    }
+
     /// Who listens.
     Listener in "listener" {
         /// The hub's API and its WebSockets.

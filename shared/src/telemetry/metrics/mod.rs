@@ -19,7 +19,7 @@ use prometheus::{
 use families::{close_code, counter, counters, counters_of, gauge, gauges, registered};
 pub use labels::{
     Authentication, CallbackAttempt, Channel, Counters, KeysReading, Label, Limit, Listener, Notification,
-    Publish, SyncErrorCause,
+    Publish, SyncErrorCause, Unopened,
 };
 
 /// The metrics of this process.
@@ -83,6 +83,8 @@ pub struct Metrics {
     pub insecure: IntGauge,
     /// 1 while what this process writes to Redis is not sealed (FC-SEC-03), otherwise 0.
     pub unsealed: IntGauge,
+    /// Values from Redis that were not opened, by what is wrong with them.
+    pub unopened: Counters<Unopened>,
     certificate_expiry: IntGaugeVec,
     certificate_reload_failures: Counters<Listener>,
 }
@@ -210,6 +212,10 @@ impl Metrics {
                 "1 while other machines may reach the hub without authentication or TLS",
             ),
             unsealed: gauge("unsealed", "1 while what this process writes to Redis is not sealed"),
+            unopened: counters(
+                "unopened_total",
+                "Values from Redis that could not be opened or were not sealed and must be, by reason",
+            ),
             certificate_expiry: gauges(
                 "certificate_expiry_timestamp_seconds",
                 "When the certificate of a listener ends, in seconds since 1970",

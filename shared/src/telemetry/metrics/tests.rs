@@ -42,6 +42,7 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
         "fhircast_limited_total{limit=\"caller_publishes_per_sec\"} ",
         "fhircast_insecure ",
         "fhircast_unsealed ",
+        "fhircast_unopened_total{reason=\"unsealed\"} ",
         "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"} ",
         "fhircast_certificate_reload_failures_total{listener=\"admin\"} ",
         "process_resident_memory_bytes ",
