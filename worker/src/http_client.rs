@@ -84,7 +84,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// From the settings; reads the files that `callbacks` names.
+    /// From the settings; follows the files that `callbacks` names.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let limits = &settings.limits;
         Ok(Self {

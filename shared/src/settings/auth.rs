@@ -43,6 +43,8 @@ settings! {
         timeout_secs: u64 = 5, between(1, 60);
         /// PEM file of certificate authorities that are trusted for the authorization server besides the system's.
         ca_file: Option<PathBuf> = None;
+        /// Seconds between two looks at auth.ca_file; what has changed is taken when two looks in a row find the same.
+        reload_secs: u64 = 5, between(1, 86_400);
         /// Seconds by which the clocks of the hub and of the authorization server may differ.
         leeway_secs: u64 = 30, between(0, 300);
         /// Bytes of a token at most.
@@ -75,6 +77,11 @@ impl Auth {
     /// `auth.introspection_cache_secs` as a duration.
     pub fn introspection_cache(&self) -> Duration {
         Duration::from_secs(self.introspection_cache_secs)
+    }
+
+    /// `auth.reload_secs` as a duration.
+    pub fn reload_every(&self) -> Duration {
+        Duration::from_secs(self.reload_secs)
     }
 
     /// `auth.timeout_secs` as a duration.

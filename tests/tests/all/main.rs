@@ -56,6 +56,7 @@ mod subscribing;
 mod tls;
 mod tokens;
 mod transport;
+mod trust;
 mod unanswered;
 mod verifying;
 mod webhooks;

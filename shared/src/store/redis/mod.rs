@@ -16,6 +16,7 @@
 
 mod backoff;
 mod bells;
+mod bulk;
 mod claims;
 mod confirmations;
 mod connection;

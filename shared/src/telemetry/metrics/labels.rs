@@ -164,12 +164,18 @@ labels! {
         Unsealed = "unsealed",
     }
 
-    /// Who listens.
-    Listener in "listener" {
-        /// The hub's API and its WebSockets.
-        Hub = "hub",
-        /// Health and metrics.
-        Admin = "admin",
+    /// Whose certificates, by the group of settings that names their files.
+    Certificate in "settings" {
+        /// Those of the listener for the hub's API and its WebSockets.
+        Hub = "tls",
+        /// Those of the listener for health and metrics.
+        Admin = "admin_tls",
+        /// Those towards callbacks.
+        Callbacks = "callbacks",
+        /// Those towards the authorization server.
+        Auth = "auth",
+        /// Those towards Redis.
+        Redis = "redis",
     }
 
     /// What became of one request to a callback.

@@ -7,7 +7,7 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
     METRICS.websocket_closed(Some(1001));
     METRICS.redis_call("commit");
     METRICS.redis_error("commit");
-    METRICS.certificate_expires(Listener::Hub, 1);
+    METRICS.certificate_expires(Certificate::Hub, Some(1));
     let page = render().unwrap();
     for line in [
         "fhircast_connections ",
@@ -43,8 +43,8 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
         "fhircast_insecure ",
         "fhircast_unsealed ",
         "fhircast_unopened_total{reason=\"unsealed\"} ",
-        "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"} ",
-        "fhircast_certificate_reload_failures_total{listener=\"admin\"} ",
+        "fhircast_certificate_expiry_timestamp_seconds{settings=\"tls\"} ",
+        "fhircast_certificate_reload_failures_total{settings=\"redis\"} ",
         "process_resident_memory_bytes ",
     ] {
         assert!(page.lines().any(|there| there.starts_with(line)), "{line} is not in:\n{page}");

@@ -114,9 +114,7 @@ impl Topology {
     pub async fn start(url: &RedisUrl, dialer: &Dialer) -> RedisResult<Self> {
         let mut source = match (url.shape(), url.hosts()) {
             (Shape::Single { .. }, [server, ..]) => Source::Single(server.clone()),
-            (Shape::Sentinel { service }, hosts) => {
-                Source::Sentinels(Sentinels::new(dialer, hosts, service)?)
-            }
+            (Shape::Sentinel { service }, hosts) => Source::Sentinels(Sentinels::new(dialer, hosts, service)),
             (_, hosts) => Source::Cluster(Box::new(Cluster::new(dialer, hosts))),
         };
         let first = source.look().await?;
