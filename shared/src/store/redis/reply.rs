@@ -20,6 +20,7 @@ pub fn corrupt(problem: impl ToString) -> StoreError {
 pub struct Reply(std::vec::IntoIter<Value>);
 
 impl Reply {
+    /// An answer that is an array.
     pub fn new(value: Value) -> Result<Self, StoreError> {
         match value {
             Value::Array(elements) => Ok(Self(elements.into_iter())),
@@ -27,11 +28,13 @@ impl Reply {
         }
     }
 
+    /// The next element.
     pub fn value<T: FromRedisValue>(&mut self) -> Result<T, StoreError> {
         let value = self.0.next().ok_or_else(|| corrupt("an answer that is too short"))?;
         T::from_redis_value(value).map_err(|_| corrupt("an answer of another type than expected"))
     }
 
+    /// The next element, as text.
     pub fn text(&mut self) -> Result<String, StoreError> {
         self.value()
     }

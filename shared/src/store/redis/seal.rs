@@ -110,6 +110,7 @@ pub struct Seal {
 }
 
 impl Seal {
+    /// A seal with these keys.
     pub fn new(keys: DataKeys) -> Self {
         Self { keys }
     }

@@ -340,7 +340,7 @@ fn failed(why: &'static str) -> RedisError {
 }
 
 /// Reads what the scripts publish: `position previous revision entry`.
-fn read_entry(channel: &str, payload: &[u8], seal: &Seal) -> Result<LogEntry, String> {
+pub fn read_entry(channel: &str, payload: &[u8], seal: &Seal) -> Result<LogEntry, String> {
     let topic = keys::topic_of_bell(channel).ok_or("a bell of no topic")?;
     let mut parts = payload.splitn(4, |byte| *byte == b' ');
     let mut part = || parts.next().ok_or("a bell without an entry");

@@ -107,7 +107,7 @@ fn state(info: &str) -> (bool, u64) {
 }
 
 /// Reads CLUSTER SLOTS: first slot, last slot, the primary (host, port, …), its replicas.
-fn read(asked: &HostPort, slots: Vec<Value>) -> RedisResult<Primaries> {
+pub fn read(asked: &HostPort, slots: Vec<Value>) -> RedisResult<Primaries> {
     let mut runs = Vec::with_capacity(slots.len());
     for run in slots {
         let mut parts = Vec::<Value>::from_redis_value(run)?.into_iter();

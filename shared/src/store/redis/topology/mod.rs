@@ -17,6 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
+pub use self::cluster::read as read_slots;
 use self::{cluster::Cluster, sentinel::Sentinels};
 use super::{backoff::Backoff, connection::told, dial::Dialer};
 use crate::settings::{HostPort, RedisUrl, Shape};
