@@ -207,6 +207,7 @@ fn replies() -> Vec<Vec<u8>> {
         &format!("*3\r\n{session}:1\r\n{}", bulk("0000abcd")),
         &log,
         &format!("*3\r\n{}{}{}", run(0, 99, "a"), run(100, 16_383, "b"), run(50, 120, "")),
+        &format!("*2\r\n{}{}", run(200, 299, "a"), run(400, 16_383, "b")),
         &format!("*4\r\n{}{}:0\r\n*0\r\n", bulk("10-2@0000abcd"), bulk("lost")),
         "*0\r\n",
         "$-1\r\n",
@@ -288,7 +289,9 @@ fn check_slots(value: &Value) {
             Some((number()?, number()?))
         })
         .collect();
-    let ends = plain.iter().flat_map(|(first, last)| [*first, *last]);
+    let ends = plain
+        .iter()
+        .flat_map(|(first, last)| [first.saturating_sub(1), *first, *last, last.saturating_add(1)]);
     for slot in ends.chain([0, SLOTS - 1]).filter(|slot| *slot < SLOTS) {
         if let Some(server) = Primaries::of(&primaries, Slot(slot)) {
             assert!(primaries.servers().contains(server));

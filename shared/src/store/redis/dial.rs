@@ -105,8 +105,13 @@ pub struct Door {
     login: RedisConnectionInfo,
     tls: Option<Followed<Trust>>,
     tcp: TcpSettings,
-    /// The last client, and what it trusts and shows.
-    made: Mutex<Option<(Option<Arc<Trust>>, Arc<Client>)>>,
+    made: Mutex<Option<Made>>,
+}
+
+/// The last client, and what its connections trust and show.
+struct Made {
+    trust: Option<Arc<Trust>>,
+    client: Arc<Client>,
 }
 
 impl Door {
@@ -119,13 +124,13 @@ impl Door {
     fn client(&self) -> RedisResult<Arc<Client>> {
         let trust = self.tls.as_ref().map(Followed::now);
         let mut made = lock(&self.made);
-        if let Some((with, client)) = &*made
-            && with.as_ref().map(Arc::as_ptr) == trust.as_ref().map(Arc::as_ptr)
+        if let Some(made) = &*made
+            && made.trust.as_ref().map(Arc::as_ptr) == trust.as_ref().map(Arc::as_ptr)
         {
-            return Ok(client.clone());
+            return Ok(made.client.clone());
         }
         let client = Arc::new(self.make(trust.as_deref())?);
-        *made = Some((trust, client.clone()));
+        *made = Some(Made { trust, client: client.clone() });
         Ok(client)
     }
 
