@@ -47,6 +47,7 @@ mod rotation;
 mod scopes;
 mod sealed;
 mod setups;
+mod signing_keys;
 mod sockets;
 mod stale_requests;
 mod store_contract;
