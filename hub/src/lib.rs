@@ -38,7 +38,7 @@ pub use server::{Hub, start};
 /// What reads what others wrote, for the fuzz targets.
 pub mod edge {
     pub use crate::{
-        auth::{Keys, Required, bearer_token, identity, verify},
+        auth::{Keys, Required, bearer_token, identity, introspected, verify},
         client_address::client_behind,
         route::{Route, route},
         socket::{Frames, Heard},

@@ -14,7 +14,7 @@ use shared::{
     session::Rules,
     settings::Settings,
     store::Store,
-    telemetry::{Readiness, metrics::Listener},
+    telemetry::{Readiness, metrics::Certificate},
     tls,
 };
 use tokio::sync::Semaphore;
@@ -83,7 +83,7 @@ pub fn start(
         let app = App::new().app_data(data.clone()).wrap(cors(&origins));
         app.wrap(from_fn(listener::tell_connection)).default_service(web::to(dispatch))
     };
-    let acceptor = tls::acceptor(Listener::Hub, &settings.tls)?;
+    let acceptor = tls::acceptor(Certificate::Hub, &settings.tls)?;
     let scheme = if acceptor.is_some() { "https" } else { "http" };
     let (server, address) = listener::serve(settings, acceptor, LAST_REQUESTS_SECS, app)?;
     let base = settings.base_paths.first().map_or("", String::as_str);

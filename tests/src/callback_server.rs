@@ -14,7 +14,7 @@ use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use anyhow::{Context, Result, anyhow};
 use hmac::{Hmac, KeyInit, Mac};
-use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod};
+use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslVerifyMode};
 use sha2::Sha256;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
@@ -180,10 +180,23 @@ impl CallbackServer {
 
     /// Starts an HTTPS server on loopback with the server certificate of `certificates`.
     pub fn start_tls(certificates: &Certificates) -> Result<CallbackServer> {
+        let acceptor = CallbackServer::acceptor(certificates)?;
+        CallbackServer::start_by("https", TcpListener::bind("127.0.0.1:0")?, Some(acceptor))
+    }
+
+    /// The same, and who connects has to show a certificate of the same authority.
+    pub fn start_tls_asking(certificates: &Certificates) -> Result<CallbackServer> {
+        let mut acceptor = CallbackServer::acceptor(certificates)?;
+        acceptor.set_ca_file(certificates.ca())?;
+        acceptor.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
+        CallbackServer::start_by("https", TcpListener::bind("127.0.0.1:0")?, Some(acceptor))
+    }
+
+    fn acceptor(certificates: &Certificates) -> Result<SslAcceptorBuilder> {
         let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
         acceptor.set_certificate_chain_file(certificates.cert())?;
         acceptor.set_private_key_file(certificates.key(), SslFiletype::PEM)?;
-        CallbackServer::start_by("https", TcpListener::bind("127.0.0.1:0")?, Some(acceptor))
+        Ok(acceptor)
     }
 
     fn start_by(

@@ -58,6 +58,31 @@ impl Certificates {
         Ok(())
     }
 
+    /// Puts another authority's certificate, and a client's of it, into the files of this one's.
+    pub fn renew_client(&self, by: &Certificates) -> Result<()> {
+        let files = [
+            (by.ca(), self.ca()),
+            (by.client_cert(), self.client_cert()),
+            (by.client_key(), self.client_key()),
+        ];
+        for (from, to) in files {
+            std::fs::copy(from, to)?;
+        }
+        Ok(())
+    }
+
+    /// The settings of a client that trusts the authority, and shows the client's certificate: `ca_file`, `cert` and
+    /// `key` of the group `callbacks` or `redis`.
+    pub fn client_settings(&self, group: &str) -> [(String, String); 3] {
+        let setting =
+            |name: &str, file: PathBuf| (format!("{group}.{name}"), file.to_string_lossy().into_owned());
+        [
+            setting("ca_file", self.ca()),
+            setting("cert", self.client_cert()),
+            setting("key", self.client_key()),
+        ]
+    }
+
     /// The authority's certificate: what clients trust, and the settings `callbacks.ca_file` and `redis.ca_file`.
     pub fn ca(&self) -> PathBuf {
         self.path("ca.pem")
@@ -73,12 +98,12 @@ impl Certificates {
         self.path("key.pem")
     }
 
-    /// A client's certificate: the setting `redis.cert`.
+    /// A client's certificate: the settings `callbacks.cert` and `redis.cert`.
     pub fn client_cert(&self) -> PathBuf {
         self.path("client-cert.pem")
     }
 
-    /// The client's private key: the setting `redis.key`.
+    /// The client's private key: the settings `callbacks.key` and `redis.key`.
     pub fn client_key(&self) -> PathBuf {
         self.path("client-key.pem")
     }

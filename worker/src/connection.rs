@@ -4,7 +4,8 @@
 //!   it was given. No proxy. A request that finds no room at an address ([`addresses`]) is not sent there,
 //!   over no connection, new or kept.
 //! - TLS 1.2 or newer, verified against the system's roots and `callbacks.ca_file` for the very host
-//!   of the URL, a name or an address. With `callbacks.cert` the worker shows who it is.
+//!   of the URL, a name or an address. With `callbacks.cert` the worker shows who it is. Connections are made with what
+//!   these files hold now ([`shared::tls`]); one that is kept stays as it was made.
 //! - What a server answers to one request is bounded on the wire ([`Bounded`]): a head of
 //!   `limits.callback_head_bytes` (others have [`Bounds`] of their own), and behind it no more than the body may have. So nobody can make
 //!   the worker read, parse or keep more than that, in whatever form it comes: endless heads, interim
@@ -13,20 +14,18 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    path::Path,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use actix_rt::net::{ActixStream, Ready};
-use openssl::{
-    error::ErrorStack,
-    ssl::{SslConnector, SslFiletype, SslMethod, SslMode, SslVersion},
-};
+use openssl::ssl::SslConnector;
 use shared::{
     callbacks::{self, Gate, GateError, Refusal},
     settings::Settings,
+    telemetry::metrics::Certificate,
+    tls::{self, Followed, TlsError},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -44,24 +43,11 @@ const FRAMING: usize = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// A file of certificates or keys cannot be used.
-    #[error("{setting}: {path}: {reason}")]
-    File {
-        /// Which setting names it.
-        setting: &'static str,
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: ErrorStack,
-    },
-    /// A key that is not that of the certificate.
-    #[error("callbacks.cert and callbacks.key: {0}")]
-    Unpaired(ErrorStack),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// There is no way to resolve names.
     #[error(transparent)]
     Gate(#[from] GateError),
-    /// OpenSSL does not work.
-    #[error("TLS for callbacks: {0}")]
-    Tls(#[from] ErrorStack),
 }
 
 /// Why there is no connection.
@@ -76,7 +62,7 @@ pub enum DialError {
 /// Opens connections; made once, for any thread.
 pub struct Dialer {
     gate: Gate,
-    tls: SslConnector,
+    tls: Followed<SslConnector>,
     /// For one address: one that swallows packets must leave time for the ones after it.
     patience: Duration,
     bounds: Bounds,
@@ -92,26 +78,19 @@ pub struct Bounds {
 }
 
 impl Dialer {
-    /// From the settings; reads the files that they name.
+    /// From the settings; follows the files that they name, so this is called where Tokio runs.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let callbacks = &settings.callbacks;
-        let mut tls = SslConnector::builder(SslMethod::tls_client())?;
-        tls.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-        // An idle connection without this holds 34 KiB.
-        tls.set_mode(SslMode::RELEASE_BUFFERS);
-        if let Some(path) = &callbacks.ca_file {
-            tls.set_ca_file(path).map_err(|reason| file("callbacks.ca_file", path, reason))?;
-        }
-        // The settings have them together or not at all.
-        if let (Some(cert), Some(key)) = (&callbacks.cert, &callbacks.key) {
-            tls.set_certificate_chain_file(cert).map_err(|reason| file("callbacks.cert", cert, reason))?;
-            tls.set_private_key_file(key, SslFiletype::PEM)
-                .map_err(|reason| file("callbacks.key", key, reason))?;
-            tls.check_private_key().map_err(SetupError::Unpaired)?;
-        }
+        let tls = tls::Client {
+            of: Certificate::Callbacks,
+            ca_file: callbacks.ca_file.as_deref(),
+            cert: callbacks.cert.as_deref(),
+            key: callbacks.key.as_deref(),
+            reload_every: callbacks.reload_every(),
+        };
         Ok(Self {
             gate: Gate::new(callbacks)?,
-            tls: tls.build(),
+            tls: tls.connector()?,
             patience: settings.ack_timeout() / 3,
             bounds: Bounds {
                 head: (settings.limits.callback_head_bytes, "limits.callback_head_bytes"),
@@ -145,8 +124,9 @@ impl Dialer {
             }
             match timeout(self.patience, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
-                    let tls = is_tls.then_some(&self.tls);
-                    return Bounded::over(stream, host, tls, self.bounds).await.map_err(DialError::Io);
+                    let tls = is_tls.then(|| self.tls.now());
+                    let bounded = Bounded::over(stream, host, tls.as_deref(), self.bounds).await;
+                    return bounded.map_err(DialError::Io);
                 }
                 Ok(Err(error)) => problem = Some(error),
                 Err(_) => problem = Some(io::ErrorKind::TimedOut.into()),
@@ -167,10 +147,6 @@ async fn shake_hands(tls: &SslConnector, host: &str, stream: TcpStream) -> io::R
     let mut stream = SslStream::new(ssl, stream)?;
     Pin::new(&mut stream).connect().await.map_err(io::Error::other)?;
     Ok(stream)
-}
-
-fn file(setting: &'static str, path: &Path, reason: ErrorStack) -> SetupError {
-    SetupError::File { setting, path: path.display().to_string(), reason }
 }
 
 #[derive(Debug)]

@@ -100,7 +100,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// From the settings; reads the files that `callbacks` names.
+    /// From the settings; follows the files that `callbacks` names.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
         let limits = &settings.limits;
         let unconfirmed_lookups = (settings.callbacks.dns_lookups / 2).clamp(1, Semaphore::MAX_PERMITS);

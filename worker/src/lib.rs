@@ -106,7 +106,7 @@ pub struct Tally {
 }
 
 impl Worker {
-    /// A worker on this store. Reads the files that `callbacks` names.
+    /// A worker on this store. Follows the files that `callbacks` names, in a task: so it is made where Tokio runs.
     pub fn new(
         store: Arc<dyn Store>,
         publisher: Arc<Publisher>,

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, sync::LazyLock};
 
 use actix_http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use hub::edge::{Keys, Required, bearer_token, client_behind, identity, verify};
+use hub::edge::{Keys, Required, bearer_token, client_behind, identity, introspected, verify};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 use shared::{
@@ -33,6 +33,8 @@ pub const AUTHORIZATION_HEADER: Target = Target {
 pub const CLAIMS: Target = Target { name: "claims", check: check_claims, seeds: claims, words: CLAIM_WORDS };
 pub const TOKEN: Target = Target { name: "token", check: check_token, seeds: tokens, words: TOKEN_WORDS };
 pub const JWKS: Target = Target { name: "jwks", check: check_jwks, seeds: jwks, words: JWK_WORDS };
+pub const INTROSPECTION: Target =
+    Target { name: "introspection", check: check_introspection, seeds: introspections, words: CLAIM_WORDS };
 pub const SCOPES: Target = Target { name: "scopes", check: check_scopes, seeds: scopes, words: SCOPE_WORDS };
 pub const FORWARDED_FOR: Target = Target {
     name: "forwarded-for",
@@ -62,6 +64,11 @@ const CLAIM_WORDS: &[&str] = &[
     "\"scope\":",
     "\"scp\":",
     "\"hub.topic\":",
+    "\"active\":",
+    "\"token_type\":",
+    "\"cnf\":",
+    "true",
+    "\"bearer\"",
     "\"joe\"",
     "\"hub\"",
     "[\"hub\"]",
@@ -241,7 +248,7 @@ fn jwks() -> Vec<Vec<u8>> {
 
 fn check_jwks(bytes: &[u8]) {
     let Ok(keys) = Keys::read(bytes) else { return };
-    assert!((1..=100).contains(&keys.count()), "FC-SEC-01");
+    assert!(keys.count() <= 100, "FC-SEC-01");
     // Whatever keys somebody is made to take: without a signature no token is believed.
     let claims = SIGNED.split('.').nth(1).unwrap_or_default();
     for header in
@@ -250,6 +257,50 @@ fn check_jwks(bytes: &[u8]) {
         for signature in ["", "AAAA"] {
             let token = format!("{header}.{claims}.{signature}");
             assert!(verify(&token, &keys, &auth(&[]), NOW).is_err(), "FC-SEC-01: {token}");
+        }
+    }
+}
+
+fn introspections() -> Vec<Vec<u8>> {
+    texts([
+        r#"{"active":true,"iss":"joe","aud":"hub","exp":1300819380,"sub":"u","client_id":"a","scope":"fhircast/*.*"}"#,
+        r#"{"active":true,"sub":"u","token_type":"BEARER","hub.topic":"t","cnf":null}"#,
+        r#"{"active":true,"sub":"u","token_type":"DPoP","cnf":{"jkt":"x"}}"#,
+        r#"{"active":true,"active":false,"sub":"u"}"#,
+        r#"{"active":"true","sub":"u"}"#,
+        r#"{"active":false}"#,
+        "[]",
+    ])
+}
+
+/// Whatever the authorization server answers: nobody is let in whom it has not called active, in one way alone.
+fn check_introspection(bytes: &[u8]) {
+    const URL: &str = "https://as.example/introspect";
+    let lenient = Auth { issuer: None, ..auth(&[]) };
+    for settings in [auth(&["hub"]), lenient] {
+        let Ok(Ok(bearer)) = introspected(bytes, &settings, URL, NOW) else { continue };
+        let text = std::str::from_utf8(bytes).unwrap_or_else(|_| panic!("FC-SEC-01: it is text"));
+        let mut claims: Map<String, Value> =
+            serde_json::from_str(text).unwrap_or_else(|problem| panic!("{problem}"));
+        let member = |name: &str| claims.get(name).filter(|value| !value.is_null());
+        assert_eq!(member("active"), Some(&Value::Bool(true)), "FC-SEC-01");
+        let kind = member("token_type").map(|kind| kind.as_str().unwrap_or_default());
+        assert!(kind.is_none_or(|kind| kind.eq_ignore_ascii_case("bearer")), "FC-SEC-01");
+        assert!(member("cnf").is_none(), "FC-SEC-01");
+        assert!(bearer.subject.is_some() || bearer.client.is_some(), "FC-SEC-01: it is somebody's");
+        assert_eq!(bearer.expires.is_some(), member("exp").is_some(), "FC-SEC-04");
+        assert!(bearer.expires.is_none_or(|end| end > NOW), "FC-SEC-01");
+        let issuer = settings.issuer.as_deref().or(member("iss").and_then(Value::as_str)).unwrap_or(URL);
+        assert_eq!(bearer.issuer, issuer, "FC-SEC-01");
+        for (name, value) in [("active", Value::Bool(false)), ("token_type", Value::from("refresh_token"))] {
+            let before = claims.insert(name.to_owned(), value);
+            let other = Value::Object(claims.clone()).to_string();
+            let refused = introspected(other.as_bytes(), &settings, URL, NOW);
+            assert!(refused.is_ok_and(|said| said.is_err()), "FC-SEC-01: {other}");
+            match before {
+                Some(before) => claims.insert(name.to_owned(), before),
+                None => claims.remove(name),
+            };
         }
     }
 }

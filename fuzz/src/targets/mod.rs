@@ -5,6 +5,7 @@ mod callers;
 mod events;
 mod names;
 mod paths;
+mod redis;
 mod sessions;
 mod settings;
 mod sockets;
@@ -15,7 +16,7 @@ mod updates;
 use crate::Target;
 
 /// All of them.
-pub static ALL: [Target; 28] = [
+pub static ALL: [Target; 32] = [
     events::EVENT,
     events::UNAMBIGUOUS,
     events::CONTEXT_ELEMENT,
@@ -34,6 +35,7 @@ pub static ALL: [Target; 28] = [
     callers::CLAIMS,
     callers::TOKEN,
     callers::JWKS,
+    callers::INTROSPECTION,
     callers::SCOPES,
     callers::FORWARDED_FOR,
     addresses::ADDRESS,
@@ -42,6 +44,9 @@ pub static ALL: [Target; 28] = [
     stored::ENTRY,
     stored::FIELDS,
     stored::RECORD,
+    redis::SEALED,
+    redis::BELL,
+    redis::REPLY,
     settings::SETTINGS,
     settings::REDIS_URL,
 ];

@@ -44,7 +44,7 @@ pub enum Asking {
 pub enum NotIdentified {
     /// Its token is not believed.
     Refused(Refusal),
-    /// There are no keys yet to verify it with.
+    /// There are no keys to verify it with: not yet, or none that are young enough.
     NoKeys,
     /// The authorization server was asked, and does not answer.
     Unanswered,
@@ -63,7 +63,7 @@ impl From<NotIdentified> for ApiError {
         match failed {
             NotIdentified::Refused(refusal) => Self::Unauthorized(refusal),
             NotIdentified::NoKeys => {
-                Self::Unavailable("the hub does not have the authorization server's keys yet: try again")
+                Self::Unavailable("the hub does not have the authorization server's present keys: try again")
             }
             NotIdentified::Unanswered | NotIdentified::NotAsked => {
                 Self::Unavailable("the authorization server does not answer: try again")

@@ -129,24 +129,33 @@ impl Introspection {
             tracing::error!(%error, "auth.introspection_url does not say anything of a token");
             Unanswered
         })?;
-        let said = match unambiguous(&answer) {
-            Ok(text) => {
-                let claims: Claims = serde_json::from_str(text).map_err(|error| {
-                    let problem = problem(&error);
-                    tracing::error!(problem, "auth.introspection_url does not answer with a JSON object");
-                    Unanswered
-                })?;
-                bearer(&claims, settings, self.url.as_str(), now).map(Arc::new)
-            }
-            Err(refusal) => {
-                tracing::error!(
-                    "what auth.introspection_url says of a token can be read in more than one way"
-                );
-                Err(refusal)
-            }
-        };
+        let said = said(&answer, settings, self.url.as_str(), now).map_err(|error| {
+            tracing::error!(
+                problem = problem(&error),
+                "auth.introspection_url does not answer with a JSON object"
+            );
+            Unanswered
+        })?;
+        if said.as_ref().err() == Some(&Refusal::Ambiguous) {
+            tracing::error!("what auth.introspection_url says of a token can be read in more than one way");
+        }
+        let said = said.map(Arc::new);
         let until = Instant::now() + remembered(&said, self.cache, now);
         Ok(Known { said, until })
+    }
+}
+
+/// What an answer says of a token, `now` in seconds since 1970; `url` is its issuer where it names none. One that is no
+/// JSON object says nothing.
+pub fn said(
+    answer: &[u8],
+    settings: &Auth,
+    url: &str,
+    now: u64,
+) -> Result<Result<Identity, Refusal>, serde_json::Error> {
+    match unambiguous(answer) {
+        Ok(text) => Ok(bearer(&serde_json::from_str(text)?, settings, url, now)),
+        Err(refusal) => Ok(Err(refusal)),
     }
 }
 
@@ -189,7 +198,7 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    fn said(claims: Value) -> Result<Arc<Identity>, Refusal> {
+    fn of(claims: Value) -> Result<Arc<Identity>, Refusal> {
         bearer(claims.as_object().unwrap(), &Auth::default(), "https://as.example/introspect", NOW)
             .map(Arc::new)
     }
@@ -197,32 +206,32 @@ mod tests {
     #[test]
     fn only_what_is_active_is_believed() {
         for claims in [json!({}), json!({"active": false}), json!({"active": "true"}), json!({"active": 1})] {
-            assert_eq!(said(claims.clone()).unwrap_err(), Refusal::Inactive, "FC-SEC-01: {claims}");
+            assert_eq!(of(claims.clone()).unwrap_err(), Refusal::Inactive, "FC-SEC-01: {claims}");
         }
-        let bearer = said(json!({"active": true, "sub": "u"})).unwrap();
+        let bearer = of(json!({"active": true, "sub": "u"})).unwrap();
         assert_eq!(bearer.issuer, "https://as.example/introspect");
         assert_eq!(bearer.subject.as_deref(), Some("u"));
-        assert_eq!(said(json!({"active": true, "exp": NOW - 31})).unwrap_err(), Refusal::Expired);
+        assert_eq!(of(json!({"active": true, "exp": NOW - 31})).unwrap_err(), Refusal::Expired);
     }
 
     #[test]
     fn only_bearer_tokens_are_believed() {
-        let of_type = |kind: Value| said(json!({"active": true, "sub": "u", "token_type": kind})).err();
+        let of_type = |kind: Value| of(json!({"active": true, "sub": "u", "token_type": kind})).err();
         for kind in [json!("Bearer"), json!("bearer"), json!(null)] {
             assert_eq!(of_type(kind.clone()), None, "FC-SEC-01: {kind}");
         }
         for kind in [json!("refresh_token"), json!("DPoP"), json!(""), json!(1), json!(["Bearer"])] {
             assert_eq!(of_type(kind.clone()), Some(Refusal::NotBearer), "FC-SEC-01: {kind}");
         }
-        let bound = said(json!({"active": true, "sub": "u", "cnf": {"jkt": "x"}}));
+        let bound = of(json!({"active": true, "sub": "u", "cnf": {"jkt": "x"}}));
         assert_eq!(bound.unwrap_err(), Refusal::Bound, "FC-SEC-01");
-        assert_eq!(said(json!({"active": true})).unwrap_err(), Refusal::Nobody, "FC-SEC-01");
+        assert_eq!(of(json!({"active": true})).unwrap_err(), Refusal::Nobody, "FC-SEC-01");
     }
 
     #[test]
     fn nothing_is_remembered_beyond_the_end_of_the_token_and_refusals_not_for_long() {
         let cache = Duration::from_secs(60);
-        let secs = |claims| remembered(&said(claims), cache, NOW).as_secs();
+        let secs = |claims| remembered(&of(claims), cache, NOW).as_secs();
         assert_eq!(secs(json!({"active": true, "sub": "u"})), 60);
         assert_eq!(secs(json!({"active": true, "sub": "u", "exp": NOW + 10})), 10);
         assert_eq!(secs(json!({"active": true, "sub": "u", "exp": NOW - 10})), 0, "within the leeway");

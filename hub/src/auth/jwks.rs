@@ -3,10 +3,18 @@
 //! They are read at the start, every `auth.jwks_refresh_secs`, when the file changes, and when a
 //! token names a key that is not among them: at most once in `auth.jwks_cooldown_secs`, however
 //! many such tokens come, so that forged ones cannot make the hub flood the authorization server.
-//! One task reads; requests only look at what it has read last, without a lock. What cannot be read,
-//! or holds no key, takes the place of nothing: the last good set is used for as long as that lasts,
-//! which the log and `fhircast_keys_read_timestamp_seconds` show. Until there is a first one the hub
-//! is not ready, and answers 503.
+//! One task reads; requests only look at what it has read last, without a lock.
+//!
+//! - What cannot be read, or is no JWKS, takes the place of nothing: through an outage the last set is
+//!   used, until it is `auth.jwks_max_age_secs` old. Then nobody can tell a good token from one whose
+//!   key has been withdrawn meanwhile: the hub is not ready, and answers 503, as before the first set.
+//! - A JWKS is believed, also one without a single usable key: what the authorization server does not
+//!   show any more it has withdrawn, and to go on with keys that it has disowned would be to know
+//!   better. So every token is refused (401), which the log says, and it is read anew soon. A hub that
+//!   has not had a usable key is not ready: so none is rolled out with the keys of nobody.
+//!
+//! `fhircast_keys_readings_total` counts what comes of it, `fhircast_keys_read_timestamp_seconds` is when
+//! a set was last read.
 
 use std::{
     path::{Path, PathBuf},
@@ -48,10 +56,22 @@ const MAX_FILE_BYTES: u64 = 262_144;
 
 /// What requests look at.
 pub struct KeyStore {
-    keys: ArcSwapOption<Keys>,
+    held: ArcSwapOption<Held>,
     wanted: Notify,
     readings: watch::Sender<Readings>,
     patience: Duration,
+}
+
+/// A set, and when it is too old to be believed.
+struct Held {
+    keys: Arc<Keys>,
+    until: Option<Instant>,
+}
+
+impl Held {
+    fn is_too_old(&self) -> bool {
+        self.until.is_some_and(|until| until <= Instant::now())
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +102,7 @@ impl KeyStore {
         readiness.set(READINESS, false, "not read yet");
         let readings = Readings { finished: 0, is_reading: true, free_at: Instant::now() };
         let store = Arc::new(Self {
-            keys: ArcSwapOption::empty(),
+            held: ArcSwapOption::empty(),
             wanted: Notify::new(),
             readings: watch::Sender::new(readings),
             patience: settings.timeout(),
@@ -93,14 +113,19 @@ impl KeyStore {
             readiness,
             refresh: settings.jwks_refresh(),
             cooldown: settings.jwks_cooldown(),
+            max_age: settings.jwks_max_age(),
         };
         actix_web::rt::spawn(reader.keep_fresh());
         Ok(store)
     }
 
-    /// The last good set; `None` as long as there has been none.
+    /// The last set; `None` as long as there has been none, and when it is too old.
     pub fn now(&self) -> Option<Arc<Keys>> {
-        self.keys.load_full()
+        self.held.load().as_ref().filter(|held| !held.is_too_old()).map(|held| held.keys.clone())
+    }
+
+    fn has_usable_keys(&self) -> bool {
+        self.now().is_some_and(|keys| !keys.is_empty())
     }
 
     /// A token names an unknown key, or there are no keys: waits for the reading that is under way, or
@@ -131,23 +156,23 @@ struct Reader {
     readiness: Readiness,
     refresh: Duration,
     cooldown: Duration,
+    max_age: Option<Duration>,
 }
 
 impl Reader {
     async fn keep_fresh(self) {
         let mut known = None;
-        let mut was_good = true;
+        let mut last = KeysReading::Taken;
         loop {
             self.store.readings.send_modify(|readings| readings.is_reading = true);
             if let Source::File(path) = &self.source {
                 known = stamp(path).await;
             }
-            let is_good = self.read(was_good).await;
-            was_good = is_good;
-            let again = match (is_good, self.store.keys.load().is_some()) {
-                (true, _) => self.refresh,
-                (false, true) => self.refresh.min(AGAIN_WITH),
-                (false, false) => self.refresh.min(AGAIN_WITHOUT),
+            last = self.read(last).await;
+            let again = match (last, self.store.has_usable_keys()) {
+                (KeysReading::Taken, _) => self.refresh,
+                (_, true) => self.refresh.min(AGAIN_WITH),
+                (_, false) => self.refresh.min(AGAIN_WITHOUT),
             };
             self.store.readings.send_modify(|readings| {
                 readings.is_reading = false;
@@ -157,8 +182,26 @@ impl Reader {
                 () = sleep(again) => {}
                 () = self.wanted() => {}
                 () = self.changed(&known) => {}
+                () = self.too_old() => self.forget(),
             }
         }
+    }
+
+    /// Resolves when the set that is there is too old.
+    async fn too_old(&self) {
+        match self.store.held.load().as_ref().and_then(|held| held.until) {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn forget(&self) {
+        self.store.held.store(None);
+        self.readiness.set(READINESS, false, "too old (auth.jwks_max_age_secs)");
+        tracing::error!(
+            max_age_secs = self.max_age.map_or(0, |age| age.as_secs()),
+            "auth.jwks could not be read for auth.jwks_max_age_secs: its keys are not believed any more, and every request that needs a token is answered 503"
+        );
     }
 
     /// Resolves when a token is a reason to read, and counts that one.
@@ -189,38 +232,57 @@ impl Reader {
     }
 
     /// Reads once. What goes wrong is told in full when it begins, and then in the metrics.
-    async fn read(&self, was_good: bool) -> bool {
+    async fn read(&self, last: KeysReading) -> KeysReading {
+        let begun = Instant::now();
         let read = match &self.source {
             Source::Server(server, url) => fetched(server, url).await,
             Source::File(path) => from_file(path).await,
         };
+        let had_keys = self.store.has_usable_keys();
+        let outcome = match &read {
+            Ok(keys) if keys.is_empty() => KeysReading::Empty,
+            Ok(_) => KeysReading::Taken,
+            Err(ReadError::NoKeys(_)) => KeysReading::Refused,
+            Err(ReadError::NoAnswer(_) | ReadError::File(_)) => KeysReading::Failed,
+        };
+        METRICS.keys_readings.with(outcome).inc();
         match read {
             Ok(keys) => {
-                METRICS.keys_readings.with(KeysReading::Taken).inc();
                 METRICS.keys_read.set(now_secs());
-                if !was_good || self.store.keys.load().is_none() {
-                    tracing::info!(keys = keys.count(), "the authorization server's keys are read");
+                if outcome == KeysReading::Empty {
+                    if self.store.held.load().is_none() {
+                        self.readiness.set(
+                            READINESS,
+                            false,
+                            "auth.jwks holds no key that verifies signatures",
+                        );
+                    }
+                    if last != outcome || had_keys {
+                        tracing::error!(
+                            had_keys,
+                            "auth.jwks holds no key that verifies signatures: every token is refused until it holds one"
+                        );
+                    }
+                } else {
+                    if last != outcome || !had_keys {
+                        tracing::info!(keys = keys.count(), "the authorization server's keys are read");
+                    }
+                    self.readiness.set(READINESS, true, "ok");
                 }
-                self.store.keys.store(Some(Arc::new(keys)));
-                self.readiness.set(READINESS, true, "ok");
-                true
+                let until = self.max_age.map(|age| begun + age);
+                self.store.held.store(Some(Arc::new(Held { keys: Arc::new(keys), until })));
             }
             Err(error) => {
-                let outcome = match error {
-                    ReadError::NoKeys(_) => KeysReading::Refused,
-                    ReadError::NoAnswer(_) | ReadError::File(_) => KeysReading::Failed,
-                };
-                METRICS.keys_readings.with(outcome).inc();
-                let has_keys = self.store.keys.load().is_some();
-                if was_good {
+                let has_keys = self.store.now().is_some();
+                if !matches!(last, KeysReading::Refused | KeysReading::Failed) {
                     tracing::error!(%error, has_keys, "auth.jwks cannot be read");
                 }
                 if !has_keys {
                     self.readiness.set(READINESS, false, "auth.jwks cannot be read");
                 }
-                false
             }
         }
+        outcome
     }
 }
 

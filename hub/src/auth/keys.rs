@@ -49,13 +49,11 @@ pub enum NoKeys {
     /// There are more than [`MAX_KEYS`].
     #[error("it holds {0} keys, which is more than {MAX_KEYS}")]
     TooMany(usize),
-    /// None of them verifies a signature.
-    #[error("none of its {0} keys is one that verifies signatures")]
-    NoneFits(usize),
 }
 
 impl Keys {
-    /// Reads a JWKS. A set without a single usable key is none.
+    /// Reads a JWKS. One without a single usable key is a set as well, with which no token is signed: what an
+    /// authorization server does not show any more it has withdrawn.
     pub fn read(document: &[u8]) -> Result<Self, NoKeys> {
         #[derive(Deserialize)]
         struct Document {
@@ -67,13 +65,17 @@ impl Keys {
         if count > MAX_KEYS {
             return Err(NoKeys::TooMany(count));
         }
-        let keys: Vec<Key> = keys.into_iter().filter_map(Key::read).collect();
-        if keys.is_empty() { Err(NoKeys::NoneFits(count)) } else { Ok(Self(keys)) }
+        Ok(Self(keys.into_iter().filter_map(Key::read).collect()))
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The key with which such a token must be signed. A token that names none is taken where only
@@ -221,13 +223,18 @@ mod tests {
             json!({"kty": "new", "kid": "x"}),
             json!("x"),
         ] {
-            assert_eq!(
-                read(std::slice::from_ref(&bad)).unwrap_err(),
-                NoKeys::NoneFits(1),
-                "FC-SEC-01: {bad}"
-            );
+            assert!(read(std::slice::from_ref(&bad)).unwrap().is_empty(), "FC-SEC-01: {bad}");
             let keys = read(&[bad.clone(), ec("e")]).unwrap();
             assert_eq!(keys.count(), 1, "FC-SEC-01: the others are used: {bad}");
+        }
+    }
+
+    #[test]
+    fn a_set_without_keys_is_one_that_no_token_is_signed_with() {
+        let keys = read(&[]).unwrap();
+        assert!(keys.is_empty());
+        for kid in [None, Some("e")] {
+            assert_eq!(found(&keys, kid, Algorithm::ES256), Err(Refusal::UnknownKey), "FC-SEC-01");
         }
     }
 
@@ -237,7 +244,6 @@ mod tests {
             let refused = Keys::read(document.as_bytes()).unwrap_err();
             assert!(matches!(refused, NoKeys::NotAJwks(_)), "{document}: {refused}");
         }
-        assert_eq!(read(&[]).unwrap_err(), NoKeys::NoneFits(0));
         assert_eq!(read(&vec![ec("e"); 101]).unwrap_err(), NoKeys::TooMany(101));
     }
 }

@@ -34,6 +34,7 @@ pub use self::{
     authenticator::{Asking, Authenticator, NotIdentified},
     bearer::token as bearer_token,
     claims::{Required, identity},
+    introspection::said as introspected,
     jwt::verify,
     keys::Keys,
     refusal::Refusal,

@@ -1,7 +1,7 @@
 //! Requests to the authorization server.
 //!
 //! One client on one thread asks for the whole process: connections are few, and shared. TLS 1.2 or
-//! newer, verified against the system's roots and `auth.ca_file`. No redirects: whom the hub trusts
+//! newer, verified against the system's roots and what `auth.ca_file` holds now. No redirects: whom the hub trusts
 //! is what is set, and not where that leads. One deadline (`auth.timeout_secs`) over all of a
 //! request; what is asked at once and what is read of an answer are bounded, over TLS or not. What all
 //! requests have in common is in [`worker::outgoing`].
@@ -14,10 +14,14 @@ use actix_web::{
     http::{Method, Uri, header},
     rt::net::TcpStream,
 };
-use anyhow::Context;
 use awc::{Client, Connector};
-use openssl::ssl::{SslConnector, SslMethod, SslVersion};
-use shared::{callbacks::literal, settings::Auth};
+use openssl::ssl::SslConnector;
+use shared::{
+    callbacks::literal,
+    settings::Auth,
+    telemetry::metrics::Certificate,
+    tls::{self, Followed, TlsError},
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Duration, timeout},
@@ -91,15 +95,17 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
-    /// Reads `auth.ca_file`, and asks from the thread that it is called on.
-    pub fn new(settings: &Auth) -> anyhow::Result<Self> {
-        let mut tls = SslConnector::builder(SslMethod::tls_client()).context("OpenSSL")?;
-        tls.set_min_proto_version(Some(SslVersion::TLS1_2)).context("OpenSSL")?;
-        if let Some(path) = &settings.ca_file {
-            tls.set_ca_file(path).with_context(|| format!("auth.ca_file: {}", path.display()))?;
-        }
+    /// Follows `auth.ca_file`, and asks from the thread that it is called on.
+    pub fn new(settings: &Auth) -> Result<Self, TlsError> {
+        let tls = tls::Client {
+            of: Certificate::Auth,
+            ca_file: settings.ca_file.as_deref(),
+            cert: None,
+            key: None,
+            reload_every: settings.reload_every(),
+        };
         let (calls, called) = mpsc::channel(MAX_IN_FLIGHT);
-        actix_web::rt::spawn(serve(called, tls.build(), settings.timeout()));
+        actix_web::rt::spawn(serve(called, tls.connector()?, settings.timeout()));
         Ok(Self { calls, permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)) })
     }
 
@@ -113,7 +119,7 @@ impl AuthorizationServer {
     }
 }
 
-async fn serve(mut called: mpsc::Receiver<Call>, tls: SslConnector, patience: Duration) {
+async fn serve(mut called: mpsc::Receiver<Call>, tls: Followed<SslConnector>, patience: Duration) {
     let clients = Clients::new(tls, patience);
     while let Some(Call { question, answer, _permit }) = called.recv().await {
         let clients = clients.clone();
@@ -134,12 +140,12 @@ struct Clients {
 }
 
 impl Clients {
-    fn new(tls: SslConnector, patience: Duration) -> Self {
+    fn new(tls: Followed<SslConnector>, patience: Duration) -> Self {
         Self { plain: client(None, patience), secure: client(Some(tls), patience) }
     }
 }
 
-fn client(tls: Option<SslConnector>, patience: Duration) -> Client {
+fn client(tls: Option<Followed<SslConnector>>, patience: Duration) -> Client {
     let connector = Connector::new()
         .connector(fn_service(move |target: ConnectInfo<Uri>| connect(tls.clone(), target)))
         .timeout(patience)
@@ -157,7 +163,7 @@ fn client(tls: Option<SslConnector>, patience: Duration) -> Client {
 
 /// Connects, and shakes hands as with the host of the URL.
 async fn connect(
-    tls: Option<SslConnector>,
+    tls: Option<Followed<SslConnector>>,
     target: ConnectInfo<Uri>,
 ) -> Result<Connection<Uri, Bounded>, ConnectError> {
     let (host, port) = (target.hostname(), target.port());
@@ -166,7 +172,8 @@ async fn connect(
         None => TcpStream::connect((host, port)).await,
     };
     let stream = connected.map_err(ConnectError::Io)?;
-    let stream = Bounded::over(stream, host, tls.as_ref(), BOUNDS).await.map_err(ConnectError::Io)?;
+    let tls = tls.map(|tls| tls.now());
+    let stream = Bounded::over(stream, host, tls.as_deref(), BOUNDS).await.map_err(ConnectError::Io)?;
     Ok(Connection::new(target.request().clone(), stream))
 }
 

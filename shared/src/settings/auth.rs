@@ -26,6 +26,9 @@ settings! {
         jwks_refresh_secs: u64 = 300, between(1, 86_400);
         /// Seconds that pass between two readings of the keys because of tokens that name an unknown one.
         jwks_cooldown_secs: u64 = 10, between(1, 3600);
+        /// Seconds after which keys that could not be read anew are not believed any more; 0: they are believed for as
+        /// long as that lasts.
+        jwks_max_age_secs: u64 = 86_400, at_least(0);
         /// URL at which the authorization server is asked about a token (RFC 7662): https, or http on this machine.
         introspection_url: Option<Url> = None, protected;
         /// Name of the hub at the authorization server, when it asks about tokens.
@@ -40,6 +43,8 @@ settings! {
         timeout_secs: u64 = 5, between(1, 60);
         /// PEM file of certificate authorities that are trusted for the authorization server besides the system's.
         ca_file: Option<PathBuf> = None;
+        /// Seconds between two looks at auth.ca_file; what has changed is taken when two looks in a row find the same.
+        reload_secs: u64 = 5, between(1, 86_400);
         /// Seconds by which the clocks of the hub and of the authorization server may differ.
         leeway_secs: u64 = 30, between(0, 300);
         /// Bytes of a token at most.
@@ -64,9 +69,19 @@ impl Auth {
         Duration::from_secs(self.jwks_cooldown_secs)
     }
 
+    /// `auth.jwks_max_age_secs` as a duration; none when keys are believed however old they are.
+    pub fn jwks_max_age(&self) -> Option<Duration> {
+        (self.jwks_max_age_secs > 0).then(|| Duration::from_secs(self.jwks_max_age_secs))
+    }
+
     /// `auth.introspection_cache_secs` as a duration.
     pub fn introspection_cache(&self) -> Duration {
         Duration::from_secs(self.introspection_cache_secs)
+    }
+
+    /// `auth.reload_secs` as a duration.
+    pub fn reload_every(&self) -> Duration {
+        Duration::from_secs(self.reload_secs)
     }
 
     /// `auth.timeout_secs` as a duration.
@@ -112,6 +127,11 @@ impl Auth {
             idle(&["auth.mode", "auth.introspection_url"], self.introspection_url.is_some());
             idle(&["auth.mode", "auth.client_id"], self.client_id.is_some());
             idle(&["auth.mode", "auth.client_secret"], self.client_secret.is_some());
+        }
+        let (refresh, max_age) = (self.jwks_refresh_secs, self.jwks_max_age_secs);
+        if max_age > 0 && refresh > max_age {
+            let reason = format!("{refresh} is more than {max_age}, so that good keys would get too old");
+            found.push((&["auth.jwks_refresh_secs", "auth.jwks_max_age_secs"], reason));
         }
         found
     }
@@ -244,6 +264,19 @@ mod tests {
             assert!(found.contains(&format!("auth.mode and auth.{}: ", other.0)), "{}: {found}", other.0);
             assert!(!found.contains("s3cret"), "{found}");
         }
+    }
+
+    #[test]
+    fn keys_do_not_get_too_old_before_they_are_read_anew() {
+        let with = |refresh, max_age| {
+            mistakes(&[&JWT[..], &[("jwks_refresh_secs", refresh), ("jwks_max_age_secs", max_age)]].concat())
+        };
+        for (refresh, max_age) in [("300", "300"), ("86400", "86400"), ("86400", "0"), ("1", "4294967295")] {
+            assert_eq!(with(refresh, max_age), "", "{refresh} {max_age}");
+        }
+        let found = with("301", "300");
+        assert!(found.contains("auth.jwks_refresh_secs and auth.jwks_max_age_secs: 301 is more"), "{found}");
+        assert!(with("1", "-1").contains("auth.jwks_max_age_secs: "), "{}", with("1", "-1"));
     }
 
     #[test]

@@ -36,10 +36,17 @@ settings! {
         cert: Option<PathBuf> = None;
         /// PEM file of that certificate's private key.
         key: Option<PathBuf> = None;
+        /// Seconds between two looks at these files; what has changed is taken when two looks in a row find the same.
+        reload_secs: u64 = 5, between(1, 86_400);
     }
 }
 
 impl Callbacks {
+    /// `callbacks.reload_secs` as a duration.
+    pub fn reload_every(&self) -> Duration {
+        Duration::from_secs(self.reload_secs)
+    }
+
     /// `callbacks.dns_timeout_ms` as a duration.
     pub fn dns_timeout(&self) -> Duration {
         Duration::from_millis(self.dns_timeout_ms)

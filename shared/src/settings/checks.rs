@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, net::IpAddr};
 
+use super::data_keys::NONE_SEALS;
 use super::mistakes::Mistake;
 use super::{Audit, AuditTarget, AuthMode, ClientAuth, HostPort, Redis, Settings, Shape, Tls};
 
@@ -178,6 +179,10 @@ impl Contradictions {
         if !settings.data_keys.is_empty() && settings.data_keys_file.is_some() {
             let reason = "both are given, and only one can count";
             self.add(&["data_keys", "data_keys_file"], reason.to_owned());
+        }
+        let has_keys = settings.data_keys.sealing().is_some() || settings.data_keys_file.is_some();
+        if settings.data_keys_required && !has_keys {
+            self.add(&["data_keys", "data_keys_required"], NONE_SEALS.to_owned());
         }
     }
 

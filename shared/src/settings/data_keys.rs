@@ -19,6 +19,9 @@ use crate::files::read_at_most;
 const MAX_KEYS: usize = 16;
 /// The most bytes of a file of keys.
 const MAX_FILE_BYTES: u64 = 65_536;
+/// Why what is not sealed cannot be refused.
+pub(super) const NONE_SEALS: &str =
+    "what is not sealed is to be refused, and no key seals: this program could not read what it writes";
 /// What stands first when nothing is to be sealed any more, or not yet.
 const UNSEALED: &str = "unsealed";
 
@@ -95,6 +98,7 @@ impl fmt::Debug for DataKey {
 pub struct DataKeys {
     keys: Vec<DataKey>,
     opens_only: bool,
+    are_required: bool,
 }
 
 impl DataKeys {
@@ -142,6 +146,16 @@ impl DataKeys {
         &self.keys
     }
 
+    /// The same keys; whether what is not sealed is refused (`data_keys_required`).
+    pub fn required(self, are_required: bool) -> Self {
+        Self { are_required, ..self }
+    }
+
+    /// Is what is not sealed refused?
+    pub fn are_required(&self) -> bool {
+        self.are_required
+    }
+
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && !self.opens_only
@@ -183,10 +197,17 @@ impl<'de> Deserialize<'de> for DataKeys {
 }
 
 impl Settings {
-    /// The keys of `data_keys`, or those in the file that `data_keys_file` names.
+    /// The keys of `data_keys`, or those in the file that `data_keys_file` names, required if `data_keys_required`
+    /// says so.
     pub fn sealing_keys(&self) -> Result<DataKeys, Mistake> {
-        let Some(path) = &self.data_keys_file else { return Ok(self.data_keys.clone()) };
-        DataKeys::read(path).map_err(|reason| Mistake::Value {
+        let Some(path) = &self.data_keys_file else {
+            return Ok(self.data_keys.clone().required(self.data_keys_required));
+        };
+        let read = DataKeys::read(path).and_then(|keys| match keys.sealing() {
+            None if self.data_keys_required => Err(format!("{NONE_SEALS} (data_keys_required)")),
+            _ => Ok(keys.required(self.data_keys_required)),
+        });
+        read.map_err(|reason| Mistake::Value {
             setting: "data_keys_file".to_owned(),
             reason,
             origin: format!("the file {}", path.display()),
@@ -251,6 +272,27 @@ mod tests {
         let flags = Flags { config: Some(path), ..Flags::default() };
         let problem = Settings::load(Defaults::Standard, &flags, []).unwrap_err().to_string();
         assert!(problem.starts_with("data_keys: ") && !problem.contains(&A[..12]), "FC-SEC-03: {problem}");
+    }
+
+    #[test]
+    fn what_is_not_sealed_can_be_refused_by_who_seals_alone() {
+        let required = ("FHIRCAST_DATA_KEYS_REQUIRED", "true");
+        let (good, none) = (format!("k:{A}"), format!("unsealed,k:{A}"));
+        let keys = load(&[required, ("FHIRCAST_DATA_KEYS", &good)]).unwrap().sealing_keys().unwrap();
+        assert!(keys.are_required(), "FC-SEC-03");
+        assert!(!load(&[("FHIRCAST_DATA_KEYS", &good)]).unwrap().sealing_keys().unwrap().are_required());
+        for env in [vec![required], vec![required, ("FHIRCAST_DATA_KEYS", &none)]] {
+            let problem = load(&env).unwrap_err();
+            assert!(problem.starts_with("data_keys and data_keys_required: what is not sealed"), "{problem}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let settings = load(&[required, ("FHIRCAST_DATA_KEYS_FILE", path.to_str().unwrap())]).unwrap();
+        std::fs::write(&path, good).unwrap();
+        assert!(settings.sealing_keys().unwrap().are_required(), "FC-SEC-03");
+        std::fs::write(&path, format!("unsealed\nk:{A}\n")).unwrap();
+        let problem = settings.sealing_keys().unwrap_err().to_string();
+        assert!(problem.starts_with("data_keys_file: what is not sealed is to be refused"), "{problem}");
     }
 
     #[test]

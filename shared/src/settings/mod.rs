@@ -82,6 +82,9 @@ settings! {
         data_keys: DataKeys = DataKeys::default();
         /// File of such keys, one on each line, in place of data_keys; a line that begins with # says nothing.
         data_keys_file: Option<PathBuf> = None;
+        /// Whether what should be sealed in Redis and is not is refused: to be set once fhircast-hub reseal has said
+        /// that nothing uses another key. Until then, what was written before there were keys is taken.
+        data_keys_required: bool = false;
         /// Whether the hub may be reached from other machines without authentication or TLS.
         insecure: bool = false;
         /// Threads that serve requests and sockets; default: one for each core.
@@ -148,6 +151,8 @@ settings! {
         cert: Option<PathBuf> = None;
         /// PEM file of that certificate's private key.
         key: Option<PathBuf> = None;
+        /// Seconds between two looks at these files; what has changed is taken when two looks in a row find the same.
+        reload_secs: u64 = 5, between(1, 86_400);
         /// Number of parts that topics are spread over; every node must say the same, for as long as the data lives.
         partitions: u16 = 256, between(1, 4096);
         /// Milliseconds after which a call to Redis has failed.
@@ -277,6 +282,11 @@ impl Settings {
 }
 
 impl Redis {
+    /// `redis.reload_secs` as a duration.
+    pub fn reload_every(&self) -> Duration {
+        Duration::from_secs(self.reload_secs)
+    }
+
     /// `redis.timeout_ms` as a duration.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)

@@ -13,7 +13,7 @@ use actix_web::http::header::{CacheControl, CacheDirective};
 use actix_web::web::{Data, get};
 use actix_web::{App, HttpResponse, HttpResponseBuilder, HttpServer};
 
-use super::metrics::Listener;
+use super::metrics::Certificate;
 use super::{Readiness, metrics};
 use crate::settings::Settings;
 use crate::tls::{self, TlsError};
@@ -48,7 +48,7 @@ pub fn start(settings: &Settings, readiness: Readiness) -> Result<(String, Serve
     .disable_signals()
     .shutdown_timeout(STOP_SECS)
     .client_request_timeout(Duration::from_secs(5));
-    let (bound, scheme) = match tls::acceptor(Listener::Admin, &settings.admin_tls)? {
+    let (bound, scheme) = match tls::acceptor(Certificate::Admin, &settings.admin_tls)? {
         Some(acceptor) => (server.bind_openssl(address, acceptor), "https"),
         None => (server.bind(address), "http"),
     };

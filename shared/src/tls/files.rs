@@ -1,144 +1,143 @@
-//! The files of a listener, and what they must hold.
+//! The files that one group of settings names, and what they must hold.
 
 use std::path::{Path, PathBuf};
 
 use openssl::{
     asn1::{Asn1Time, Asn1TimeRef},
     error::ErrorStack,
-    pkey::PKey,
-    ssl::{AlpnError, SslContext, select_next_proto},
-    stack::Stack,
-    x509::{X509, store::X509StoreBuilder, verify::X509VerifyFlags},
+    pkey::{PKey, Private},
+    x509::X509,
 };
 
-use super::{TlsError, bare};
+use super::TlsError;
 use crate::{
     files::read_at_most,
     hashes::hash_of,
-    settings::{ClientAuth, Tls},
-    telemetry::metrics::Listener,
+    telemetry::metrics::{Certificate, Label},
     unix_time::now_secs,
 };
 
 /// Bytes of a file at most.
 const MAX_BYTES: u64 = 1024 * 1024;
-/// What is spoken within TLS, as ALPN has it.
-const HTTP_1_1: &[u8] = b"\x08http/1.1";
 
-/// Where a listener's certificate, key and authorities are.
+/// What certificates and their keys are called in every group that has them.
+const CERT: &str = "cert";
+const KEY: &str = "key";
+
+/// Where they are.
 pub struct Files {
     /// Whose they are.
-    pub listener: Listener,
-    cert: PathBuf,
-    key: PathBuf,
-    client_ca: Option<PathBuf>,
-    client_auth: ClientAuth,
+    pub of: Certificate,
+    /// The names of the settings in their group, and the paths.
+    named: Vec<(&'static str, PathBuf)>,
 }
 
 /// What was in them.
-pub struct Contents {
-    cert: Vec<u8>,
-    key: Vec<u8>,
-    client_ca: Option<Vec<u8>>,
+pub struct Contents<'f> {
+    files: &'f Files,
+    bytes: Vec<Vec<u8>>,
 }
 
 /// Equal when the contents are.
 pub type Fingerprint = [u8; 32];
 
-/// What a listener can work with.
-pub struct Loaded {
-    /// For OpenSSL.
-    pub context: SslContext,
+/// A certificate that this program shows.
+pub struct Identity {
+    /// The certificate.
+    pub leaf: X509,
+    /// Those who vouch for it, the next one first.
+    pub issuers: Vec<X509>,
+    /// The key of the certificate.
+    pub key: PKey<Private>,
     /// When the certificate ends, in seconds since 1970.
     pub expires: i64,
 }
 
 impl Files {
-    /// None when the listener has no certificate.
-    pub fn of(listener: Listener, settings: &Tls) -> Option<Self> {
-        let (cert, key) = (settings.cert.clone()?, settings.key.clone()?);
-        let (client_ca, client_auth) = (settings.client_ca_file.clone(), settings.client_auth);
-        Some(Self { listener, cert, key, client_ca, client_auth })
+    /// A certificate and its key, and a file of authorities under the name of its setting; those that are there.
+    pub fn new(
+        of: Certificate,
+        cert: Option<&Path>,
+        key: Option<&Path>,
+        (ca, ca_file): (&'static str, Option<&Path>),
+    ) -> Self {
+        let named = [(CERT, cert), (KEY, key), (ca, ca_file)];
+        let named = named.into_iter().filter_map(|(name, path)| Some((name, path?.to_owned()))).collect();
+        Self { of, named }
+    }
+
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty()
     }
 
     /// Reads them.
-    pub fn read(&self) -> Result<Contents, TlsError> {
-        Ok(Contents {
-            cert: self.bytes("cert", &self.cert)?,
-            key: self.bytes("key", &self.key)?,
-            client_ca: self.client_ca.as_ref().map(|path| self.bytes("client_ca_file", path)).transpose()?,
-        })
+    pub fn read(&self) -> Result<Contents<'_>, TlsError> {
+        let read = |(name, path): &(&str, PathBuf)| {
+            read_at_most(path, MAX_BYTES)
+                .map_err(|error| TlsError::Unreadable(self.setting(name), path.clone(), error))
+        };
+        Ok(Contents { files: self, bytes: self.named.iter().map(read).collect::<Result<_, _>>()? })
     }
 
-    /// Makes of what they hold what a listener can work with.
-    pub fn load(&self, contents: &Contents) -> Result<Loaded, TlsError> {
-        let bad_cert = |reason| TlsError::Unusable(self.setting("cert"), self.cert.clone(), reason);
-        let bad_key = |reason| TlsError::Unusable(self.setting("key"), self.key.clone(), reason);
-        let mut chain =
-            certificates(&contents.cert).ok_or(bad_cert("holds no certificate in PEM"))?.into_iter();
-        let leaf = chain.next().ok_or(bad_cert("holds no certificate in PEM"))?;
+    /// The whole name of a setting, such as `tls.cert`.
+    fn setting(&self, name: &str) -> String {
+        format!("{}.{name}", self.of.as_str())
+    }
+
+    fn unusable(&self, name: &str, reason: &'static str) -> TlsError {
+        let path = self.named.iter().find(|(known, _)| *known == name).map(|(_, path)| path.clone());
+        TlsError::Unusable(self.setting(name), path.unwrap_or_default(), reason)
+    }
+}
+
+impl Contents<'_> {
+    /// Tells them from others.
+    pub fn fingerprint(&self) -> Fingerprint {
+        hash_of(self.bytes.iter().map(|bytes| Some(bytes.as_slice())))
+    }
+
+    /// The certificate, which has not expired, and its key; `None` when there is no file for it.
+    pub fn identity(&self) -> Result<Option<Identity>, TlsError> {
+        let (Some(cert), Some(key)) = (self.of(CERT), self.of(KEY)) else { return Ok(None) };
+        let mut chain = self.certificates(CERT, cert)?.into_iter();
+        let leaf = chain.next().ok_or_else(|| self.files.unusable(CERT, NO_CERTIFICATE))?;
         // With a passphrase of its own, or OpenSSL would ask the terminal for one.
-        let key = PKey::private_key_from_pem_passphrase(&contents.key, b"")
-            .map_err(|_| bad_key("holds no private key in PEM without a passphrase"))?;
+        let key = PKey::private_key_from_pem_passphrase(key, b"")
+            .map_err(|_| self.files.unusable(KEY, "holds no private key in PEM without a passphrase"))?;
         if !leaf.public_key()?.public_eq(&key) {
-            return Err(bad_key("is not the key of the certificate"));
+            return Err(self.files.unusable(KEY, "is not the key of the certificate"));
         }
         let expires = seconds_since_1970(leaf.not_after())?;
         if expires <= now_secs() {
-            return Err(bad_cert("has expired"));
+            return Err(self.files.unusable(CERT, "has expired"));
         }
-        let mut builder = bare(self.client_auth)?;
-        builder.set_certificate(&leaf).map_err(|_| bad_cert("is refused by OpenSSL"))?;
-        builder.set_private_key(&key)?;
-        for issuer in chain {
-            builder.add_extra_chain_cert(issuer)?;
-        }
-        builder.set_alpn_select_callback(|_, offered| {
-            select_next_proto(HTTP_1_1, offered).ok_or(AlpnError::NOACK)
-        });
-        if let (Some(path), Some(pem)) = (&self.client_ca, &contents.client_ca) {
-            let reason = "holds no certificate in PEM";
-            let authorities = certificates(pem).filter(|found| !found.is_empty());
-            let authorities = authorities
-                .ok_or_else(|| TlsError::Unusable(self.setting("client_ca_file"), path.clone(), reason))?;
-            let (mut store, mut names) = (X509StoreBuilder::new()?, Stack::new()?);
-            // An authority that issues for clients may be named without the one above it.
-            store.set_flags(X509VerifyFlags::PARTIAL_CHAIN)?;
-            for authority in authorities {
-                names.push(authority.subject_name().to_owned()?)?;
-                store.add_cert(authority)?;
-            }
-            builder.set_verify_cert_store(store.build())?;
-            builder.set_client_ca_list(names);
-        }
-        Ok(Loaded { context: builder.build().into_context(), expires })
+        Ok(Some(Identity { leaf, issuers: chain.collect(), key, expires }))
     }
 
-    /// The name of a setting, `tls.cert` or `admin_tls.cert`.
-    fn setting(&self, name: &str) -> String {
-        let group = match self.listener {
-            Listener::Hub => "tls",
-            Listener::Admin => "admin_tls",
-        };
-        format!("{group}.{name}")
+    /// The certificates of authorities in the file that this setting names; `None` when it names none.
+    pub fn authorities(&self, name: &str) -> Result<Option<Vec<X509>>, TlsError> {
+        self.of(name).map(|pem| self.certificates(name, pem)).transpose()
     }
 
-    fn bytes(&self, setting: &str, path: &Path) -> Result<Vec<u8>, TlsError> {
-        read_at_most(path, MAX_BYTES)
-            .map_err(|error| TlsError::Unreadable(self.setting(setting), path.to_owned(), error))
+    /// What is wrong with the certificate, as the error of its setting.
+    pub fn bad_certificate(&self, reason: &'static str) -> TlsError {
+        self.files.unusable(CERT, reason)
+    }
+
+    fn of(&self, name: &str) -> Option<&[u8]> {
+        let at = self.files.named.iter().position(|(known, _)| *known == name)?;
+        self.bytes.get(at).map(Vec::as_slice)
+    }
+
+    /// One at least.
+    fn certificates(&self, name: &str, pem: &[u8]) -> Result<Vec<X509>, TlsError> {
+        let found = X509::stack_from_pem(pem).ok().filter(|found| !found.is_empty());
+        found.ok_or_else(|| self.files.unusable(name, NO_CERTIFICATE))
     }
 }
 
-impl Contents {
-    /// Tells them from others.
-    pub fn fingerprint(&self) -> Fingerprint {
-        hash_of([Some(self.cert.as_slice()), Some(&self.key), self.client_ca.as_deref()])
-    }
-}
-
-fn certificates(pem: &[u8]) -> Option<Vec<X509>> {
-    X509::stack_from_pem(pem).ok()
-}
+const NO_CERTIFICATE: &str = "holds no certificate in PEM";
 
 fn seconds_since_1970(time: &Asn1TimeRef) -> Result<i64, ErrorStack> {
     let since = Asn1Time::from_unix(0)?.diff(time)?;

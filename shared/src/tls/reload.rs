@@ -5,21 +5,65 @@ use std::{
     time::Duration,
 };
 
-use openssl::ssl::SslContext;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{
-    Current, TlsError,
-    files::{Files, Fingerprint, Loaded},
+    TlsError,
+    files::{Contents, Files, Fingerprint},
 };
 use crate::telemetry::metrics::{Label, METRICS};
 
-/// Looks at the files of a listener for as long as it lives.
-pub struct Reloader {
+/// What the files make, replaced as a whole when they are others. Clones share it; the files are looked at for as long
+/// as there is one.
+pub struct Followed<T>(Arc<RwLock<Arc<T>>>);
+
+impl<T> Followed<T> {
+    /// As it is now.
+    pub fn now(&self) -> Arc<T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl<T> Clone for Followed<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// What was made of files.
+pub struct Loaded<T> {
+    /// For who makes connections.
+    pub made: T,
+    /// When the certificate ends, in seconds since 1970; `None` when there is none.
+    pub expires: Option<i64>,
+}
+
+/// Reads the files, and follows them from then on in a task, if there are any: so this is called where Tokio runs.
+pub fn follow<T, F>(files: Files, every: Duration, make: F) -> Result<Followed<T>, TlsError>
+where
+    T: Send + Sync + 'static,
+    F: Fn(&Contents<'_>) -> Result<Loaded<T>, TlsError> + Send + 'static,
+{
+    let contents = files.read()?;
+    let Loaded { made, expires } = make(&contents)?;
+    METRICS.certificate_expires(files.of, expires);
+    let (serving, is_alone) = (contents.fingerprint(), files.is_empty());
+    let current = Arc::new(RwLock::new(Arc::new(made)));
+    let reloader =
+        Reloader { files, make, current: Arc::downgrade(&current), serving, seen: Ok(serving), told: None };
+    if !is_alone {
+        tokio::spawn(reloader.keep_looking(every));
+    }
+    Ok(Followed(current))
+}
+
+/// Looks at the files for as long as anybody works with them.
+struct Reloader<T, F> {
     files: Files,
-    /// Where the listener takes what it works with.
-    current: Weak<RwLock<SslContext>>,
-    /// What it works with.
+    make: F,
+    /// Where what is made of them is taken from.
+    current: Weak<RwLock<Arc<T>>>,
+    /// What it is made of.
     serving: Fingerprint,
     /// What the last look found: the contents, or why there are none.
     seen: Result<Fingerprint, String>,
@@ -27,20 +71,13 @@ pub struct Reloader {
     told: Option<String>,
 }
 
-impl Reloader {
-    /// Reads the files for the first time.
-    pub fn start(files: Files) -> Result<(Self, Current), TlsError> {
-        let contents = files.read()?;
-        let Loaded { context, expires } = files.load(&contents)?;
-        METRICS.certificate_expires(files.listener, expires);
-        let current = Arc::new(RwLock::new(context));
-        let serving = contents.fingerprint();
-        let weak = Arc::downgrade(&current);
-        Ok((Self { files, current: weak, serving, seen: Ok(serving), told: None }, current))
-    }
-
+impl<T, F> Reloader<T, F>
+where
+    T: Send + Sync + 'static,
+    F: Fn(&Contents<'_>) -> Result<Loaded<T>, TlsError> + Send + 'static,
+{
     /// Looks again and again. Files may be far away, so no thread that serves waits for them.
-    pub async fn keep_looking(mut self, every: Duration) {
+    async fn keep_looking(mut self, every: Duration) {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.tick().await;
@@ -57,22 +94,22 @@ impl Reloader {
     /// One look. False when there is nobody left to look for.
     fn look(&mut self) -> bool {
         let Some(current) = self.current.upgrade() else { return false };
-        let listener = self.files.listener.as_str();
+        let settings = self.files.of.as_str();
         match self.changed() {
-            Ok(Some(Loaded { context, expires })) => {
-                *current.write().unwrap_or_else(PoisonError::into_inner) = context;
-                METRICS.certificate_expires(self.files.listener, expires);
-                tracing::info!(listener, expires, "the certificate has been renewed");
+            Ok(Some(Loaded { made, expires })) => {
+                *current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(made);
+                METRICS.certificate_expires(self.files.of, expires);
+                tracing::info!(settings, expires, "certificates have been renewed");
             }
             Ok(None) => {}
             Err(problem) => {
-                METRICS.certificate_reload_failures(self.files.listener).inc();
+                METRICS.certificate_reload_failures(self.files.of).inc();
                 let problem = problem.to_string();
                 if self.told.as_ref() != Some(&problem) {
                     tracing::error!(
-                        listener,
+                        settings,
                         problem,
-                        "a certificate cannot be renewed; the one before it is still in use"
+                        "certificates cannot be renewed; those before them are still in use"
                     );
                     self.told = Some(problem);
                 }
@@ -82,7 +119,7 @@ impl Reloader {
     }
 
     /// What is new in the files, when it was the same at the last look.
-    fn changed(&mut self) -> Result<Option<Loaded>, TlsError> {
+    fn changed(&mut self) -> Result<Option<Loaded<T>>, TlsError> {
         let contents = self.files.read();
         let found = match &contents {
             Ok(contents) => Ok(contents.fingerprint()),
@@ -92,10 +129,7 @@ impl Reloader {
         self.seen = found;
         if self.seen == Ok(self.serving) {
             if self.told.take().is_some() {
-                tracing::info!(
-                    listener = self.files.listener.as_str(),
-                    "the certificate's files are as they were"
-                );
+                tracing::info!(settings = self.files.of.as_str(), "the certificates' files are as they were");
             }
             return Ok(None);
         }
@@ -103,7 +137,7 @@ impl Reloader {
             return Ok(None);
         }
         let contents = contents?;
-        let loaded = self.files.load(&contents)?;
+        let loaded = (self.make)(&contents)?;
         self.serving = contents.fingerprint();
         self.told = None;
         Ok(Some(loaded))

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{Algorithm, Key, TokenBuilder, now};
 use crate::callback_server::{CallbackServer, Gate, Reply, Request};
+use crate::certs::Certificates;
 
 /// The audience of tokens: the setting `auth.audience`.
 pub const AUDIENCE: &str = "https://hub.example/fhircast";
@@ -65,10 +66,19 @@ pub struct TokenAuthority {
 impl TokenAuthority {
     /// Starts one with an RSA, a P-256 and an Ed25519 key: `rsa-1`, `ec-1` and `ed-1`. The last signs.
     pub fn start() -> Result<TokenAuthority> {
+        TokenAuthority::on(CallbackServer::start()?)
+    }
+
+    /// Starts one that is reached by https, with the server certificate of `certificates`.
+    pub fn start_tls(certificates: &Certificates) -> Result<TokenAuthority> {
+        TokenAuthority::on(CallbackServer::start_tls(certificates)?)
+    }
+
+    fn on(server: CallbackServer) -> Result<TokenAuthority> {
         let keys = [("rsa-1", Algorithm::Rs256), ("ec-1", Algorithm::Es256), ("ed-1", Algorithm::EdDsa)];
         let keys = keys.into_iter().map(|(kid, algorithm)| Key::generate(kid, algorithm));
         let authority = TokenAuthority {
-            server: CallbackServer::start()?,
+            server,
             directory: tempfile::tempdir()?,
             state: Arc::new(State { keys: Mutex::new(keys.collect::<Result<_>>()?), ..State::default() }),
             opaque: Arc::default(),

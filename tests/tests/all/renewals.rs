@@ -16,8 +16,8 @@ use harness::{
 
 use crate::messages::patient_open;
 
-const EXPIRY: &str = "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"}";
-const FAILURES: &str = "fhircast_certificate_reload_failures_total{listener=\"hub\"}";
+const EXPIRY: &str = "fhircast_certificate_expiry_timestamp_seconds{settings=\"tls\"}";
+const FAILURES: &str = "fhircast_certificate_reload_failures_total{settings=\"tls\"}";
 
 fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
@@ -228,7 +228,9 @@ async fn health_and_metrics_are_served_over_tls_by_both_programs_and_their_certi
         let app = App::trusting(admin, &certificates.ca()).unwrap();
         assert_eq!(app.get("/healthz").await.unwrap().status, 200, "{admin}");
         let page = Metrics::from(app.get("/metrics").await.unwrap().body);
-        assert!(page.value("fhircast_certificate_expiry_timestamp_seconds{listener=\"admin\"}").is_some());
+        assert!(
+            page.value("fhircast_certificate_expiry_timestamp_seconds{settings=\"admin_tls\"}").is_some()
+        );
         assert_eq!(page.value(EXPIRY), None, "the hub's own listener has no certificate");
         let plain = App::new(&admin.replacen("https", "http", 1)).unwrap();
         assert!(!plain.get("/metrics").await.is_ok_and(|answer| answer.status == 200), "{admin}");

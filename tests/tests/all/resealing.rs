@@ -18,13 +18,14 @@ use redis::AsyncCommands;
 use shared::{
     protocol::{Topic, webhook::Mode},
     session::ContentWrite,
+    settings::DataKeys,
     store::{Commit, Committed, Retention, Revision, Store, StoreError, redis::Walk},
 };
 use uuid::Uuid;
 
 use crate::stores::{
-    LONG, RETENTION, commit, connect, log, request, revision, say, socket, topic, try_connect, verify,
-    webhook,
+    LONG, RETENTION, commit, connect, connect_with, log, request, revision, say, socket, topic, try_connect,
+    verify, webhook,
 };
 
 const UNSEALED: &str = "unsealed";
@@ -163,6 +164,58 @@ async fn a_key_that_is_still_used_cannot_be_dropped_and_one_that_is_not_can() {
     let last = connect(&url, vec![NEW], RETENTION).await;
     let id = webhook(&topics()[0], "w").id;
     assert!(last.subscription(id).await.unwrap().is_some(), "FC-SEC-03: it reads without the old key");
+}
+
+/// Why a value was not read.
+fn corrupt<T: std::fmt::Debug>(read: Result<T, StoreError>) -> String {
+    match read {
+        Err(StoreError::Corrupt(problem)) => problem,
+        other => panic!("FC-SEC-03: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_sealed_is_read_by_default_and_by_nobody_who_must_not() {
+    let redis = RedisServer::start(Durability::None).await.unwrap();
+    let url = redis.url();
+    let plain = connect(&url, vec![], RETENTION).await;
+    fill(&*plain).await;
+    let (topic, before) = (topics()[0].clone(), see(&*plain).await);
+    let key = topic.key();
+    assert_eq!(see(&*connect(&url, vec![OLD], RETENTION).await).await, before, "while keys are turned on");
+
+    let required = || DataKeys::parse([OLD]).unwrap().required(true);
+    let strict = connect_with(&url, required(), RETENTION).await.unwrap();
+    let revision = revision(&*plain, key, 0).await;
+    let hook = webhook(&topic, "w");
+    let says = "it is not sealed, as data_keys_required says it must be: run fhircast-hub reseal";
+    for problem in [
+        corrupt(strict.session(key, None).await),
+        corrupt(strict.content(key, "1/resource/", revision).await),
+        corrupt(strict.subscription(hook.id).await),
+        corrupt(strict.claim(hook.address(), LONG, 10).await),
+    ] {
+        assert!(problem.contains(says), "FC-SEC-03: {problem}");
+    }
+    let (all, left) = (log(&*plain, key).await, log(&*strict, key).await);
+    assert!(left.iter().all(|entry| entry.entry.as_event().is_none()), "FC-SEC-03: events are sealed");
+    assert_eq!(left.len(), all.len() - EVENTS, "what is no event never is");
+
+    let retention = Retention { log: Duration::from_millis(1), ..RETENTION };
+    let walk = connect_with(&url, required(), retention).await.unwrap().reseal(|_| ()).await.unwrap();
+    assert_eq!((walk.other_values(Some("old")), walk.other_entries(Some("old"))), (0, 0), "{walk:?}");
+    let (session, _) = strict.session(key, None).await.unwrap();
+    assert_eq!(strict.content(key, "1/resource/", revision).await.unwrap().unwrap().len(), 2);
+    assert!(strict.subscription(hook.id).await.unwrap().is_some());
+
+    // Somebody who may write to Redis, and has no key.
+    let mut connection = redis.connection().await.unwrap();
+    let keys: Vec<String> = connection.keys(format!("fhircast:*:session:{key}")).await.unwrap();
+    connection.hset::<_, _, _, ()>(&keys[0], "last", "forged").await.unwrap();
+    assert!(corrupt(strict.session(key, None).await).contains("the session's field last: "), "FC-SEC-03");
+    let taken = connect(&url, vec![OLD], RETENTION).await.session(key, None).await.unwrap().0;
+    assert_eq!(taken.fields["last"], "forged");
+    assert_ne!(taken.fields, session.fields);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

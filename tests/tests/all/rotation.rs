@@ -165,6 +165,44 @@ async fn keys_are_turned_on_and_rotated_while_everything_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_sealed_is_served_until_it_must_be_sealed_and_then_not_before_it_is() {
+    let mut system = System::builder().hubs(2).workers(0).start().await.unwrap();
+    let topic = fresh_topic();
+    let plain = system.hubs[0].app().unwrap();
+    plain.publish(&patient_open(&topic, "1")).await.unwrap().expect_status(202).unwrap();
+    system.hubs[0].start_again_with(&[("data_keys", OLD)]).await.unwrap();
+    let required = [("data_keys", OLD), ("data_keys_required", "true")];
+    system.hubs[1].start_again_with(&required).await.unwrap();
+    let (lenient, strict) = (system.hubs[0].app().unwrap(), system.hubs[1].app().unwrap());
+
+    let served = lenient.current_context(&topic).await.unwrap();
+    assert!(served.status == 200 && served.body.contains("p-1"), "FC-SEC-03: {served:?}");
+    let refused = strict.current_context(&topic).await.unwrap();
+    assert_eq!(refused.status, 500, "FC-SEC-03: {refused:?}");
+    assert!(!refused.body.contains("p-1"), "FC-SEC-03: {refused:?}");
+    let next = strict.publish(&patient_open(&topic, "2")).await.unwrap();
+    assert_eq!(next.status, 500, "FC-SEC-03: nothing is decided on it: {next:?}");
+    let log = system.hubs[1].log_tail();
+    assert!(log.contains("it is not sealed, as data_keys_required says it must be"), "FC-SEC-03: {log}");
+    let unopened = "fhircast_unopened_total{reason=\"unsealed\"}";
+    let counted = [0, 1].map(|hub| system.hubs[hub].metrics());
+    let counted = futures_util::future::join_all(counted).await;
+    let counted: Vec<f64> = counted.into_iter().map(|page| page.unwrap().value(unopened).unwrap()).collect();
+    assert!(counted[0] == 0.0 && counted[1] >= 2.0, "FC-SEC-03: {counted:?}");
+
+    let sealed = || async {
+        let more = [&SHORT_LOGS[..], &required[1..]].concat();
+        let (code, said) = reseal(&system, OLD, &more).await;
+        assert!(matches!(code, Some(0 | 3)), "{said}");
+        (code == Some(0)).then_some(())
+    };
+    eventually(PATIENCE, "everything is sealed", sealed).await.unwrap();
+    let served = strict.current_context(&topic).await.unwrap();
+    assert!(served.status == 200 && served.body.contains("p-1"), "FC-SEC-03: {served:?}");
+    strict.publish(&patient_open(&topic, "3")).await.unwrap().expect_status(202).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_other_keys_is_refused_at_its_start_and_told_which_are_missing() {
     let system = System::builder().hubs(1).workers(0).set("data_keys", OLD).start().await.unwrap();
     let url = system.redis.url();

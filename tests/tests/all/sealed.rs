@@ -232,7 +232,9 @@ fn builder() -> SystemBuilder {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_key_nothing_that_was_said_is_in_redis_its_files_or_its_traffic() {
-    let system = builder().shape(Shape::Cluster).set("data_keys", OLD).start().await.unwrap();
+    // All of it is written sealed that must be: nothing of it is refused.
+    let system = builder().shape(Shape::Cluster).set("data_keys", OLD).set("data_keys_required", "true");
+    let system = system.start().await.unwrap();
     let monitors: Vec<Monitor> = system.redis.servers().iter().map(Monitor::start).collect();
     let said = say_everything(&system).await;
     let places = look(&system, &monitors).await;

@@ -190,9 +190,18 @@ pub async fn try_connect(
     keys: Vec<&str>,
     retention: Retention,
 ) -> Result<Arc<RedisStore>, StoreError> {
+    connect_with(url, DataKeys::parse(keys).unwrap(), retention).await
+}
+
+/// The same, with keys that may be required.
+pub async fn connect_with(
+    url: &str,
+    keys: DataKeys,
+    retention: Retention,
+) -> Result<Arc<RedisStore>, StoreError> {
     let url = RedisUrl::try_from(url.to_owned()).unwrap();
     let settings = Redis { url: Some(url), partitions: PARTITIONS, ..Redis::default() };
-    RedisStore::connect(&settings, DataKeys::parse(keys).unwrap(), retention).await
+    RedisStore::connect(&settings, keys, retention).await
 }
 
 /// A topic of the test's own.

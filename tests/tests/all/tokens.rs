@@ -1,13 +1,10 @@
 //! Who may ask, by the token of the request (FC-SEC-01, FC-SES-02): tokens that the hub verifies. Those about which it
-//! asks are in [`crate::introspection`].
+//! asks are in [`crate::introspection`], the keys in [`crate::signing_keys`].
 
 use harness::{
-    callback_server::Gate,
     client::{Answer, App},
     examples::{fresh_id, fresh_topic},
-    system::Hub,
-    tokens::{Algorithm, Fault, Key, TokenAuthority, TokenBuilder},
-    wait::{PATIENCE, eventually},
+    tokens::{Algorithm, Key, TokenAuthority, TokenBuilder},
 };
 use reqwest::{Method, header::AUTHORIZATION};
 use serde_json::json;
@@ -15,6 +12,7 @@ use serde_json::json;
 use crate::{
     messages::patient_open,
     setups::{Kind, ORIGIN, Setup, confirmed, on_both_setups},
+    signing_keys::ready,
 };
 
 on_both_setups![
@@ -23,9 +21,6 @@ on_both_setups![
     a_token_is_taken_from_one_well_formed_header_and_nowhere_else,
     what_needs_no_token_is_served_without,
     a_token_for_a_topic_works_for_that_topic_alone,
-    new_keys_are_fetched_once_and_forged_ones_cause_no_flood,
-    an_outage_of_the_authorization_server_does_not_matter_once_its_keys_are_known,
-    keys_in_a_file_may_change,
     failures_of_an_address_keep_nobody_out_who_has_a_good_token,
 ];
 
@@ -245,113 +240,6 @@ async fn a_token_for_a_topic_works_for_that_topic_alone(kind: Kind) {
     assert_eq!(refused.status, 403, "FC-SCO-02");
     let challenge = refused.header("www-authenticate");
     assert!(challenge.ends_with("scope=\"fhircast/Patient-open.write\""), "RFC 6750: {challenge}");
-}
-
-async fn new_keys_are_fetched_once_and_forged_ones_cause_no_flood(kind: Kind) {
-    let authority = TokenAuthority::start().unwrap();
-    let settings = [("auth.jwks_cooldown_secs", "3600"), ("auth.jwks_refresh_secs", "86400")];
-    let setup = setup(kind, authority.fetching_settings(), &settings).await;
-    let nodes = setup.nodes().len();
-    for node in setup.nodes() {
-        ready(node).await;
-    }
-    assert_eq!(authority.keys_fetched(), nodes, "FC-SEC-01: each node has fetched them at its start");
-
-    let new = Key::generate("new", Algorithm::Es256).unwrap();
-    let old = token(&authority).mint().unwrap();
-    authority.replace_keys(&new).unwrap();
-    let rotated = token(&authority).mint().unwrap();
-    let app = setup.subscriber();
-    // Many at once: they wait for one fetch.
-    let asked = (0..20).map(|_| status(&app, &rotated));
-    let asked = futures_util::future::join_all(asked).await;
-    assert!(asked.iter().all(|status| *status == 200), "FC-SEC-01: a new key, without a restart: {asked:?}");
-    assert_eq!(authority.keys_fetched(), nodes + 1, "FC-SEC-01: it is fetched once");
-    assert_eq!(status(&app, &old).await, 401, "FC-SEC-01: a key that is gone is worth nothing");
-
-    let stranger = Key::generate("x", Algorithm::Es256).unwrap();
-    let forged: Vec<_> = (0..200)
-        .map(|number| {
-            token(&authority).signed_by(&stranger.named(&format!("forged-{number}"))).mint().unwrap()
-        })
-        .collect();
-    let asked = futures_util::future::join_all(forged.iter().map(|token| status(&app, token))).await;
-    assert!(asked.iter().all(|status| *status == 401), "FC-SEC-01: {asked:?}");
-    assert_eq!(authority.keys_fetched(), nodes + 1, "FC-SEC-01: forged kids cause no fetch in the cooldown");
-    assert_eq!(status(&app, &rotated).await, 200);
-}
-
-/// Waits until the node says that it is ready.
-async fn ready(node: &Hub) {
-    let app = App::new(node.admin_url()).unwrap();
-    eventually(PATIENCE, "readiness", || async {
-        (app.get("/readyz").await.ok()?.status == 200).then_some(())
-    })
-    .await
-    .unwrap();
-}
-
-async fn an_outage_of_the_authorization_server_does_not_matter_once_its_keys_are_known(kind: Kind) {
-    let authority = TokenAuthority::start().unwrap();
-    authority.keys_fault(Some(Fault::Status(500)));
-    let settings = [("auth.jwks_refresh_secs", "1"), ("auth.timeout_secs", "1")];
-    let setup = setup(kind, authority.fetching_settings(), &settings).await;
-    let app = setup.subscriber();
-    let good = token(&authority).mint().unwrap();
-    let answer = app.clone().with_token(&good).current_context("t").await.unwrap();
-    assert_eq!(
-        answer.status, 503,
-        "FC-SEC-01: nobody can be believed before there are keys: {}",
-        answer.body
-    );
-    assert!(!answer.header("retry-after").is_empty(), "FC-SEC-01: it says when to come again");
-    let admin = App::new(setup.a().admin_url()).unwrap();
-    let readiness = admin.get("/readyz").await.unwrap();
-    assert_eq!(readiness.status, 503, "not ready without keys");
-    assert!(readiness.body.contains("keys: "), "{}", readiness.body);
-
-    authority.keys_fault(None);
-    ready(setup.a()).await;
-    assert_eq!(status(&app, &good).await, 200, "FC-SEC-01: with the keys the hub serves");
-
-    let readings = async |outcome: &str| {
-        let metrics = setup.a().metrics().await.unwrap();
-        metrics.value(&format!("fhircast_keys_readings_total{{outcome=\"{outcome}\"}}")).unwrap()
-    };
-    let elsewhere = TokenAuthority::start().unwrap();
-    for (fault, outcome) in [
-        (Fault::Status(503), "failed"),
-        (Fault::Held(Gate::closed()), "failed"),
-        (Fault::Redirect(elsewhere.jwks_url()), "failed"),
-        (Fault::Body("<html>".to_owned()), "refused"),
-        (Fault::Body("{\"keys\":[]}".to_owned()), "refused"),
-    ] {
-        // After a failure it is tried again in 30 s at the latest, here in one.
-        let before = readings(outcome).await;
-        authority.keys_fault(Some(fault.clone()));
-        eventually(PATIENCE, "a reading that is not taken", || async {
-            (readings(outcome).await >= before + 2.0).then_some(())
-        })
-        .await
-        .unwrap();
-        assert_eq!(status(&app, &good).await, 200, "FC-SEC-01: the last keys stand through {fault:?}");
-        ready(setup.a()).await;
-    }
-    assert_eq!(elsewhere.keys_fetched(), 0, "FC-SEC-01: no redirect is followed");
-}
-
-async fn keys_in_a_file_may_change(kind: Kind) {
-    let authority = TokenAuthority::start().unwrap();
-    let settings = [("auth.jwks_refresh_secs", "86400"), ("auth.jwks_cooldown_secs", "3600")];
-    let setup = setup(kind, authority.settings(), &settings).await;
-    let app = setup.publisher();
-    let old = token(&authority).mint().unwrap();
-    assert_eq!(status(&app, &old).await, 200);
-    authority.replace_keys(&Key::generate("second", Algorithm::Rs256).unwrap()).unwrap();
-    eventually(PATIENCE, "the new keys", || async { (status(&app, &old).await == 401).then_some(()) })
-        .await
-        .expect("FC-SEC-01: what has gone from the file is not taken any more");
-    assert_eq!(status(&app, &token(&authority).mint().unwrap()).await, 200, "FC-SEC-01");
 }
 
 async fn failures_of_an_address_keep_nobody_out_who_has_a_good_token(kind: Kind) {

@@ -227,6 +227,6 @@ fn a_ca_file_that_cannot_be_read_is_an_error_that_names_the_setting() {
     let mut settings = Settings::new(Defaults::Standard);
     settings.callbacks.ca_file = Some("/nowhere/ca.pem".into());
     let error = Setup::new(&settings).err().unwrap();
-    assert!(matches!(error, SetupError::File { .. }));
+    assert!(matches!(error, SetupError::Tls(_)));
     assert!(error.to_string().starts_with("callbacks.ca_file: /nowhere/ca.pem: "), "{error}");
 }

@@ -13,16 +13,14 @@ use std::{
     time::Duration,
 };
 
-use redis::{
-    Client, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, aio::MultiplexedConnection,
-};
+use redis::{ErrorKind, RedisError, RedisResult, Script, ServerErrorKind, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
 use super::{
-    dial::Dialer,
+    dial::{Dialer, Door},
     keys,
     topology::{Topology, is_elsewhere, timed_out, within},
 };
@@ -119,7 +117,7 @@ impl Confirmations {
         let primaries = topology.primaries();
         let server = primaries.of(keys::slot_of(partition)).ok_or("nobody knows the primary")?;
         let (confirmed, is_confirmed) = oneshot::channel();
-        let asked = self.group(server, topology).map_err(|error| error.to_string())?;
+        let asked = self.group(server, topology);
         let waiting = Waiting { partition, confirmed };
         asked.try_send(waiting).map_err(|_| "too many wait for the replicas")?;
         // The group before this one may have just begun.
@@ -128,16 +126,16 @@ impl Confirmations {
     }
 
     /// The task that waits for the replicas of a server.
-    fn group(&self, server: &HostPort, topology: &Topology) -> RedisResult<mpsc::Sender<Waiting>> {
+    fn group(&self, server: &HostPort, topology: &Topology) -> mpsc::Sender<Waiting> {
         let mut groups = lock(&self.groups);
         if let Some(group) = groups.get(server) {
-            return Ok(group.clone());
+            return group.clone();
         }
         let primaries = topology.primaries();
         groups.retain(|known, _| primaries.servers().contains(known));
         let (sender, waiting) = mpsc::channel(MAX_WAITING);
         let group = Group {
-            client: self.dialer.redis(server)?,
+            door: self.dialer.redis(server),
             dialer: self.dialer.clone(),
             script: self.script.clone(),
             replicas: self.replicas,
@@ -146,13 +144,13 @@ impl Confirmations {
         };
         tokio::spawn(group.run(waiting));
         groups.insert(server.clone(), sender.clone());
-        Ok(sender)
+        sender
     }
 }
 
 /// Those who wait for one server.
 struct Group {
-    client: Client,
+    door: Door,
     dialer: Dialer,
     script: Arc<Script>,
     replicas: u32,
@@ -197,7 +195,7 @@ impl Group {
             Some(connection) => connection,
             None => {
                 let config = self.dialer.config().set_response_timeout(Some(self.patience + MARGIN));
-                let opening = self.client.get_multiplexed_async_connection_with_config(&config);
+                let opening = self.door.open(&config);
                 within(self.dialer.connect_timeout(), opening).await?
             }
         };

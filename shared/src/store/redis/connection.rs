@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use deadpool_redis::{Manager, Pool, Runtime};
 use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 use tokio::{
     sync::watch,
@@ -26,14 +25,13 @@ use tokio::{
 
 use super::{
     backoff::Backoff,
+    bulk::Bulk,
     dial::Dialer,
     link::{Link, Wire},
     topology::{Primaries, Slot, Topology, timed_out},
 };
 use crate::{lock::lock, settings::HostPort, store::StoreError, telemetry::metrics::METRICS};
 
-/// Connections for long answers, to each server.
-const POOL_SIZE: usize = 4;
 /// The pauses between two tries of one call.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -55,7 +53,7 @@ type Servers = Mutex<HashMap<HostPort, Arc<Server>>>;
 /// What there is to one server.
 struct Server {
     hot: Link,
-    bulk: Pool,
+    bulk: Bulk,
 }
 
 /// Who is asked.
@@ -252,7 +250,7 @@ impl Connections {
                 let held = server.hot.get().await?;
                 (Wire::shared(held.connection.clone(), is_asking), Some(held))
             }
-            On::Bulk => (Wire::own(server.bulk.get().await.map_err(of_the_pool)?, is_asking), None),
+            On::Bulk => (Wire::own(server.bulk.get().await?, is_asking), None),
         };
         let end = Instant::now() + self.dialer.timeout() / TRIES;
         let answer = timeout_at(end, ask(wire)).await.unwrap_or_else(|_| Err(timed_out()));
@@ -315,26 +313,8 @@ fn nobody() -> RedisError {
 
 impl Server {
     fn new(dialer: &Dialer, address: &HostPort) -> RedisResult<Self> {
-        let client = dialer.redis(address)?;
-        let manager = Manager::new_with_config(client.get_connection_info().clone(), dialer.config())?;
-        let bulk = Pool::builder(manager)
-            .max_size(POOL_SIZE)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(dialer.timeout()))
-            .create_timeout(Some(dialer.connect_timeout()))
-            .recycle_timeout(Some(dialer.connect_timeout()))
-            .build()
-            .map_err(|error| {
-                RedisError::from((ErrorKind::Client, "the pool cannot be built", error.to_string()))
-            })?;
-        Ok(Self { hot: Link::new(client, dialer.config()), bulk })
-    }
-}
-
-fn of_the_pool(error: deadpool_redis::PoolError) -> RedisError {
-    match error {
-        deadpool_redis::PoolError::Backend(error) => error,
-        other => std::io::Error::new(std::io::ErrorKind::TimedOut, other.to_string()).into(),
+        let hot = Link::new(dialer.redis(address), dialer.config());
+        Ok(Self { hot, bulk: Bulk::new(dialer, dialer.redis(address))? })
     }
 }
 

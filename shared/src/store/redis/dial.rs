@@ -1,27 +1,35 @@
 //! How a server is connected to: credentials, TLS, TCP options and time-outs, in one place.
 //!
-//! Names are resolved at every connect, so a server that comes back at another address is found.
+//! Names are resolved at every connect, so a server that comes back at another address is found; and it is made with the
+//! certificates that the files hold then ([`crate::tls`]).
 
-use std::{path::Path, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo, ProtocolVersion,
     RedisConnectionInfo, RedisResult, TlsCertificates,
+    aio::MultiplexedConnection,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
 use crate::{
+    lock::lock,
     settings::{HostPort, Password, Redis as Settings, RedisUrl, Shape},
     store::{Result, StoreError},
+    telemetry::metrics::Certificate,
+    tls::{self, Followed, Trust},
 };
 
 /// A connection on which nothing is heard for this long is asked by the kernel, every second.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
-/// Makes clients of servers.
+/// Knows how servers are connected to.
 #[derive(Clone)]
 pub struct Dialer {
-    tls: Option<TlsCertificates>,
+    tls: Option<Followed<Trust>>,
     tcp: TcpSettings,
     redis: RedisConnectionInfo,
     sentinel: RedisConnectionInfo,
@@ -30,7 +38,7 @@ pub struct Dialer {
 }
 
 impl Dialer {
-    /// Reads the certificates that the settings name.
+    /// Follows the certificates that the settings name, in a task.
     pub fn new(url: &RedisUrl, settings: &Settings) -> Result<Self> {
         let database = match url.shape() {
             Shape::Single { database: Some(database) } => *database,
@@ -53,19 +61,19 @@ impl Dialer {
         })
     }
 
-    /// A client of a Redis server.
-    pub fn redis(&self, server: &HostPort) -> RedisResult<Client> {
-        self.client(server, self.redis.clone())
+    /// The way to a Redis server.
+    pub fn redis(&self, server: &HostPort) -> Door {
+        self.door(server, self.redis.clone())
     }
 
-    /// A client of a Redis server whose connections can be told of what is published.
-    pub fn subscriber(&self, server: &HostPort) -> RedisResult<Client> {
-        self.client(server, self.redis.clone().set_protocol(ProtocolVersion::RESP3))
+    /// The way to a Redis server, on connections that can be told of what is published.
+    pub fn subscriber(&self, server: &HostPort) -> Door {
+        self.door(server, self.redis.clone().set_protocol(ProtocolVersion::RESP3))
     }
 
-    /// A client of a Sentinel.
-    pub fn sentinel(&self, server: &HostPort) -> RedisResult<Client> {
-        self.client(server, self.sentinel.clone())
+    /// The way to a Sentinel.
+    pub fn sentinel(&self, server: &HostPort) -> Door {
+        self.door(server, self.sentinel.clone())
     }
 
     /// The time-outs of a connection.
@@ -85,18 +93,62 @@ impl Dialer {
         self.connect_timeout
     }
 
-    fn client(&self, server: &HostPort, redis: RedisConnectionInfo) -> RedisResult<Client> {
-        let HostPort { host, port } = server.clone();
-        let address = match self.tls {
+    fn door(&self, server: &HostPort, login: RedisConnectionInfo) -> Door {
+        let (tls, tcp) = (self.tls.clone(), self.tcp.clone());
+        Door { server: server.clone(), login, tls, tcp, made: Mutex::default() }
+    }
+}
+
+/// The way to one server.
+pub struct Door {
+    server: HostPort,
+    login: RedisConnectionInfo,
+    tls: Option<Followed<Trust>>,
+    tcp: TcpSettings,
+    made: Mutex<Option<Made>>,
+}
+
+/// The last client, and what its connections trust and show.
+struct Made {
+    trust: Option<Arc<Trust>>,
+    client: Arc<Client>,
+}
+
+impl Door {
+    /// Connects.
+    pub async fn open(&self, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
+        self.client()?.get_multiplexed_async_connection_with_config(config).await
+    }
+
+    /// What connections are made with now: the same for as long as the certificates are the same.
+    fn client(&self) -> RedisResult<Arc<Client>> {
+        let trust = self.tls.as_ref().map(Followed::now);
+        let mut made = lock(&self.made);
+        if let Some(made) = &*made
+            && made.trust.as_ref().map(Arc::as_ptr) == trust.as_ref().map(Arc::as_ptr)
+        {
+            return Ok(made.client.clone());
+        }
+        let client = Arc::new(self.make(trust.as_deref())?);
+        *made = Some(Made { trust, client: client.clone() });
+        Ok(client)
+    }
+
+    fn make(&self, trust: Option<&Trust>) -> RedisResult<Client> {
+        let HostPort { host, port } = self.server.clone();
+        let address = match trust {
             None => ConnectionAddr::Tcp(host, port),
             Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
         };
-        let server =
-            address.into_connection_info()?.set_tcp_settings(self.tcp.clone()).set_redis_settings(redis);
-        match &self.tls {
-            None => Client::open(server),
-            Some(certificates) => Client::build_with_tls(server, certificates.clone()),
-        }
+        let (tcp, login) = (self.tcp.clone(), self.login.clone());
+        let server = address.into_connection_info()?.set_tcp_settings(tcp).set_redis_settings(login);
+        let Some(Trust { authorities, identity }) = trust else { return Client::open(server) };
+        let shown = |(client_cert, client_key): &(Vec<u8>, Vec<u8>)| ClientTlsConfig {
+            client_cert: client_cert.clone(),
+            client_key: client_key.clone(),
+        };
+        let client_tls = identity.as_ref().map(shown);
+        Client::build_with_tls(server, TlsCertificates { client_tls, root_cert: authorities.clone() })
     }
 }
 
@@ -111,19 +163,13 @@ fn credentials(username: Option<&str>, password: Option<&str>) -> RedisConnectio
     info
 }
 
-fn certificates(settings: &Settings) -> Result<TlsCertificates> {
-    let root_cert = settings.ca_file.as_deref().map(|path| read("redis.ca_file", path)).transpose()?;
-    let client_tls = match (&settings.cert, &settings.key) {
-        (Some(cert), Some(key)) => Some(ClientTlsConfig {
-            client_cert: read("redis.cert", cert)?,
-            client_key: read("redis.key", key)?,
-        }),
-        _ => None,
+fn certificates(settings: &Settings) -> Result<Followed<Trust>> {
+    let files = tls::Client {
+        of: Certificate::Redis,
+        ca_file: settings.ca_file.as_deref(),
+        cert: settings.cert.as_deref(),
+        key: settings.key.as_deref(),
+        reload_every: settings.reload_every(),
     };
-    Ok(TlsCertificates { client_tls, root_cert })
-}
-
-fn read(setting: &str, path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path)
-        .map_err(|error| StoreError::Misconfigured(format!("{setting}: {}: {error}", path.display())))
+    files.trust().map_err(|problem| StoreError::Misconfigured(problem.to_string()))
 }

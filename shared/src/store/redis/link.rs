@@ -7,12 +7,12 @@
 use std::sync::{PoisonError, RwLock};
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
+    AsyncConnectionConfig, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value,
     aio::{ConnectionLike, MultiplexedConnection},
 };
 use tokio::{sync::Mutex, time::Instant};
 
-use super::backoff::Backoff;
+use super::{backoff::Backoff, bulk::Lent, dial::Door};
 use std::time::Duration;
 
 /// The first and the longest pause before a server is connected to again.
@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A connection that heals.
 pub struct Link {
-    client: Client,
+    door: Door,
     config: AsyncConnectionConfig,
     current: RwLock<Option<Held>>,
     making: Mutex<Making>,
@@ -44,10 +44,10 @@ struct Making {
 
 impl Link {
     /// A link that connects at its first use.
-    pub fn new(client: Client, config: AsyncConnectionConfig) -> Self {
+    pub fn new(door: Door, config: AsyncConnectionConfig) -> Self {
         let backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         let making = Mutex::new(Making { made: 0, backoff, failed: None });
-        Self { client, config, current: RwLock::new(None), making }
+        Self { door, config, current: RwLock::new(None), making }
     }
 
     /// The connection. Waits for one that is being made; an error may be that of the last try.
@@ -64,7 +64,7 @@ impl Link {
         {
             return Err(error.clone());
         }
-        match self.client.get_multiplexed_async_connection_with_config(&self.config).await {
+        match self.door.open(&self.config).await {
             Ok(connection) => {
                 making.made += 1;
                 making.backoff.reset();
@@ -102,7 +102,7 @@ pub struct Wire {
 
 enum Kind {
     Shared(MultiplexedConnection),
-    Own(deadpool_redis::Connection),
+    Own(Lent),
 }
 
 impl Wire {
@@ -110,7 +110,7 @@ impl Wire {
         Self { connection: Kind::Shared(connection), is_asking }
     }
 
-    pub fn own(connection: deadpool_redis::Connection, is_asking: bool) -> Self {
+    pub fn own(connection: Lent, is_asking: bool) -> Self {
         Self { connection: Kind::Own(connection), is_asking }
     }
 

@@ -16,6 +16,7 @@
 
 mod backoff;
 mod bells;
+mod bulk;
 mod claims;
 mod confirmations;
 mod connection;
@@ -64,6 +65,16 @@ use crate::{
 };
 
 pub use reseal::Walk;
+
+/// What reads what Redis holds and answers, for the fuzz targets.
+pub mod edge {
+    pub use super::{
+        bells::read_entry,
+        reply::{Reply, log_entries},
+        seal::{NotOpened, Place, Seal, key_id},
+        topology::{Primaries, SLOTS, Slot, read_slots},
+    };
+}
 
 /// The store of a process.
 pub struct RedisStore {

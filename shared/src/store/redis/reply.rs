@@ -20,6 +20,7 @@ pub fn corrupt(problem: impl ToString) -> StoreError {
 pub struct Reply(std::vec::IntoIter<Value>);
 
 impl Reply {
+    /// An answer that is an array.
     pub fn new(value: Value) -> Result<Self, StoreError> {
         match value {
             Value::Array(elements) => Ok(Self(elements.into_iter())),
@@ -27,11 +28,13 @@ impl Reply {
         }
     }
 
+    /// The next element.
     pub fn value<T: FromRedisValue>(&mut self) -> Result<T, StoreError> {
         let value = self.0.next().ok_or_else(|| corrupt("an answer that is too short"))?;
         T::from_redis_value(value).map_err(|_| corrupt("an answer of another type than expected"))
     }
 
+    /// The next element, as text.
     pub fn text(&mut self) -> Result<String, StoreError> {
         self.value()
     }
@@ -73,16 +76,17 @@ impl Reply {
         let mut snapshot =
             Snapshot { revision: Revision::NONE, head: Position::START, fields: Fields::default() };
         for (field, value) in hash {
-            let opened = seal.open(Place::Session(topic, &field), value);
-            let value =
-                opened.map_err(|problem| corrupt(format!("the session's field {field}: {problem}")))?;
+            let clear = || std::str::from_utf8(&value).map_err(corrupt);
             match field.as_str() {
-                ".revision" => snapshot.revision = value.parse().map_err(corrupt)?,
-                ".head" => snapshot.head = value.parse().map_err(corrupt)?,
+                ".revision" => snapshot.revision = clear()?.parse().map_err(corrupt)?,
+                ".head" => snapshot.head = clear()?.parse().map_err(corrupt)?,
                 // What the scripts keep for themselves.
                 _ if field.starts_with('.') => {}
                 _ => {
-                    snapshot.fields.insert(field, value);
+                    let opened = seal.open(Place::Session(topic, &field), value);
+                    let opened = opened
+                        .map_err(|problem| corrupt(format!("the session's field {field}: {problem}")))?;
+                    snapshot.fields.insert(field, opened);
                 }
             }
         }
@@ -137,7 +141,9 @@ pub fn log_entry(
     seal: &Seal,
     topic: TopicKey,
 ) -> Result<LogEntry, Unread> {
-    let entry = seal.open(Place::Log(topic), entry).map_err(|problem| match problem {
+    // What says no more than which subscription has changed is not sealed.
+    let is_event = |text: &str| Entry::from_json(text).is_ok_and(|entry| entry.as_event().is_some());
+    let entry = seal.open_if(Place::Log(topic), entry, is_event).map_err(|problem| match problem {
         NotOpened::NoSuchKey(_) => Unread::NoSuchKey(problem),
         other => Unread::Broken(other.to_string()),
     })?;

@@ -187,7 +187,7 @@ impl RedisStore {
                     *walk.values.entry(known.map(str::to_owned)).or_default() += 1;
                     continue;
                 }
-                Ok(_) => match self.seal.open(place, value.clone()) {
+                Ok(_) => match self.seal.read(place, value.clone()) {
                     Ok(text) => {
                         script.arg(field).arg(value).arg(self.seal.seal(place, &text)?);
                         asked += 1;

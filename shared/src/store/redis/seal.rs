@@ -9,7 +9,9 @@
 //!   stay far from their limit (2³² for one key) however long a data key is used.
 //! - A value is bound to its place (topic and field, subscription and field): put elsewhere it does not open. Entries
 //!   of one log are bound to that log, not to their position, which is not known before they are in it.
-//! - Whoever may *write* to Redis can remove values, bring old ones back in their place, and put unsealed ones there.
+//! - Whoever may *write* to Redis can remove values and bring old ones back in their place. Unsealed ones are taken
+//!   where sealed ones are expected, as they must be while keys are turned on, unless `data_keys_required` is set.
+//!   `fhircast_unopened_total` counts what is not taken.
 
 use openssl::{
     error::ErrorStack,
@@ -22,6 +24,7 @@ use crate::{
     protocol::{SubscriptionId, TopicKey},
     settings::{DataKey, DataKeys},
     store::StoreError,
+    telemetry::metrics::{METRICS, Unopened},
 };
 
 /// The first byte of a sealed value. Those from F8 to FF occur in no UTF-8.
@@ -81,6 +84,23 @@ pub enum NotOpened {
     /// It is neither text nor sealed.
     #[error("it is neither text nor sealed as this program knows it")]
     NotSealed,
+    /// It is text, and should be sealed.
+    #[error(
+        "it is not sealed, as data_keys_required says it must be: run fhircast-hub reseal, or unset that"
+    )]
+    Unsealed,
+}
+
+impl NotOpened {
+    /// How it is counted.
+    fn reason(&self) -> Unopened {
+        match self {
+            Self::NoSuchKey(_) => Unopened::NoSuchKey,
+            Self::Tampered(_) => Unopened::Tampered,
+            Self::NotSealed => Unopened::Unknown,
+            Self::Unsealed => Unopened::Unsealed,
+        }
+    }
 }
 
 /// Seals with the first key and opens with all.
@@ -90,6 +110,7 @@ pub struct Seal {
 }
 
 impl Seal {
+    /// A seal with these keys.
     pub fn new(keys: DataKeys) -> Self {
         Self { keys }
     }
@@ -108,8 +129,29 @@ impl Seal {
         sealed.map_err(|error| StoreError::Unavailable(format!("a value cannot be sealed: {error}")))
     }
 
-    /// The value as it was before it was sealed, if it was.
+    /// The value of a place where all are sealed, as it was before. One that is not sealed is taken as it is, unless
+    /// that is not to be.
     pub fn open(&self, place: Place<'_>, value: Vec<u8>) -> Result<String, NotOpened> {
+        self.open_if(place, value, |_| true)
+    }
+
+    /// The value of a place where some are sealed and `is_sealed` says of a text whether it is one of them.
+    pub fn open_if(
+        &self,
+        place: Place<'_>,
+        value: Vec<u8>,
+        is_sealed: impl FnOnce(&str) -> bool,
+    ) -> Result<String, NotOpened> {
+        let was_sealed = matches!(key_id(&value), Ok(Some(_)));
+        let read = self.read(place, value).and_then(|text| {
+            let is_taken = was_sealed || !self.keys.are_required() || !is_sealed(&text);
+            if is_taken { Ok(text) } else { Err(NotOpened::Unsealed) }
+        });
+        read.inspect_err(|problem| METRICS.unopened.with(problem.reason()).inc())
+    }
+
+    /// The value as it was before it was sealed, if it was: for who is about to seal it.
+    pub fn read(&self, place: Place<'_>, value: Vec<u8>) -> Result<String, NotOpened> {
         let Some(Sealed { id, header, nonce, body, tag }) = Sealed::read(&value)? else {
             return String::from_utf8(value).map_err(|_| NotOpened::NotSealed);
         };
@@ -270,6 +312,24 @@ mod tests {
         let sealed = keys(&[A]).seal(Place::Mark, "text").unwrap();
         assert_eq!(keys(&["unsealed", A]).open(Place::Mark, sealed.clone()).unwrap(), "text");
         assert_eq!(Seal::default().open(Place::Mark, sealed), Err(NotOpened::NoSuchKey("k1".into())));
+    }
+
+    #[test]
+    fn what_must_be_sealed_is_not_taken_unsealed_and_what_need_not_be_is() {
+        let strict =
+            |elements: &[&str]| Seal::new(DataKeys::parse(elements.iter().copied()).unwrap().required(true));
+        let (lenient, seal) = (keys(&[A]), strict(&[A]));
+        let text = || b"text".to_vec();
+        assert_eq!(lenient.open(Place::Mark, text()).unwrap(), "text");
+        let refused = seal.open(Place::Mark, text()).unwrap_err();
+        assert_eq!(refused, NotOpened::Unsealed, "FC-SEC-03");
+        assert!(refused.to_string().contains("data_keys_required"), "{refused}");
+        assert_eq!(seal.open_if(Place::Mark, text(), |text| text != "text").unwrap(), "text");
+        assert_eq!(seal.open_if(Place::Mark, text(), |text| text == "text"), Err(NotOpened::Unsealed));
+        assert_eq!(seal.read(Place::Mark, text()).unwrap(), "text", "it can be sealed anew");
+        let sealed = lenient.seal(Place::Mark, "text").unwrap();
+        assert_eq!(seal.open(Place::Mark, sealed.clone()).unwrap(), "text");
+        assert_eq!(seal.open_if(Place::Mark, sealed, |_| true).unwrap(), "text");
     }
 
     #[test]

@@ -144,7 +144,8 @@ async fn agree_on_keys(connections: &Connections, settings: &Settings, seal: &Se
     let slot = Target::Slot(keys::slot(keys::MARK));
     let (mark,) = ask(connections, settings, "data keys", slot, agree).await?;
     let Some(mark) = mark else { return Ok(()) };
-    match seal.open(Place::Mark, mark) {
+    // Of one that is not sealed nothing can be told.
+    match seal.read(Place::Mark, mark) {
         Ok(_) => Ok(()),
         Err(problem) => {
             let problem = format!("data_keys: they are not those of what Redis holds: {problem}");

@@ -140,6 +140,7 @@ impl RedisStore {
         let answer: Option<Vec<(String, Vec<u8>)>> =
             self.invoke_long("content", keys.slot(), &script).await?;
         let Some(found) = answer else { return Ok(None) };
+        // What names another field is not sealed, and is not asked for.
         let open = |(field, value): (String, Vec<u8>)| {
             let opened = self.seal.open(Place::Content(topic, &field), value);
             opened.map_err(|problem| corrupt(format!("a field of the content: {problem}")))

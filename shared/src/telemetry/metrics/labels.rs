@@ -144,18 +144,38 @@ labels! {
     KeysReading in "outcome" {
         /// They are used from then on.
         Taken = "taken",
+        /// There is none that verifies signatures, so that no token is believed from then on.
+        Empty = "empty",
         /// What came is no set of keys.
         Refused = "refused",
         /// Nothing came.
         Failed = "failed",
     }
 
-    /// Who listens.
-    Listener in "listener" {
-        /// The hub's API and its WebSockets.
-        Hub = "hub",
-        /// Health and metrics.
-        Admin = "admin",
+    /// Why a value in Redis was not taken for what was sealed (FC-SEC-03).
+    Unopened in "reason" {
+        /// It needs a key that this process has not.
+        NoSuchKey = "no_such_key",
+        /// It is not what was sealed, or not where it was put.
+        Tampered = "tampered",
+        /// It is neither text nor sealed.
+        Unknown = "unknown",
+        /// It is not sealed, and must be.
+        Unsealed = "unsealed",
+    }
+
+    /// Whose certificates, by the group of settings that names their files.
+    Certificate in "settings" {
+        /// Those of the listener for the hub's API and its WebSockets.
+        Hub = "tls",
+        /// Those of the listener for health and metrics.
+        Admin = "admin_tls",
+        /// Those towards callbacks.
+        Callbacks = "callbacks",
+        /// Those towards the authorization server.
+        Auth = "auth",
+        /// Those towards Redis.
+        Redis = "redis",
     }
 
     /// What became of one request to a callback.

@@ -18,8 +18,8 @@ use prometheus::{
 
 use families::{close_code, counter, counters, counters_of, gauge, gauges, registered};
 pub use labels::{
-    Authentication, CallbackAttempt, Channel, Counters, KeysReading, Label, Limit, Listener, Notification,
-    Publish, SyncErrorCause,
+    Authentication, CallbackAttempt, Certificate, Channel, Counters, KeysReading, Label, Limit, Notification,
+    Publish, SyncErrorCause, Unopened,
 };
 
 /// The metrics of this process.
@@ -83,8 +83,10 @@ pub struct Metrics {
     pub insecure: IntGauge,
     /// 1 while what this process writes to Redis is not sealed (FC-SEC-03), otherwise 0.
     pub unsealed: IntGauge,
+    /// Values from Redis that were not opened, by what is wrong with them.
+    pub unopened: Counters<Unopened>,
     certificate_expiry: IntGaugeVec,
-    certificate_reload_failures: Counters<Listener>,
+    certificate_reload_failures: Counters<Certificate>,
 }
 
 impl Metrics {
@@ -114,14 +116,16 @@ impl Metrics {
         self.redis_errors.with_label_values(&[operation]).inc();
     }
 
-    /// Notes when the certificate of `listener` ends, in seconds since 1970. One without a certificate has no series.
-    pub fn certificate_expires(&self, listener: Listener, at: i64) {
-        self.certificate_expiry.with_label_values(&[listener.as_str()]).set(at);
+    /// Notes when a certificate ends, in seconds since 1970. Where there is none there is no series.
+    pub fn certificate_expires(&self, of: Certificate, at: Option<i64>) {
+        if let Some(at) = at {
+            self.certificate_expiry.with_label_values(&[of.as_str()]).set(at);
+        }
     }
 
-    /// Looks at the files of a certificate that found what cannot be used.
-    pub fn certificate_reload_failures(&self, listener: Listener) -> &IntCounter {
-        self.certificate_reload_failures.with(listener)
+    /// Looks at the files of certificates that found what cannot be used.
+    pub fn certificate_reload_failures(&self, of: Certificate) -> &IntCounter {
+        self.certificate_reload_failures.with(of)
     }
 
     fn register() -> Self {
@@ -210,14 +214,18 @@ impl Metrics {
                 "1 while other machines may reach the hub without authentication or TLS",
             ),
             unsealed: gauge("unsealed", "1 while what this process writes to Redis is not sealed"),
+            unopened: counters(
+                "unopened_total",
+                "Values from Redis that could not be opened or were not sealed and must be, by reason",
+            ),
             certificate_expiry: gauges(
                 "certificate_expiry_timestamp_seconds",
-                "When the certificate of a listener ends, in seconds since 1970",
-                Listener::NAME,
+                "When a certificate ends that is shown to others, in seconds since 1970, by the settings that name it",
+                Certificate::NAME,
             ),
             certificate_reload_failures: counters(
                 "certificate_reload_failures_total",
-                "Looks at the files of a certificate that found what cannot be used, by listener",
+                "Looks at the files of certificates that found what cannot be used, by the settings that name them",
             ),
         }
     }

@@ -7,7 +7,7 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
     METRICS.websocket_closed(Some(1001));
     METRICS.redis_call("commit");
     METRICS.redis_error("commit");
-    METRICS.certificate_expires(Listener::Hub, 1);
+    METRICS.certificate_expires(Certificate::Hub, Some(1));
     let page = render().unwrap();
     for line in [
         "fhircast_connections ",
@@ -34,6 +34,7 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
         "fhircast_build_info{version=",
         "fhircast_authentications_total{outcome=\"expired\"} ",
         "fhircast_keys_readings_total{outcome=\"refused\"} ",
+        "fhircast_keys_readings_total{outcome=\"empty\"} ",
         "fhircast_keys_read_timestamp_seconds ",
         "fhircast_introspections_total ",
         "fhircast_audit_records_total ",
@@ -41,8 +42,9 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
         "fhircast_limited_total{limit=\"caller_publishes_per_sec\"} ",
         "fhircast_insecure ",
         "fhircast_unsealed ",
-        "fhircast_certificate_expiry_timestamp_seconds{listener=\"hub\"} ",
-        "fhircast_certificate_reload_failures_total{listener=\"admin\"} ",
+        "fhircast_unopened_total{reason=\"unsealed\"} ",
+        "fhircast_certificate_expiry_timestamp_seconds{settings=\"tls\"} ",
+        "fhircast_certificate_reload_failures_total{settings=\"redis\"} ",
         "process_resident_memory_bytes ",
     ] {
         assert!(page.lines().any(|there| there.starts_with(line)), "{line} is not in:\n{page}");

@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use self::ringer::Ringer;
+pub use self::serving::read_entry;
 use super::{
     connection::Connections,
     dial::Dialer,

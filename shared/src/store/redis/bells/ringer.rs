@@ -5,14 +5,13 @@ use std::{
     time::Duration,
 };
 
-use redis::{Client, RedisError, RedisResult};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::{
     super::{
         backoff::Backoff,
         connection::told,
-        dial::Dialer,
+        dial::{Dialer, Door},
         seal::Seal,
         topology::{Primaries, Slot},
     },
@@ -28,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Keeps the connection to one server, and rings what it hears.
 pub struct Ringer {
     server: HostPort,
-    client: RedisResult<Client>,
+    pub door: Door,
     pub dialer: Dialer,
     pub wanted: Arc<Wanted>,
     pub primaries: watch::Receiver<Arc<Primaries>>,
@@ -49,7 +48,7 @@ impl Ringer {
     ) -> Self {
         Self {
             server: server.clone(),
-            client: dialer.subscriber(server),
+            door: dialer.subscriber(server),
             dialer: dialer.clone(),
             wanted: wanted.clone(),
             primaries: primaries.clone(),
@@ -64,7 +63,7 @@ impl Ringer {
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         let mut is_said = false;
         while !waiting.is_closed() {
-            let error = match self.open().await {
+            let error = match Serving::open(&self).await {
                 Ok(mut serving) => {
                     backoff.reset();
                     is_said = false;
@@ -83,10 +82,6 @@ impl Ringer {
             self.doubts.notify_one();
             tokio::time::sleep(backoff.pause()).await;
         }
-    }
-
-    async fn open(&self) -> RedisResult<Serving<'_>> {
-        Serving::open(self, self.client.as_ref().map_err(RedisError::clone)?).await
     }
 
     /// Is this server the primary of a slot, as far as anybody knows?

@@ -7,7 +7,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use redis::{
-    Client, ErrorKind, FromRedisValue, Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value,
+    ErrorKind, FromRedisValue, Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value,
     aio::MultiplexedConnection,
 };
 use tokio::{
@@ -70,12 +70,12 @@ struct Probe {
 
 impl<'a> Serving<'a> {
     /// Connects, and subscribes what is wanted; then those who wait for it are told to read.
-    pub async fn open(ringer: &'a Ringer, client: &Client) -> RedisResult<Self> {
+    pub async fn open(ringer: &'a Ringer) -> RedisResult<Self> {
         let mut changes = ringer.primaries.clone();
         changes.mark_unchanged();
         let (push, pushed) = broadcast::channel(MOST_UNREAD);
         let config = ringer.dialer.config().set_push_sender(push);
-        let opening = client.get_multiplexed_async_connection_with_config(&config);
+        let opening = ringer.door.open(&config);
         let connection = within(ringer.dialer.timeout(), opening).await?;
         let mut serving = Self {
             ringer,
@@ -340,7 +340,7 @@ fn failed(why: &'static str) -> RedisError {
 }
 
 /// Reads what the scripts publish: `position previous revision entry`.
-fn read_entry(channel: &str, payload: &[u8], seal: &Seal) -> Result<LogEntry, String> {
+pub fn read_entry(channel: &str, payload: &[u8], seal: &Seal) -> Result<LogEntry, String> {
     let topic = keys::topic_of_bell(channel).ok_or("a bell of no topic")?;
     let mut parts = payload.splitn(4, |byte| *byte == b' ');
     let mut part = || parts.next().ok_or("a bell without an entry");

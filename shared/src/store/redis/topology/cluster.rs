@@ -45,7 +45,7 @@ impl Cluster {
     pub async fn look(&mut self) -> RedisResult<Primaries> {
         for seed in &self.seeds {
             if !self.links.contains_key(seed) {
-                self.links.insert(seed.clone(), Link::new(self.dialer.redis(seed)?, self.dialer.config()));
+                self.links.insert(seed.clone(), Link::new(self.dialer.redis(seed), self.dialer.config()));
             }
         }
         let asked = self.links.iter().map(|(server, link)| ask(server, link, self.patience)).collect();
@@ -61,23 +61,22 @@ impl Cluster {
             return Err(last_error
                 .unwrap_or_else(|| (ErrorKind::ClusterConnectionNotFound, "no node is known").into()));
         };
-        self.learn(&primaries)?;
+        self.learn(&primaries);
         Ok(primaries)
     }
 
     /// Next time, the primaries are asked besides the seeds.
-    fn learn(&mut self, primaries: &Primaries) -> RedisResult<()> {
+    fn learn(&mut self, primaries: &Primaries) {
         let room = MOST_ASKED.saturating_sub(self.seeds.len());
         let others = primaries.servers().iter().filter(|server| !self.seeds.contains(server));
         let wanted: BTreeSet<&HostPort> = self.seeds.iter().chain(others.take(room)).collect();
         self.links.retain(|server, _| wanted.contains(server));
         for server in wanted {
             if !self.links.contains_key(server) {
-                let link = Link::new(self.dialer.redis(server)?, self.dialer.config());
+                let link = Link::new(self.dialer.redis(server), self.dialer.config());
                 self.links.insert(server.clone(), link);
             }
         }
-        Ok(())
     }
 }
 
@@ -108,7 +107,7 @@ fn state(info: &str) -> (bool, u64) {
 }
 
 /// Reads CLUSTER SLOTS: first slot, last slot, the primary (host, port, …), its replicas.
-fn read(asked: &HostPort, slots: Vec<Value>) -> RedisResult<Primaries> {
+pub fn read(asked: &HostPort, slots: Vec<Value>) -> RedisResult<Primaries> {
     let mut runs = Vec::with_capacity(slots.len());
     for run in slots {
         let mut parts = Vec::<Value>::from_redis_value(run)?.into_iter();

@@ -17,6 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
+pub use self::cluster::read as read_slots;
 use self::{cluster::Cluster, sentinel::Sentinels};
 use super::{backoff::Backoff, connection::told, dial::Dialer};
 use crate::settings::{HostPort, RedisUrl, Shape};
@@ -114,9 +115,7 @@ impl Topology {
     pub async fn start(url: &RedisUrl, dialer: &Dialer) -> RedisResult<Self> {
         let mut source = match (url.shape(), url.hosts()) {
             (Shape::Single { .. }, [server, ..]) => Source::Single(server.clone()),
-            (Shape::Sentinel { service }, hosts) => {
-                Source::Sentinels(Sentinels::new(dialer, hosts, service)?)
-            }
+            (Shape::Sentinel { service }, hosts) => Source::Sentinels(Sentinels::new(dialer, hosts, service)),
             (_, hosts) => Source::Cluster(Box::new(Cluster::new(dialer, hosts))),
         };
         let first = source.look().await?;

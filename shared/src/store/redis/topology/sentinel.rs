@@ -18,10 +18,10 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    pub fn new(dialer: &Dialer, hosts: &[HostPort], service: &str) -> RedisResult<Self> {
-        let link = |host| Ok(Link::new(dialer.sentinel(host)?, dialer.config()));
-        let links = hosts.iter().map(link).collect::<RedisResult<_>>()?;
-        Ok(Self { links, service: service.to_owned(), patience: dialer.connect_timeout() })
+    pub fn new(dialer: &Dialer, hosts: &[HostPort], service: &str) -> Self {
+        let link = |host| Link::new(dialer.sentinel(host), dialer.config());
+        let links = hosts.iter().map(link).collect();
+        Self { links, service: service.to_owned(), patience: dialer.connect_timeout() }
     }
 
     /// Asks all of them at once. Of those that answer, the one that knows of the latest failover
