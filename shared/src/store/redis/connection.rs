@@ -244,7 +244,7 @@ impl Connections {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let server = self.server(server)?;
+        let server = self.server(server);
         let (wire, held) = match on {
             On::Hot => {
                 let held = server.hot.get().await?;
@@ -262,14 +262,10 @@ impl Connections {
         answer
     }
 
-    fn server(&self, address: &HostPort) -> RedisResult<Arc<Server>> {
+    fn server(&self, address: &HostPort) -> Arc<Server> {
         let mut servers = lock(&self.servers);
-        if let Some(server) = servers.get(address) {
-            return Ok(server.clone());
-        }
-        let server = Arc::new(Server::new(&self.dialer, address)?);
-        servers.insert(address.clone(), server.clone());
-        Ok(server)
+        let new = || Arc::new(Server::new(&self.dialer, address));
+        servers.entry(address.clone()).or_insert_with(new).clone()
     }
 }
 
@@ -312,9 +308,9 @@ fn nobody() -> RedisError {
 }
 
 impl Server {
-    fn new(dialer: &Dialer, address: &HostPort) -> RedisResult<Self> {
+    fn new(dialer: &Dialer, address: &HostPort) -> Self {
         let hot = Link::new(dialer.redis(address), dialer.config());
-        Ok(Self { hot, bulk: Bulk::new(dialer, dialer.redis(address))? })
+        Self { hot, bulk: Bulk::new(dialer, dialer.redis(address)) }
     }
 }
 

@@ -121,7 +121,7 @@ impl Door {
     }
 
     /// What connections are made with now: the same for as long as the certificates are the same.
-    fn client(&self) -> RedisResult<Arc<Client>> {
+    pub fn client(&self) -> RedisResult<Arc<Client>> {
         let trust = self.tls.as_ref().map(Followed::now);
         let mut made = lock(&self.made);
         if let Some(made) = &*made
