@@ -39,15 +39,17 @@ impl AsRef<Setup> for Guarded {
 
 impl Guarded {
     pub async fn of(kind: Kind) -> Shared<Guarded> {
-        let start = || async {
-            let authority = TokenAuthority::start().unwrap();
-            let settings = authority.settings();
-            let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            let setup = kind.own(&settings).await;
-            Guarded { authority, setup }
-        };
         let place = if kind == Kind::Embedded { 0 } else { 1 };
-        Shared(GUARDED[place].get_or_init(start).await)
+        Shared(GUARDED[place].get_or_init(|| Guarded::own(kind, &[])).await)
+    }
+
+    /// One of the test's own, with these settings besides.
+    pub async fn own(kind: Kind, settings: &[(&str, &str)]) -> Guarded {
+        let authority = TokenAuthority::start().unwrap();
+        let tokens = authority.settings();
+        let tokens: Vec<_> = tokens.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let setup = kind.own(&[&tokens[..], settings].concat()).await;
+        Guarded { authority, setup }
     }
 
     pub fn token(&self) -> TokenBuilder {
@@ -80,6 +82,11 @@ pub async fn listen(app: &App, topic: &str, events: &str) -> Listener {
 
 pub fn confirmation(listener: &Listener) -> Value {
     listener.seen(|seen| seen.received[0].json.clone())
+}
+
+/// All that came, as it came.
+pub fn everything(listener: &Listener) -> String {
+    listener.seen(|seen| seen.received.iter().map(|received| received.text.as_str()).collect())
 }
 
 /// Waits for the request to a path that is in this mode.

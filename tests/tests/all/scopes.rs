@@ -4,12 +4,11 @@ use harness::{
     callback_server::{CallbackServer, Request},
     client::Answer,
     examples::fresh_topic,
-    socket::Listener,
     wait::PATIENCE,
 };
 
 use crate::{
-    guarded::{Guarded, bearing, confirmation, hook, listen, told},
+    guarded::{Guarded, bearing, confirmation, everything, hook, listen, told},
     messages::{NO_CONTENT, event, patient_open, resource, versioned},
     setups::{Kind, ids_at, ids_until, on_both_setups},
 };
@@ -22,11 +21,6 @@ on_both_setups![
     what_no_scope_allows_is_refused_and_the_scope_is_named,
     a_token_for_a_topic_is_for_no_other,
 ];
-
-/// All that came, as it came.
-fn everything(listener: &Listener) -> String {
-    listener.seen(|seen| seen.received.iter().map(|received| received.text.as_str()).collect())
-}
 
 async fn a_subscription_is_granted_what_may_be_read(kind: Kind) {
     let (hub, topic, server) = (Guarded::of(kind).await, fresh_topic(), CallbackServer::start().unwrap());
