@@ -2,8 +2,9 @@
 //!
 //! actix gives a time-out to the first head of a connection and to the pause between two requests, and none to a second
 //! head that has begun. This one holds for each: what has begun must be there within `limits.head_secs`, and what does
-//! not begin within `limits.keep_alive_secs`, or else the connection reads as broken. While a request is worked on, no
-//! time runs here; a body has its own.
+//! not begin within `limits.keep_alive_secs`, or else the connection reads as broken. What came of a head together with
+//! the request before it has not begun, as long as nothing follows. While a request is worked on, no time runs here; a
+//! body has its own.
 
 use std::{
     io,

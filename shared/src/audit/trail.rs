@@ -282,6 +282,17 @@ pub(super) mod tests {
         Source { program: "fhircast-hub", host: "host-1".to_owned(), node: "node-1".to_owned() }
     }
 
+    /// For a writer without a trail.
+    pub fn state() -> Arc<State> {
+        Arc::new(State::new(None))
+    }
+
+    /// The only place there is.
+    pub fn room() -> Room {
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        Room { _slot: slot, _of_strangers: None }
+    }
+
     fn start(to: &Path, required: bool, waiting_records: usize) -> (Audit, Readiness) {
         let settings = settings::Audit {
             to: AuditTarget::File(to.to_owned()),
@@ -400,6 +411,31 @@ pub(super) mod tests {
         assert_eq!(slots.len(), 3, "where the trail is not required, everybody is served");
         slots.into_iter().for_each(|slot| slot.record(numbered(1)));
         assert!(METRICS.audit_lost.get() - before >= 2);
+    }
+
+    #[test]
+    fn what_waits_at_the_end_and_cannot_be_written_counts_as_lost() {
+        let (audit, readiness) = start(Path::new("/dev/full"), true, 4);
+        until("it is ready", || readiness.is_ready());
+        (1..=3).for_each(|number| audit.note(numbered(number)));
+        audit.finish();
+        assert_eq!(audit.trail.unwrap().state.lost.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_ticket_is_written_under_no_other_name() {
+        let ticket = "0f8fad5b-d9cb-469f-a165-70867728950e";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let (audit, _) = start(&path, false, 10);
+        let mut record = numbered(1);
+        record.topic = Some(ticket.parse::<crate::protocol::Topic>().unwrap().key());
+        record.set_event(ticket, &"Patient-open".parse().unwrap());
+        audit.admit(Asker::Known).unwrap().record(record.clone());
+        audit.note(record);
+        audit.finish();
+        let lines = lines(&path);
+        assert!(lines.len() == 2 && lines.iter().all(|line| !line.contains(ticket)), "{lines:?}");
     }
 
     #[test]

@@ -109,3 +109,46 @@ impl Reloader {
         Ok(Some(loaded))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::{settings::Tls, telemetry::metrics::Listener};
+
+    /// A certificate in `cert`, and its key in `key`.
+    fn put(cert: &Path, key: &Path) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(cert, made.cert.pem()).unwrap();
+        fs::write(key, made.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn what_two_looks_in_a_row_have_found_is_taken_and_nothing_that_changes_between_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let [cert, key, next_cert, next_key] =
+            ["cert", "key", "next-cert", "next-key"].map(|name| folder.path().join(name));
+        put(&cert, &key);
+        put(&next_cert, &next_key);
+        let settings = Tls { cert: Some(cert.clone()), key: Some(key.clone()), ..Tls::default() };
+        let files = Files::of(Listener::Admin, &settings).unwrap();
+        let (mut reloader, _current) = Reloader::start(files).unwrap();
+        assert!(reloader.changed().unwrap().is_none(), "nothing is new");
+
+        // The certificate comes before its key: no mistake yet.
+        fs::copy(&next_cert, &cert).unwrap();
+        assert!(reloader.changed().unwrap().is_none());
+        fs::copy(&next_key, &key).unwrap();
+        assert!(reloader.changed().unwrap().is_none(), "this was not there at the last look");
+        assert!(reloader.changed().unwrap().is_some());
+        assert!(reloader.changed().unwrap().is_none(), "it is in use");
+
+        fs::copy(&next_cert, &key).unwrap();
+        assert!(reloader.changed().unwrap().is_none());
+        assert!(reloader.changed().is_err(), "twice the same, and not to be used");
+        fs::copy(&next_key, &key).unwrap();
+        assert!(reloader.changed().unwrap().is_none(), "as it was");
+    }
+}
