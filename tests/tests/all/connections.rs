@@ -114,10 +114,11 @@ async fn an_address_has_so_many_connections_and_a_trusted_proxy_those_of_all_who
 #[tokio::test]
 async fn a_socket_gives_way_to_nobody_and_may_be_silent() {
     let hub =
-        hub(&[("limits.connections", "2"), ("limits.head_secs", "1"), ("limits.keep_alive_secs", "1")]).await;
+        hub(&[("limits.connections", "3"), ("limits.head_secs", "1"), ("limits.keep_alive_secs", "1")]).await;
     let (app, topic) = (hub.app().unwrap(), fresh_topic());
     let listener = confirmed(&app.subscribe_websocket(&topic, "Patient-open", &[]).await.unwrap()).await;
-    // One after the other takes the only place that is left, for longer than any connection may do nothing.
+    // One after the other takes a place of those that are left, for longer than any connection may do nothing; the one
+    // before it may be about to leave.
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
         let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
