@@ -21,11 +21,24 @@ pub struct Certificates {
 impl Certificates {
     /// Makes new ones.
     pub fn new() -> Result<Certificates> {
+        Certificates::issued_by(None)
+    }
+
+    /// Those of an authority below this one, whose own certificate stands in its file without the one above it.
+    pub fn below(&self) -> Result<Certificates> {
+        Certificates::issued_by(Some(&self.issuer))
+    }
+
+    fn issued_by(above: Option<&Issuer<'static, KeyPair>>) -> Result<Certificates> {
         let mut ca = CertificateParams::new(Vec::new())?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        ca.distinguished_name.push(DnType::CommonName, "FHIRcast tests CA");
+        let name = if above.is_some() { "FHIRcast tests CA below" } else { "FHIRcast tests CA" };
+        ca.distinguished_name.push(DnType::CommonName, name);
         let ca_key = KeyPair::generate()?;
-        let ca_certificate = ca.self_signed(&ca_key)?;
+        let ca_certificate = match above {
+            Some(above) => ca.signed_by(&ca_key, above)?,
+            None => ca.self_signed(&ca_key)?,
+        };
 
         let certificates = Certificates { directory: tempfile::tempdir()?, issuer: Issuer::new(ca, ca_key) };
         std::fs::write(certificates.ca(), ca_certificate.pem())?;

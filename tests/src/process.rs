@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 pub use rustix::process::Signal;
+use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::sync::watch;
 
 use crate::{hygiene, orphans, wait};
@@ -154,13 +155,20 @@ impl Process {
         .await
     }
 
-    /// Sends a signal; one that has ended already is an error.
+    /// Sends a signal; one that has ended already is an error. One that is to stop has stopped: until it notices, its threads
+    /// would go on with what comes.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if let Some(status) = self.try_exit()? {
             return Err(anyhow!("{} has ended already ({status}):\n{}", self.name, self.log_tail()));
         }
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).with_context(|| format!("cannot signal {}", self.name))?;
+        if signal == Signal::STOP {
+            let stopped_or_ended = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(pid), stopped_or_ended)
+                .with_context(|| format!("cannot wait for {}", self.name))?;
+        }
+        Ok(())
     }
 
     /// `kill -9`, and waits for the end.

@@ -45,8 +45,7 @@ const BOUNDS: Bounds = Bounds {
     body: (MAX_ANSWER_BYTES, "an authorization server's answer may be"),
 };
 
-/// A question.
-#[derive(Debug)]
+/// A question. It holds a token and the hub's own credentials, and has no `Debug`.
 pub enum Question {
     /// GET
     Get(Url),
@@ -84,7 +83,7 @@ pub enum NoAnswer {
 struct Call {
     question: Question,
     answer: oneshot::Sender<Result<Vec<u8>, NoAnswer>>,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 /// The authorization server, as the hub reaches it. Clones share what is under way.
@@ -111,23 +110,23 @@ impl AuthorizationServer {
 
     /// The body of a 200.
     pub async fn ask(&self, question: Question) -> Result<Vec<u8>, NoAnswer> {
-        let _permit = self.permits.clone().try_acquire_owned().map_err(|_| NoAnswer::Busy)?;
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| NoAnswer::Busy)?;
         let (answer, answered) = oneshot::channel();
         let gone = |_| NoAnswer::Unreachable("the hub is stopping".to_owned());
-        self.calls.send(Call { question, answer, _permit }).await.map_err(|error| gone(error.to_string()))?;
+        self.calls.send(Call { question, answer, permit }).await.map_err(|error| gone(error.to_string()))?;
         answered.await.map_err(|error| gone(error.to_string()))?
     }
 }
 
 async fn serve(mut called: mpsc::Receiver<Call>, tls: Followed<SslConnector>, patience: Duration) {
     let clients = Clients::new(tls, patience);
-    while let Some(Call { question, answer, _permit }) = called.recv().await {
+    while let Some(Call { question, answer, permit }) = called.recv().await {
         let clients = clients.clone();
         actix_web::rt::spawn(async move {
             let asked = timeout(patience, ask(&clients, question)).await.unwrap_or(Err(NoAnswer::TimedOut));
             // Whoever asked may have gone.
             let _ = answer.send(asked);
-            drop(_permit);
+            drop(permit);
         });
     }
 }

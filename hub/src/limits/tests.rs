@@ -100,6 +100,27 @@ fn what_is_said_of_a_limit_is_its_setting_whose_it_is_and_when_to_come_back() {
     assert_eq!(soon.retry_after_secs, 1);
 }
 
+#[test]
+fn who_may_ask_for_the_largest_context_is_not_refused_for_its_size_however_little_room_there_is() {
+    let settings =
+        settings::Limits { content_bytes: 64 << 20, answers_at_once_bytes: 1 << 20, ..Default::default() };
+    let limits = Limits::new(&settings, 1);
+    let address: IpAddr = [192, 0, 2, 7].into();
+    let identity = crate::auth::Identity {
+        issuer: "https://as.example".to_owned(),
+        subject: Some("user".to_owned()),
+        client: None,
+        scopes: shared::protocol::Scopes::everything(),
+        topic: None,
+        expires: None,
+    };
+    for caller in [Caller { address, identity: Some(identity) }, Caller { address, identity: None }] {
+        let shares: Result<Vec<_>, _> =
+            (0..settings.content_bytes / SHARE_BYTES).map(|_| limits.answer_share(&caller)).collect();
+        assert!(shares.is_ok(), "{:?}", shares.err());
+    }
+}
+
 proptest! {
     #[test]
     fn no_more_pass_than_the_burst_and_the_rate_allow(

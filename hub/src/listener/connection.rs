@@ -2,9 +2,10 @@
 //!
 //! actix gives a time-out to the first head of a connection and to the pause between two requests, and none to a second
 //! head that has begun. This one holds for each: what has begun must be there within `limits.head_secs`, and what does
-//! not begin within `limits.keep_alive_secs`, or else the connection reads as broken. While a request is worked on, no
-//! time runs here; a body has its own. An answer must be taken within `limits.answer_secs`: who takes a large one slowly
-//! is no more idle than who waits for one.
+//! not begin within `limits.keep_alive_secs`, or else the connection reads as broken. What came of a head together with
+//! the request before it has not begun, as long as nothing follows. While a request is worked on, no time runs here; a
+//! body has its own. An answer must be taken within `limits.answer_secs`: who takes a large one slowly is no more idle
+//! than who waits for one.
 
 use std::{
     io,

@@ -1,8 +1,8 @@
 //! The audit trail: who did what to which session, one record for each thing that was asked for, granted, refused,
 //! read or not followed.
 //!
-//! - `record`: what a record holds, and what it never does · `json`, `fhir`: its two forms · `trail`: how records come to
-//!   the writer · `writer`: the thread that writes them.
+//! - `record`: what a record holds, and what it never does · `kind`: of which kind it is, and how that went · `json`, `fhir`:
+//!   its two forms · `trail`: how records come to the writer · `writer`: the thread that writes them.
 //!
 //! What it promises:
 //!
@@ -20,9 +20,11 @@
 
 mod fhir;
 mod json;
+mod kind;
 mod record;
 mod trail;
 mod writer;
 
-pub use record::{Kind, Outcome, Record, Who};
+pub use kind::{Kind, Outcome};
+pub use record::{Record, Who};
 pub use trail::{Asker, Audit, Slot};

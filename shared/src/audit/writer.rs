@@ -212,3 +212,31 @@ impl Sink {
         if self.is_regular { self.file.sync_data() } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{
+        super::trail::tests::{room, source, state},
+        *,
+    };
+
+    #[test]
+    fn a_line_is_gone_on_with_in_its_own_file_and_written_whole_to_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        let settings = settings::Audit { to: AuditTarget::File(path.clone()), ..settings::Audit::default() };
+        let mut writer = Writer::new(&settings, source(), state());
+        writer.try_write().unwrap();
+        let mut write_the_rest = |begun| {
+            writer.waiting.push_back((b"whole\n".to_vec(), room()));
+            writer.begun = begun;
+            writer.try_write().unwrap();
+            fs::read_to_string(&path).unwrap()
+        };
+        assert_eq!(write_the_rest(2), "ole\n", "its beginning is there");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(write_the_rest(2), "whole\n");
+    }
+}

@@ -306,5 +306,5 @@ fn why_not<T: Leaf>(kind: &Kind) -> String {
 }
 
 #[cfg(test)]
-#[path = "load_tests.rs"]
+#[path = "load_tests/mod.rs"]
 mod tests;

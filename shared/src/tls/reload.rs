@@ -44,13 +44,8 @@ where
     T: Send + Sync + 'static,
     F: Fn(&Contents<'_>) -> Result<Loaded<T>, TlsError> + Send + 'static,
 {
-    let contents = files.read()?;
-    let Loaded { made, expires } = make(&contents)?;
-    METRICS.certificate_expires(files.of, expires);
-    let (serving, is_alone) = (contents.fingerprint(), files.is_empty());
-    let current = Arc::new(RwLock::new(Arc::new(made)));
-    let reloader =
-        Reloader { files, make, current: Arc::downgrade(&current), serving, seen: Ok(serving), told: None };
+    let is_alone = files.is_empty();
+    let (reloader, current) = Reloader::start(files, make)?;
     if !is_alone {
         tokio::spawn(reloader.keep_looking(every));
     }
@@ -76,6 +71,16 @@ where
     T: Send + Sync + 'static,
     F: Fn(&Contents<'_>) -> Result<Loaded<T>, TlsError> + Send + 'static,
 {
+    /// The first look, and what was made of it.
+    fn start(files: Files, make: F) -> Result<(Self, Arc<RwLock<Arc<T>>>), TlsError> {
+        let contents = files.read()?;
+        let Loaded { made, expires } = make(&contents)?;
+        METRICS.certificate_expires(files.of, expires);
+        let (serving, current) = (contents.fingerprint(), Arc::new(RwLock::new(Arc::new(made))));
+        let followed = Arc::downgrade(&current);
+        Ok((Self { files, make, current: followed, serving, seen: Ok(serving), told: None }, current))
+    }
+
     /// Looks again and again. Files may be far away, so no thread that serves waits for them.
     async fn keep_looking(mut self, every: Duration) {
         let mut ticks = interval(every);
@@ -141,5 +146,50 @@ where
         self.serving = contents.fingerprint();
         self.told = None;
         Ok(Some(loaded))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::telemetry::metrics::Certificate;
+
+    /// A certificate in `cert`, and its key in `key`.
+    fn put(cert: &Path, key: &Path) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(cert, made.cert.pem()).unwrap();
+        fs::write(key, made.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[test]
+    fn what_two_looks_in_a_row_have_found_is_taken_and_nothing_that_changes_between_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let [cert, key, next_cert, next_key] =
+            ["cert", "key", "next-cert", "next-key"].map(|name| folder.path().join(name));
+        put(&cert, &key);
+        put(&next_cert, &next_key);
+        let files = Files::new(Certificate::Admin, Some(&cert), Some(&key), ("ca_file", None));
+        let make = |contents: &Contents<'_>| {
+            Ok(Loaded { made: (), expires: contents.identity()?.map(|identity| identity.expires) })
+        };
+        let (mut reloader, _current) = Reloader::start(files, make).unwrap();
+        assert!(reloader.changed().unwrap().is_none(), "nothing is new");
+
+        // The certificate comes before its key: no mistake yet.
+        fs::copy(&next_cert, &cert).unwrap();
+        assert!(reloader.changed().unwrap().is_none());
+        fs::copy(&next_key, &key).unwrap();
+        assert!(reloader.changed().unwrap().is_none(), "this was not there at the last look");
+        assert!(reloader.changed().unwrap().is_some());
+        assert!(reloader.changed().unwrap().is_none(), "it is in use");
+
+        fs::copy(&next_cert, &key).unwrap();
+        assert!(reloader.changed().unwrap().is_none());
+        assert!(reloader.changed().is_err(), "twice the same, and not to be used");
+        fs::copy(&next_key, &key).unwrap();
+        assert!(reloader.changed().unwrap().is_none(), "as it was");
     }
 }

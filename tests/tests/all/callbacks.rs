@@ -4,6 +4,7 @@
 //! All of 127.0.0.0/8 is this machine: 127.0.0.2 stands for a network that is allowed, 127.0.0.1 for the inside.
 
 use std::{
+    collections::HashSet,
     net::{IpAddr, TcpListener},
     sync::{
         Arc,
@@ -280,6 +281,22 @@ async fn a_verified_callback_whose_name_leads_inside_later_is_sent_nothing_there
 }
 
 #[tokio::test]
+async fn a_name_is_no_list_of_targets() {
+    let place = Place::new();
+    let servers = NameServer::start(|_| {
+        addresses(["127.0.0.11", "127.0.0.12", "127.0.0.13", "127.0.0.14", "127.0.0.2"])
+    })
+    .unwrap();
+    let hub = hub_asking(&servers, &[("callbacks.allowed_networks", "127.0.0.0/8")]).await;
+    let callback = format!("http://many.example:{}/", place.port);
+    assert_eq!(subscribe(&hub, &fresh_topic(), &callback).await.status, 202);
+    eventually(PATIENCE, "the worker gives it up", || async { (given_up(&hub).await > 0.0).then_some(()) })
+        .await
+        .expect("FC-SEC-02");
+    assert!(place.app.requests().is_empty(), "FC-SEC-02: the fifth is not asked");
+}
+
+#[tokio::test]
 async fn a_name_that_nobody_resolves_in_time_is_left_to_the_worker_and_holds_nobody_up() {
     let servers = NameServer::start(|name| match name {
         "silent.example" => Records::Silence,
@@ -311,7 +328,12 @@ async fn names_are_resolved_so_many_at_once_and_the_others_wait_no_longer() {
     for answer in futures_util::future::join_all(all).await {
         assert_eq!(answer.status, 202, "{answer:?}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "FC-SEC-02: one time-out for all of them");
+    let elapsed = begun.elapsed();
+    assert!(elapsed < Duration::from_secs(5), "FC-SEC-02: one time-out for all of them");
+    // The hub and its worker each ask for one name after the other; of who waits for too long nobody has asked.
+    let asked = servers.asked().into_iter().collect::<HashSet<_>>().len();
+    let most = 2 * (elapsed.as_millis() / 300 + 2);
+    assert!(asked as u128 <= most, "FC-SEC-02: callbacks.dns_lookups: {asked} within {elapsed:?}");
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ on_both_setups![
     nobody_is_let_in_while_the_authorization_server_is_away,
     who_fails_too_often_is_a_reason_to_ask_nothing_and_in_nobodys_way,
     questions_that_are_not_answered_are_failures_of_who_caused_them,
+    what_is_no_longer_gone_by_lets_nobody_in_while_nobody_may_be_asked,
 ];
 
 async fn a_token_is_worth_what_the_authorization_server_says_of_it(kind: Kind) {
@@ -139,4 +140,23 @@ async fn questions_that_are_not_answered_are_failures_of_who_caused_them(kind: K
     }
     assert_eq!(answers, [503, 503, 503, 429, 429], "FC-SEC-01");
     assert_eq!(authority.introspections(), 3, "FC-SEC-01");
+}
+
+async fn what_is_no_longer_gone_by_lets_nobody_in_while_nobody_may_be_asked(kind: Kind) {
+    let authority = TokenAuthority::start().unwrap();
+    // After one failure nobody is asked for a minute.
+    let settings = [("limits.auth_failures_per_min", "1"), ("auth.introspection_cache_secs", "2")];
+    let setup = setup(kind, authority.asking_settings(), &settings).await;
+    let app = setup.subscriber();
+    let good = authority.token().unwrap().opaque().unwrap();
+    assert_eq!(status(&app, &good).await, 200);
+    authority.revoke(&good);
+    assert_eq!(status(&app, &fresh_id()).await, 401, "FC-SEC-01");
+    let asked = authority.introspections();
+    eventually(PATIENCE, "an end of what was remembered", || async {
+        (status(&app, &good).await == 429).then_some(())
+    })
+    .await
+    .expect("FC-SEC-01: a token that was revoked is refused after auth.introspection_cache_secs");
+    assert_eq!(authority.introspections(), asked, "FC-SEC-01: nobody is asked");
 }

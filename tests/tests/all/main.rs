@@ -10,6 +10,7 @@ mod callbacks;
 mod configuration;
 mod conformance;
 mod conformance_page;
+mod connections;
 mod content;
 mod context;
 mod counting;

@@ -98,7 +98,7 @@ async fn files_that_cannot_be_used_leave_the_certificate_in_place_and_are_counte
         spoil();
         let before = measured(&hub, FAILURES).await;
         let counted = eventually(PATIENCE, "a failure that is counted", || async {
-            (measured(&hub, FAILURES).await > before).then_some(())
+            (measured(&hub, FAILURES).await > before + 1.0).then_some(())
         });
         counted.await.unwrap_or_else(|error| panic!("FC-TRN-01: {reason}: {error}"));
         hub.process()
@@ -107,6 +107,8 @@ async fn files_that_cannot_be_used_leave_the_certificate_in_place_and_are_counte
             })
             .await
             .unwrap();
+        let told = hub.log_lines().iter().filter(|line| line.contains(reason)).count();
+        assert_eq!(told, 1, "FC-TRN-01: {reason}: it is told once, and counted at every look");
         assert_eq!(shown(&hub, &certificates, &[]), first, "FC-TRN-01: {reason}");
         fs::write(certificates.cert(), &good_cert).unwrap();
         fs::write(certificates.key(), &good_key).unwrap();
@@ -128,6 +130,14 @@ async fn a_hub_does_not_start_with_files_that_cannot_be_used_and_names_the_setti
         assert!(problem.contains(&format!("{group}.cert: ")), "FC-TRN-01: {problem}");
         assert!(problem.contains("has expired"), "FC-TRN-01: {problem}");
     }
+    certificates.renew().unwrap();
+    let nobody = tempfile::NamedTempFile::new().unwrap();
+    let clients = [("tls.client_auth", "required"), ("tls.client_ca_file", nobody.path().to_str().unwrap())];
+    let files = certificates.settings("tls");
+    let settings = [&borrowed(&files)[..], &clients].concat();
+    let problem = Hub::start_embedded(&settings).await.err().unwrap().to_string();
+    assert!(problem.contains("tls.client_ca_file: "), "FC-TRN-01: {problem}");
+    assert!(problem.contains("holds no certificate"), "FC-TRN-01: {problem}");
 }
 
 #[tokio::test]
@@ -148,6 +158,15 @@ async fn who_shows_no_certificate_is_let_in_when_it_is_optional_and_who_shows_a_
     assert!(is_let_in(&hub, &certificates, Some(&certificates), &[]), "FC-TRN-01");
     assert!(is_let_in(&hub, &certificates, None, &[]), "FC-TRN-01");
     assert!(!is_let_in(&hub, &certificates, Some(&stranger), &[]), "FC-TRN-01");
+}
+
+#[tokio::test]
+async fn an_authority_needs_not_the_one_above_it_to_let_its_own_clients_in_and_no_others() {
+    let (certificates, above) = (Certificates::new().unwrap(), Certificates::new().unwrap());
+    let authority = above.below().unwrap();
+    let hub = hub_that_asks(&certificates, &authority, "required").await;
+    assert!(is_let_in(&hub, &certificates, Some(&authority), &[]), "FC-TRN-01");
+    assert!(!is_let_in(&hub, &certificates, Some(&above), &[]), "FC-TRN-01");
 }
 
 #[tokio::test]

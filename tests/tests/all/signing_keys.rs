@@ -25,7 +25,12 @@ on_both_setups![
 
 async fn new_keys_are_fetched_once_and_forged_ones_cause_no_flood(kind: Kind) {
     let authority = TokenAuthority::start().unwrap();
-    let settings = [("auth.jwks_cooldown_secs", "3600"), ("auth.jwks_refresh_secs", "86400")];
+    // Who waited for keys that nobody reads would wait for longer than an app does.
+    let settings = [
+        ("auth.jwks_cooldown_secs", "3600"),
+        ("auth.jwks_refresh_secs", "86400"),
+        ("auth.timeout_secs", "60"),
+    ];
     let setup = setup(kind, authority.fetching_settings(), &settings).await;
     let nodes = setup.nodes().len();
     for node in setup.nodes() {

@@ -297,6 +297,14 @@ mod tests {
     }
 
     #[test]
+    fn a_form_that_is_newer_is_not_taken_for_text() {
+        let mut newer = keys(&[A]).seal(Place::Mark, "text").unwrap();
+        newer[0] = VERSION + 1;
+        assert_eq!(key_id(&newer), Err(NotOpened::NotSealed));
+        assert_eq!(keys(&[A]).open(Place::Mark, newer), Err(NotOpened::NotSealed));
+    }
+
+    #[test]
     fn the_wrong_key_under_the_right_id_opens_nothing() {
         let sealed = keys(&[A]).seal(Place::Mark, "text").unwrap();
         let wrong = keys(&[&format!("k1:{}", B.split_once(':').unwrap().1)]);

@@ -145,7 +145,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
-        assert!(!text.contains("FC-SUB ") && text.contains("characters"), "{text}");
+        assert!(!text.contains("FC-SUB ") && text.contains("bytes…"), "{text}");
     }
 
     #[test]

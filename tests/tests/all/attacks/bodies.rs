@@ -1,67 +1,50 @@
 //! Bodies that are too much, or not what they say.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use harness::{
     attack::{ATTACKER, raw::Raw},
+    client::{FORM, JSON},
     wait::PATIENCE,
 };
 
 use super::{
-    Attack, Came, Expected, Sends,
+    Attack, Bytes, ask, steps,
     world::{World, say},
 };
 use crate::messages::{event, patient_open};
 
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
-
-fn refused(
-    name: &'static str,
-    rule: &'static str,
-    bytes: fn(&World) -> Vec<u8>,
-    text: &'static str,
-) -> Attack {
-    Attack { name, rule, sends: Sends::Bytes(bytes), expected: Expected::Answer(400, text) }
+fn refused(name: &'static str, rule: &'static str, bytes: Bytes, text: &'static str) -> Attack {
+    ask(name, rule, bytes, 400, text)
 }
 
 /// An event about which these bytes are wrong.
 fn raw_event(world: &World, bytes: &[u8]) -> Vec<u8> {
-    let headers = format!("Content-Type: {JSON}\r\nContent-Length: {}\r\n", bytes.len());
-    [world.request("POST /api/hub", &headers, ""), bytes.to_vec()].concat()
+    [head(world, &format!("Content-Length: {}\r\n", bytes.len())), bytes.to_vec()].concat()
+}
+
+/// The head of an event, with these headers.
+fn head(world: &World, headers: &str) -> Vec<u8> {
+    world.request("POST /api/hub", &format!("Content-Type: {JSON}\r\n{headers}"), "")
 }
 
 /// Says that a body of this length comes, and sends none of it.
-async fn announced(world: &World, length: u64) -> Result<Came> {
-    let mut raw = Raw::connect(world.url(), ATTACKER).await?;
-    say(
-        &mut raw,
-        &world.request("POST /api/hub", &format!("Content-Type: {JSON}\r\nContent-Length: {length}\r\n"), ""),
-    )
-    .await;
-    let answer = raw.next(PATIENCE).await?.context("the hub hung up")?;
+async fn announced(world: &World, length: u64) -> Result<()> {
+    let answer = world.answer(&head(world, &format!("Content-Length: {length}\r\n"))).await?;
     ensure!(answer.status == 413, "{answer:?}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// Chunks without end; the hub must not take more than it may.
-async fn endless(world: &World) -> Result<Came> {
+async fn endless(world: &World) -> Result<()> {
     let mut raw = Raw::connect(world.url(), ATTACKER).await?;
-    say(
-        &mut raw,
-        &world.request(
-            "POST /api/hub",
-            &format!("Content-Type: {JSON}\r\nTransfer-Encoding: chunked\r\n"),
-            "",
-        ),
-    )
-    .await;
+    say(&mut raw, &head(world, "Transfer-Encoding: chunked\r\n")).await;
     let chunk = [&b"10000\r\n"[..], &[b' '; 1 << 16], b"\r\n"].concat();
     for _ in 0..256 {
         say(&mut raw, &chunk).await;
     }
     let answer = raw.next(PATIENCE).await.ok().flatten();
     ensure!(answer.as_ref().is_none_or(|answer| answer.status == 413), "{answer:?}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 pub fn rows() -> Vec<Attack> {
@@ -183,17 +166,7 @@ pub fn rows() -> Vec<Attack> {
             "parameters",
         ),
         refused("a form that is no text", "FC-TRN-04", |world| world.post(FORM, "hub.topic=%ff%fe"), "UTF-8"),
-        Attack {
-            name: "a body of many gigabytes, announced",
-            rule: "FC-CNT-08",
-            sends: Sends::Steps(|world| Box::pin(announced(world, 1 << 40))),
-            expected: Expected::AsSeen,
-        },
-        Attack {
-            name: "chunks without end",
-            rule: "FC-CNT-08",
-            sends: Sends::Steps(|world| Box::pin(endless(world))),
-            expected: Expected::AsSeen,
-        },
+        steps!("a body of many gigabytes, announced", "FC-CNT-08", |world| announced(world, 1 << 40)),
+        steps!("chunks without end", "FC-CNT-08", |world| endless(world)),
     ]
 }

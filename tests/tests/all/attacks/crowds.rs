@@ -20,6 +20,7 @@ use harness::{
         toll::Toll,
     },
     certs::Certificates,
+    client::{FORM, JSON},
     examples::{fresh_id, fresh_topic},
     system::Hub,
 };
@@ -28,8 +29,6 @@ use tokio::sync::Mutex;
 
 use crate::messages::patient_open;
 
-const FORM: &str = "application/x-www-form-urlencoded";
-const JSON: &str = "application/json";
 /// Everyone who means it is answered within this.
 const WITHIN: Duration = Duration::from_secs(1);
 /// One attack at a time: they are about the hub, not about the machine.

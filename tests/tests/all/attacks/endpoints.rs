@@ -12,21 +12,22 @@ use harness::{
         frames::upgrade,
         raw::{Raw, RawAnswer},
     },
-    client::App,
-    examples::fresh_topic,
     socket::{Incoming, Socket, upgrade_status},
     wait::PATIENCE,
 };
 
 use super::{
-    Attack, Came, Expected, Sends,
-    world::{World, say},
+    Attack, steps,
+    world::{Somebody, World, say},
 };
 
-async fn answer_to(endpoint: &str, headers: &[(&str, &str)]) -> Result<RawAnswer> {
-    let mut raw = Raw::connect(&endpoint.replacen("ws", "http", 1), ATTACKER).await?;
-    say(&mut raw, upgrade(path(endpoint), headers).as_bytes()).await;
-    raw.next(PATIENCE).await?.context("the hub hung up")
+/// The request for the socket of an endpoint.
+fn upgrade_of(endpoint: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    upgrade(path(endpoint), headers).into_bytes()
+}
+
+async fn answer_to(world: &World, endpoint: &str, headers: &[(&str, &str)]) -> Result<RawAnswer> {
+    world.answer(&upgrade_of(endpoint, headers)).await
 }
 
 /// What stands behind the host of an endpoint, as it is.
@@ -38,19 +39,23 @@ fn endpoint(world: &World, id: &str) -> String {
     format!("{}/ws/{id}", world.url().replacen("http", "ws", 1))
 }
 
-/// An endpoint of somebody who is neither attacker nor victim, and an app with a token for that topic.
-async fn others(world: &World) -> Result<(App, String, String)> {
-    let topic = fresh_topic();
-    let app =
-        world.app_with(&world.authority.token()?.subject("other").client("app-of-other").topic(&topic))?;
-    let endpoint = app.subscribe_websocket(&topic, "*", &[]).await?;
-    Ok((app, topic, endpoint))
+/// Somebody who is neither attacker nor victim, and an endpoint of theirs.
+async fn another(world: &World) -> Result<(Somebody, String)> {
+    let other = world.somebody("other")?;
+    let endpoint = other.app.subscribe_websocket(&other.topic, "*", &[]).await?;
+    Ok((other, endpoint))
+}
+
+/// An endpoint of the attacker's own that has ended.
+async fn ended(world: &World) -> Result<String> {
+    let endpoint = world.own_endpoint().await?;
+    world.app()?.unsubscribe_websocket(&world.topic, &endpoint).await?.expect_status(202)?;
+    Ok(endpoint)
 }
 
 /// What is no endpoint, what is none any more, and what never was one are answered alike.
-async fn all_alike(world: &World) -> Result<Came> {
-    let ended = world.own_endpoint().await?;
-    world.app()?.unsubscribe_websocket(&world.topic, &ended).await?.expect_status(202)?;
+async fn all_alike(world: &World) -> Result<()> {
+    let ended = ended(world).await?;
     let live = world.own_endpoint().await?;
     let id = live.rsplit('/').next().context("no id")?;
     let mut seen = HashSet::new();
@@ -66,18 +71,17 @@ async fn all_alike(world: &World) -> Result<Came> {
         endpoint(world, &format!("../ws/{id}")),
         endpoint(world, &format!("{}*", &id[..10])),
     ] {
-        let answer = answer_to(&endpoint, &[]).await?;
+        let answer = answer_to(world, &endpoint, &[]).await?;
         ensure!(answer.status == 404, "FC-WSC-02: {endpoint}: {answer:?}");
         seen.insert(answer.body().to_owned());
     }
     ensure!(seen.len() == 1, "FC-WSC-02: they can be told apart: {seen:?}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// Nor by the time that it takes: the middle of many, one kind beside the other.
-async fn as_fast(world: &World) -> Result<Came> {
-    let ended = world.own_endpoint().await?;
-    world.app()?.unsubscribe_websocket(&world.topic, &ended).await?.expect_status(202)?;
+async fn as_fast(world: &World) -> Result<()> {
+    let ended = ended(world).await?;
     let id = ended.rsplit('/').next().context("no id")?;
     let never = endpoint(world, &format!("{}{}", &id[..4], "0".repeat(36)));
     let mut times = [Vec::new(), Vec::new()];
@@ -85,7 +89,7 @@ async fn as_fast(world: &World) -> Result<Came> {
         let kind = round % 2;
         let mut raw = Raw::connect(world.url(), ATTACKER).await?;
         let begun = Instant::now();
-        say(&mut raw, upgrade(path([&ended, &never][kind]), &[]).as_bytes()).await;
+        say(&mut raw, &upgrade_of([&ended, &never][kind], &[])).await;
         raw.answer(PATIENCE).await?;
         times[kind].push(begun.elapsed());
     }
@@ -95,11 +99,11 @@ async fn as_fast(world: &World) -> Result<Came> {
     });
     let (less, more) = (ended.min(never), ended.max(never));
     ensure!(more < less * 3 + Duration::from_millis(20), "FC-WSC-02: ended {ended:?}, never {never:?}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// Endpoints of one topic have nothing in common but what names their partition.
-async fn without_structure(world: &World) -> Result<Came> {
+async fn without_structure(world: &World) -> Result<()> {
     let app = world.app()?;
     let mut ids = Vec::new();
     for _ in 0..64 {
@@ -122,12 +126,12 @@ async fn without_structure(world: &World) -> Result<Came> {
         let set = bits.iter().filter(|bits| bits[bit]).count();
         ensure!((6..=58).contains(&set), "FC-SUB-02: bit {bit} is set in {set} of 64");
     }
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// With the attacker's token: the endpoint of another, in the attacker's topic and in the other's.
-async fn not_anothers(world: &World, mode: &str) -> Result<Came> {
-    let (other, topic, endpoint) = others(world).await?;
+async fn not_anothers(world: &World, mode: &str) -> Result<()> {
+    let (Somebody { app, topic, .. }, endpoint) = another(world).await?;
     let mut socket = Socket::connect(&endpoint).await?;
     socket.next_json(PATIENCE).await?;
     for (topic, statuses) in [(&world.topic, &[403, 404][..]), (&topic, &[403])] {
@@ -142,25 +146,25 @@ async fn not_anothers(world: &World, mode: &str) -> Result<Came> {
         ensure!(statuses.contains(&answer.status), "FC-SUB-09: {mode}: {answer:?}");
     }
     let event = crate::messages::patient_open(&topic, "still-there");
-    other.publish(&event).await?.expect_status(202)?;
+    app.publish(&event).await?.expect_status(202)?;
     let came = socket.next_json(PATIENCE).await?;
     ensure!(came["id"] == "still-there", "FC-SUB-09: its subscription is as it was: {came}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// In one topic, with a token of another user for that topic.
-async fn not_a_neighbours(world: &World) -> Result<Came> {
-    let (_, topic, endpoint) = others(world).await?;
+async fn not_a_neighbours(world: &World) -> Result<()> {
+    let (Somebody { topic, .. }, endpoint) = another(world).await?;
     let neighbour =
         world.app_with(&world.authority.token()?.subject("neighbour").client("its-app").topic(&topic))?;
     let answer = neighbour.unsubscribe_websocket(&topic, &endpoint).await?;
     ensure!([403, 404].contains(&answer.status), "FC-SUB-09: {answer:?}");
     Socket::connect(&endpoint).await.context("FC-SUB-09: it can still be connected to")?;
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// An ended subscription's endpoint opens nothing any more, and its socket is closed.
-async fn not_after_its_end(world: &World) -> Result<Came> {
+async fn not_after_its_end(world: &World) -> Result<()> {
     let endpoint = world.own_endpoint().await?;
     let mut socket = Socket::connect(&endpoint).await?;
     socket.next_json(PATIENCE).await?;
@@ -173,71 +177,60 @@ async fn not_after_its_end(world: &World) -> Result<Came> {
     }
     let again = Socket::connect(&endpoint).await.err().context("FC-SUB-09: it opens again")?;
     ensure!(upgrade_status(&again) == Some(404), "FC-WSC-02: {again:?}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// An upgrade that is none, of an endpoint that lives.
-async fn no_upgrade(world: &World, headers: &[(&str, &str)]) -> Result<Came> {
-    let answer = answer_to(&world.own_endpoint().await?, headers).await?;
+async fn no_upgrade(world: &World, headers: &[(&str, &str)]) -> Result<()> {
+    let answer = answer_to(world, &world.own_endpoint().await?, headers).await?;
     ensure!(answer.status == 400, "FC-WSC-01: {headers:?}: {answer:?}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// Extensions are not taken, protocols not invented, and an origin is nobody's ticket nor anybody's bar.
-async fn plain_upgrade(world: &World) -> Result<Came> {
+async fn plain_upgrade(world: &World) -> Result<()> {
     let headers = [
         ("Origin", "https://evil.example"),
         ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits, x-webkit-deflate-frame"),
         ("Sec-WebSocket-Protocol", "evil, chat"),
     ];
-    let answer = answer_to(&world.own_endpoint().await?, &headers).await?;
+    let answer = answer_to(world, &world.own_endpoint().await?, &headers).await?;
     ensure!(answer.status == 101, "FC-WSC-02: {answer:?}");
     ensure!(answer.header("sec-websocket-extensions").is_empty(), "{answer:?}");
     ensure!(answer.header("sec-websocket-protocol").is_empty(), "{answer:?}");
     // From a page of another origin, without the endpoint: nothing.
-    let guess = answer_to(&endpoint(world, &"1".repeat(40)), &headers).await?;
+    let guess = answer_to(world, &endpoint(world, &"1".repeat(40)), &headers).await?;
     ensure!(guess.status == 404, "FC-WSC-02: {guess:?}");
-    Ok(Came::Seen)
-}
-
-macro_rules! row {
-    ($name:literal, $rule:literal, |$world:ident| $steps:expr) => {
-        Attack {
-            name: $name,
-            rule: $rule,
-            sends: Sends::Steps(|$world| Box::pin(async move { $steps.await })),
-            expected: Expected::AsSeen,
-        }
-    };
+    Ok(())
 }
 
 pub fn rows() -> Vec<Attack> {
     vec![
-        row!("endpoints that are none, told apart by the answer", "FC-WSC-02", |world| all_alike(world)),
-        row!("endpoints that are none, told apart by the time", "FC-WSC-02", |world| as_fast(world)),
-        row!("the next endpoint, reckoned from others", "FC-SUB-02", |world| without_structure(world)),
-        row!("another's endpoint, unsubscribed", "FC-SUB-09", |world| not_anothers(world, "unsubscribe")),
-        row!("another's endpoint, subscribed again", "FC-SUB-04", |world| not_anothers(world, "subscribe")),
-        row!("a neighbour's endpoint in the same session, unsubscribed", "FC-SUB-09", |world| {
+        steps!("endpoints that are none, told apart by the answer", "FC-WSC-02", |world| all_alike(world)),
+        steps!("endpoints that are none, told apart by the time", "FC-WSC-02", |world| as_fast(world)),
+        steps!("the next endpoint, reckoned from others", "FC-SUB-02", |world| without_structure(world)),
+        steps!("another's endpoint, unsubscribed", "FC-SUB-09", |world| not_anothers(world, "unsubscribe")),
+        steps!("another's endpoint, subscribed again", "FC-SUB-04", |world| not_anothers(world, "subscribe")),
+        steps!("a neighbour's endpoint in the same session, unsubscribed", "FC-SUB-09", |world| {
             not_a_neighbours(world)
         }),
-        row!("an endpoint after its end", "FC-WSC-02", |world| not_after_its_end(world)),
-        row!("an upgrade of an old version", "FC-WSC-01", |world| no_upgrade(
+        steps!("an endpoint after its end", "FC-WSC-02", |world| not_after_its_end(world)),
+        steps!("an upgrade of an old version", "FC-WSC-01", |world| no_upgrade(
             world,
             &[("Sec-WebSocket-Version", "8")]
         )),
-        row!("an upgrade without a version", "FC-WSC-01", |world| no_upgrade(
+        steps!("an upgrade without a version", "FC-WSC-01", |world| no_upgrade(
             world,
             &[("Sec-WebSocket-Version", "")]
         )),
-        row!("an upgrade without a key", "FC-WSC-01", |world| no_upgrade(
+        steps!("an upgrade without a key", "FC-WSC-01", |world| no_upgrade(
             world,
             &[("Sec-WebSocket-Key", "")]
         )),
-        row!("an upgrade to something else", "FC-WSC-01", |world| no_upgrade(world, &[("Upgrade", "h2c")])),
-        row!("an upgrade that the connection does not have", "FC-WSC-01", |world| {
+        steps!("an upgrade to something else", "FC-WSC-01", |world| no_upgrade(world, &[("Upgrade", "h2c")])),
+        steps!("an upgrade that the connection does not have", "FC-WSC-01", |world| {
             no_upgrade(world, &[("Connection", "keep-alive")])
         }),
-        row!("an upgrade from a foreign page, with extensions", "FC-WSC-02", |world| plain_upgrade(world)),
+        steps!("an upgrade from a foreign page, with extensions", "FC-WSC-02", |world| plain_upgrade(world)),
     ]
 }

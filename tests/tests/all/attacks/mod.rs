@@ -45,58 +45,45 @@ struct Attack {
     name: &'static str,
     /// The rule that it would break.
     rule: &'static str,
-    sends: Sends,
-    expected: Expected,
+    does: Does,
 }
 
-/// What is done.
-enum Sends {
-    /// These bytes, on a connection of their own, as a request.
-    Bytes(fn(&World) -> Vec<u8>),
-    /// These bytes, on a socket of the attacker's own.
-    Frames(fn(&World) -> Vec<u8>),
+type Bytes = fn(&World) -> Vec<u8>;
+
+/// What is done, and what must come of it.
+enum Does {
+    /// These bytes, on a connection of their own. One answer and no other: this status, and a text that holds this.
+    Ask(Bytes, u16, &'static str),
+    /// The same, of which whoever reads HTTP must make nothing: 400, or the hub hangs up.
+    Confuse(Bytes),
+    /// These bytes, on a socket of the attacker's own, which is closed with this code.
+    Say(Bytes, u16),
     /// Whatever else; the steps themselves see what comes of it.
-    Steps(for<'w> fn(&'w World) -> BoxFuture<'w, Result<Came>>),
+    Steps(for<'w> fn(&'w World) -> BoxFuture<'w, Result<()>>),
 }
 
-/// What must come of it.
-enum Expected {
-    /// One answer and no other: this status, and a text that holds this.
-    Answer(u16, &'static str),
-    /// A refusal of whoever reads HTTP or WebSocket: 400, or that the hub hangs up.
-    NoAnswerBut400,
-    /// The socket is closed with this code.
-    Closed(u16),
-    /// What the steps have seen to.
-    AsSeen,
+/// A request that is answered with this status, and a text that holds this.
+fn ask(name: &'static str, rule: &'static str, bytes: Bytes, status: u16, text: &'static str) -> Attack {
+    Attack { name, rule, does: Does::Ask(bytes, status, text) }
 }
 
-/// What came of it.
-enum Came {
-    Answers(Vec<RawAnswer>),
-    Close(Option<u16>),
-    Seen,
+/// Steps that see themselves what comes of them.
+macro_rules! steps {
+    ($name:literal, $rule:literal, |$world:pat_param| $steps:expr) => {
+        $crate::attacks::Attack {
+            name: $name,
+            rule: $rule,
+            does: $crate::attacks::Does::Steps(|$world| Box::pin(async move { $steps.await })),
+        }
+    };
 }
+use steps;
 
 impl Attack {
     async fn run(&self, world: &World) -> Result<()> {
-        let came = match &self.sends {
-            Sends::Bytes(bytes) => {
-                let mut raw = Raw::connect(world.url(), ATTACKER).await?;
-                say(&mut raw, &bytes(world)).await;
-                let mut answers: Vec<RawAnswer> = raw.next(PATIENCE).await?.into_iter().collect();
-                answers.extend(raw.answers(SILENCE).await);
-                Came::Answers(answers)
-            }
-            Sends::Frames(bytes) => {
-                let mut raw = Raw::upgrade(&world.own_endpoint().await?, ATTACKER).await?;
-                say(&mut raw, &bytes(world)).await;
-                Came::Close(raw.close_code(PATIENCE).await)
-            }
-            Sends::Steps(steps) => steps(world).await?,
-        };
-        match (&self.expected, came) {
-            (Expected::Answer(status, text), Came::Answers(answers)) => {
+        match &self.does {
+            Does::Ask(bytes, status, text) => {
+                let answers = answers(world, bytes).await?;
                 let [answer] = answers.as_slice() else { bail!("one answer is expected: {answers:?}") };
                 ensure!(
                     answer.status == *status && answer.body().contains(text),
@@ -104,21 +91,33 @@ impl Attack {
                 );
                 world.ensure_silent_on_secrets(answer)
             }
-            (Expected::NoAnswerBut400, Came::Answers(answers)) => {
+            Does::Confuse(bytes) => {
+                let answers = answers(world, bytes).await?;
                 ensure!(
                     answers.len() <= 1 && answers.iter().all(|answer| answer.status == 400),
                     "{answers:?}"
                 );
                 Ok(())
             }
-            (Expected::Closed(code), Came::Close(came)) => {
+            Does::Say(bytes, code) => {
+                let mut raw = Raw::upgrade(&world.own_endpoint().await?, ATTACKER).await?;
+                say(&mut raw, &bytes(world)).await;
+                let came = raw.close_code(PATIENCE).await;
                 ensure!(came == Some(*code), "a close with {code} is expected, not {came:?}");
                 Ok(())
             }
-            (Expected::AsSeen, _) => Ok(()),
-            _ => bail!("the row expects what its attack cannot give"),
+            Does::Steps(steps) => steps(world).await,
         }
     }
+}
+
+/// All that is answered to these bytes, on a connection of their own.
+async fn answers(world: &World, bytes: &Bytes) -> Result<Vec<RawAnswer>> {
+    let mut raw = Raw::connect(world.url(), ATTACKER).await?;
+    say(&mut raw, &bytes(world)).await;
+    let mut answers: Vec<RawAnswer> = raw.next(PATIENCE).await?.into_iter().collect();
+    answers.extend(raw.answers(SILENCE).await);
+    Ok(answers)
 }
 
 /// All rows.

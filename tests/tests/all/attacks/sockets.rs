@@ -12,26 +12,25 @@ use harness::{
 };
 
 use super::{
-    Attack, Came, Expected, Sends,
-    world::{World, say},
+    Attack, Bytes, Does, steps,
+    world::{Somebody, World, say},
 };
 
 /// `limits.frame_bytes`.
 const MOST_BYTES: u64 = 65_536;
 
-fn row(name: &'static str, rule: &'static str, bytes: fn(&World) -> Vec<u8>, code: u16) -> Attack {
-    Attack { name, rule, sends: Sends::Frames(bytes), expected: Expected::Closed(code) }
+fn row(name: &'static str, rule: &'static str, bytes: Bytes, code: u16) -> Attack {
+    Attack { name, rule, does: Does::Say(bytes, code) }
 }
 
 /// A frame that RFC 6455 forbids.
-fn forbidden(name: &'static str, bytes: fn(&World) -> Vec<u8>) -> Attack {
+fn forbidden(name: &'static str, bytes: Bytes) -> Attack {
     row(name, "FC-TRN-01", bytes, 1002)
 }
 
 /// What is sent on the attacker's socket has no effect: it stays open, and the attacker hears of its own events alone.
-async fn without_effect(world: &World, texts: Vec<String>) -> Result<Came> {
-    let topic = harness::examples::fresh_topic();
-    let app = world.app_with(&world.authority.token()?.subject("talker").client("talk").topic(&topic))?;
+async fn without_effect(world: &World, texts: Vec<String>) -> Result<()> {
+    let Somebody { app, topic, .. } = world.somebody("talker")?;
     let mut socket = Socket::connect(&app.subscribe_websocket(&topic, "*", &[]).await?).await?;
     socket.next_json(PATIENCE).await?;
     for text in texts {
@@ -40,11 +39,11 @@ async fn without_effect(world: &World, texts: Vec<String>) -> Result<Came> {
     app.publish(&crate::messages::patient_open(&topic, "own")).await?.expect_status(202)?;
     let came = socket.next_json(PATIENCE).await?;
     ensure!(came["id"] == "own", "FC-WSC-05: {came}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// A message in parts that never ends.
-async fn endless_parts(world: &World) -> Result<Came> {
+async fn endless_parts(world: &World) -> Result<()> {
     let mut raw = Raw::upgrade(&world.own_endpoint().await?, ATTACKER).await?;
     let part = vec![b' '; 4096];
     say(&mut raw, &Shape { is_last: false, ..Shape::good(TEXT) }.frame(b"{")).await;
@@ -53,11 +52,11 @@ async fn endless_parts(world: &World) -> Result<Came> {
     }
     let code = raw.close_code(PATIENCE).await;
     ensure!(code == Some(1009), "FC-WSC-05: {code:?}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// A goodbye with a code that nobody may send: the socket ends, and that is all.
-async fn odd_goodbye(world: &World) -> Result<Came> {
+async fn odd_goodbye(world: &World) -> Result<()> {
     for payload in [
         &b""[..],
         b"\x03",
@@ -70,11 +69,11 @@ async fn odd_goodbye(world: &World) -> Result<Came> {
         say(&mut raw, &Shape::good(CLOSE).frame(payload)).await;
         ensure!(raw.ends_within(PATIENCE).await, "after a close with {payload:?}");
     }
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// A newer connection takes over, and the old one is told so: an attacker that holds a ticket cannot listen unseen.
-async fn no_second_listener(world: &World) -> Result<Came> {
+async fn no_second_listener(world: &World) -> Result<()> {
     let endpoint = world.own_endpoint().await?;
     let mut first = Socket::connect(&endpoint).await?;
     first.next_json(PATIENCE).await?;
@@ -85,14 +84,14 @@ async fn no_second_listener(world: &World) -> Result<Came> {
             Incoming::Text(_) => {}
             Incoming::Closed(code) => {
                 ensure!(code == Some(4000), "FC-WSC-04: {code:?}");
-                return Ok(Came::Seen);
+                return Ok(());
             }
         }
     }
 }
 
 /// A name that would break a line, a terminal or a page where it is shown.
-async fn names(world: &World) -> Result<Came> {
+async fn names(world: &World) -> Result<()> {
     for name in ["a\r\n{\"level\":\"ERROR\"}", "\u{1b}[2J\u{1b}[31m", "a\0b", "\u{7f}", "\u{85}", "a\tb"] {
         let form = [
             ("hub.channel.type", "websocket"),
@@ -107,7 +106,7 @@ async fn names(world: &World) -> Result<Came> {
             "FC-SUB-06: {name:?}: {answer:?}"
         );
     }
-    Ok(Came::Seen)
+    Ok(())
 }
 
 fn texts_of_others(world: &World) -> Vec<String> {
@@ -123,17 +122,6 @@ fn texts_of_others(world: &World) -> Vec<String> {
         format!(r#"{{"id":"{}"}}"#, "i".repeat(60_000)),
         format!(r#"{{"a":{}{}}}"#, "[".repeat(100), "]".repeat(100)),
     ]
-}
-
-macro_rules! steps {
-    ($name:literal, $rule:literal, |$world:ident| $steps:expr) => {
-        Attack {
-            name: $name,
-            rule: $rule,
-            sends: Sends::Steps(|$world| Box::pin(async move { $steps.await })),
-            expected: Expected::AsSeen,
-        }
-    };
 }
 
 pub fn rows() -> Vec<Attack> {

@@ -1,24 +1,15 @@
 //! Another's session, reached by a name that is nearly its own, and events that are nearly what they say.
 
 use anyhow::{Result, ensure};
-use harness::tokens::TokenBuilder;
+use harness::{
+    client::{FORM, JSON},
+    tokens::TokenBuilder,
+};
 
-use super::{Attack, Came, Expected, Sends, world::World};
+use super::{Attack, ask, steps, world::World};
 use crate::messages::{event, patient_open, resource};
 
-const JSON: &str = "application/json";
-const FORM: &str = "application/x-www-form-urlencoded";
 const SUBSCRIBE: &str = "hub.channel.type=websocket&hub.mode=subscribe&hub.events=*";
-
-fn row(
-    name: &'static str,
-    rule: &'static str,
-    bytes: fn(&World) -> Vec<u8>,
-    status: u16,
-    text: &'static str,
-) -> Attack {
-    Attack { name, rule, sends: Sends::Bytes(bytes), expected: Expected::Answer(status, text) }
-}
 
 /// An event of this name in the attacker's own session.
 fn own_event(world: &World, name: &str) -> Vec<u8> {
@@ -31,15 +22,15 @@ fn narrow(world: &World, scopes: &str) -> Result<TokenBuilder> {
 }
 
 /// Sends an event of this name with a token for these scopes.
-async fn may_not_send(world: &World, scopes: &str, name: &str) -> Result<Came> {
+async fn may_not_send(world: &World, scopes: &str, name: &str) -> Result<()> {
     let app = world.app_with(&narrow(world, scopes)?)?;
     let answer = app.publish(&event(&world.topic, "i", name, &resource("Patient", "1"))).await?;
     ensure!(answer.status == 403 && answer.body.contains("scope"), "{scopes} sends {name}: {answer:?}");
-    Ok(Came::Seen)
+    Ok(())
 }
 
 /// Subscribes to these events with a token for these scopes.
-async fn may_not_hear(world: &World, scopes: &str, events: &str) -> Result<Came> {
+async fn may_not_hear(world: &World, scopes: &str, events: &str) -> Result<()> {
     let app = world.app_with(&narrow(world, scopes)?)?;
     let form = [
         ("hub.channel.type", "websocket"),
@@ -49,70 +40,56 @@ async fn may_not_hear(world: &World, scopes: &str, events: &str) -> Result<Came>
     ];
     let answer = app.post_form(&form).await?;
     ensure!(answer.status == 403, "{scopes} hears {events}: {answer:?}");
-    Ok(Came::Seen)
-}
-
-macro_rules! steps {
-    ($name:literal, $rule:literal, $function:ident($scopes:literal, $what:literal)) => {
-        Attack {
-            name: $name,
-            rule: $rule,
-            sends: Sends::Steps(|world| Box::pin($function(world, $scopes, $what))),
-            expected: Expected::AsSeen,
-        }
-    };
+    Ok(())
 }
 
 pub fn rows() -> Vec<Attack> {
     vec![
-        row(
+        ask(
             "an event in the victim's session",
             "FC-SES-02",
             |world| world.post(JSON, &patient_open(&world.victim_topic, "1")),
             403,
             "topic",
         ),
-        row(
+        ask(
             "the victim's topic in the body, the attacker's in the path",
             "FC-REQ-01",
             |world| {
-                let body = patient_open(&world.victim_topic, "1");
-                let headers = format!("Content-Type: {JSON}\r\nContent-Length: {}\r\n", body.len());
-                world.request(&format!("POST /api/hub/{}", world.topic), &headers, &body)
+                let path = format!("/api/hub/{}", world.topic);
+                world.post_to(&path, JSON, &patient_open(&world.victim_topic, "1"))
             },
             400,
             "path",
         ),
-        row(
+        ask(
             "the attacker's topic in the body, the victim's in the path",
             "FC-REQ-01",
             |world| {
-                let body = patient_open(&world.topic, "1");
-                let headers = format!("Content-Type: {JSON}\r\nContent-Length: {}\r\n", body.len());
-                world.request(&format!("POST /api/hub/{}", world.victim_topic), &headers, &body)
+                let path = format!("/api/hub/{}", world.victim_topic);
+                world.post_to(&path, JSON, &patient_open(&world.topic, "1"))
             },
             400,
             "path",
         ),
-        row(
+        ask(
             "the victim's current context",
             "FC-CTX-01",
-            |world| world.request(&format!("GET /api/hub/{}", world.victim_topic), "", ""),
+            |world| world.get(&format!("/api/hub/{}", world.victim_topic)),
             403,
             "topic",
         ),
-        row(
+        ask(
             "the victim's topic in the query besides",
             "FC-SES-02",
             |world| {
-                let body = format!("{SUBSCRIBE}&hub.channel.endpoint=x");
-                let headers = format!("Content-Type: {FORM}\r\nContent-Length: {}\r\n", body.len());
-                world.request(&format!("POST /api/hub?hub.topic={}", world.victim_topic), &headers, &body)
+                let path = format!("/api/hub?hub.topic={}", world.victim_topic);
+                world.post_to(&path, FORM, &format!("{SUBSCRIBE}&hub.channel.endpoint=x"))
             },
             400,
             "hub.topic is missing",
         ),
-        row(
+        ask(
             "two topics in one form",
             "FC-TRN-04",
             |world| {
@@ -124,7 +101,7 @@ pub fn rows() -> Vec<Attack> {
             400,
             "more than once",
         ),
-        row(
+        ask(
             "two topics in two spellings of a form",
             "FC-TRN-04",
             |world| {
@@ -136,35 +113,35 @@ pub fn rows() -> Vec<Attack> {
             400,
             "more than once",
         ),
-        row(
+        ask(
             "the victim's topic subscribed to",
             "FC-SES-02",
             |world| world.post(FORM, &format!("{SUBSCRIBE}&hub.topic={}", world.victim_topic)),
             403,
             "topic",
         ),
-        row(
+        ask(
             "a topic in capitals",
             "FC-SES-01",
             |world| world.post(JSON, &patient_open(&world.topic.to_uppercase(), "1")),
             403,
             "topic",
         ),
-        row(
+        ask(
             "a topic and a blank",
             "FC-SES-01",
             |world| world.post(JSON, &patient_open(&format!("{} ", world.topic), "1")),
             403,
             "topic",
         ),
-        row(
+        ask(
             "a topic and a nul",
             "FC-SES-01",
             |world| world.post(JSON, &patient_open(&format!("{}\0", world.topic), "1")),
             400,
             "hub.topic",
         ),
-        row(
+        ask(
             "a topic with a letter that looks the same",
             "FC-SES-01",
             |world| {
@@ -174,31 +151,31 @@ pub fn rows() -> Vec<Attack> {
             403,
             "topic",
         ),
-        row("all topics", "FC-SES-01", |world| world.post(JSON, &patient_open("*", "1")), 403, "topic"),
-        row(
+        ask("all topics", "FC-SES-01", |world| world.post(JSON, &patient_open("*", "1")), 403, "topic"),
+        ask(
             "an event whose dash is another",
             "FC-EVT-03",
             |world| own_event(world, "Patient\u{2010}open"),
             400,
             "hub.event",
         ),
-        row(
+        ask(
             "an event with a long s",
             "FC-EVT-03",
             |world| own_event(world, "\u{17f}yncerror"),
             400,
             "hub.event",
         ),
-        row("an event and a blank", "FC-EVT-03", |world| own_event(world, "Patient-open "), 400, "hub.event"),
-        row(
+        ask("an event and a blank", "FC-EVT-03", |world| own_event(world, "Patient-open "), 400, "hub.event"),
+        ask(
             "an event and a nul",
             "FC-EVT-03",
             |world| own_event(world, "Patient-open\\u0000"),
             400,
             "hub.event",
         ),
-        row("an event that is a wildcard", "FC-EVT-03", |world| own_event(world, "*-open"), 400, "hub.event"),
-        row(
+        ask("an event that is a wildcard", "FC-EVT-03", |world| own_event(world, "*-open"), 400, "hub.event"),
+        ask(
             "a heartbeat of the attacker's",
             "FC-REQ-03",
             |world| {
@@ -207,50 +184,54 @@ pub fn rows() -> Vec<Attack> {
             400,
             "heartbeat",
         ),
-        row(
+        ask(
             "a SyncError in the victim's session",
             "FC-SES-02",
             |world| world.post(JSON, &event(&world.victim_topic, "i", "syncerror", "")),
             403,
             "topic",
         ),
-        steps!("an event by who may read", "FC-SCO-02", may_not_send("fhircast/*.read", "Patient-open")),
-        steps!(
-            "an event of another name",
-            "FC-SCO-02",
-            may_not_send("fhircast/Encounter-open.write", "pAtIeNt-OPEN")
-        ),
-        steps!(
-            "a wildcard that is a resource's",
-            "FC-SCO-01",
-            may_not_send("fhircast/Encounter-*.*", "Patient-open")
-        ),
-        steps!(
-            "a SyncError by who may open",
-            "FC-SCO-02",
-            may_not_send("fhircast/*-open.write", "SyncError")
-        ),
-        steps!(
-            "a scope with another prefix",
-            "FC-SCO-01",
-            may_not_send("fhircast2/*.* xfhircast/*.* FHIRCAST/*.*", "Patient-open")
-        ),
-        steps!(
-            "a scope of SMART on FHIR",
-            "FC-SCO-01",
-            may_not_send("patient/*.* user/*.cruds system/*.*", "Patient-open")
-        ),
-        steps!("no scope at all", "FC-SCO-01", may_not_send("", "Patient-open")),
-        steps!(
-            "scopes with other blanks between them",
-            "FC-SCO-01",
-            may_not_send("a\u{a0}fhircast/*.*", "Patient-open")
-        ),
-        steps!("hearing by who may write", "FC-SCO-02", may_not_hear("fhircast/*.write", "*")),
-        steps!(
-            "hearing what is not in the scope",
-            "FC-SCO-02",
-            may_not_hear("fhircast/Encounter-open.read", "Patient-open,*-close")
-        ),
+        steps!("an event by who may read", "FC-SCO-02", |world| may_not_send(
+            world,
+            "fhircast/*.read",
+            "Patient-open"
+        )),
+        steps!("an event of another name", "FC-SCO-02", |world| may_not_send(
+            world,
+            "fhircast/Encounter-open.write",
+            "pAtIeNt-OPEN"
+        )),
+        steps!("a wildcard that is a resource's", "FC-SCO-01", |world| may_not_send(
+            world,
+            "fhircast/Encounter-*.*",
+            "Patient-open"
+        )),
+        steps!("a SyncError by who may open", "FC-SCO-02", |world| may_not_send(
+            world,
+            "fhircast/*-open.write",
+            "SyncError"
+        )),
+        steps!("a scope with another prefix", "FC-SCO-01", |world| may_not_send(
+            world,
+            "fhircast2/*.* xfhircast/*.* FHIRCAST/*.*",
+            "Patient-open"
+        )),
+        steps!("a scope of SMART on FHIR", "FC-SCO-01", |world| may_not_send(
+            world,
+            "patient/*.* user/*.cruds system/*.*",
+            "Patient-open"
+        )),
+        steps!("no scope at all", "FC-SCO-01", |world| may_not_send(world, "", "Patient-open")),
+        steps!("scopes with other blanks between them", "FC-SCO-01", |world| may_not_send(
+            world,
+            "a\u{a0}fhircast/*.*",
+            "Patient-open"
+        )),
+        steps!("hearing by who may write", "FC-SCO-02", |world| may_not_hear(world, "fhircast/*.write", "*")),
+        steps!("hearing what is not in the scope", "FC-SCO-02", |world| may_not_hear(
+            world,
+            "fhircast/Encounter-open.read",
+            "Patient-open,*-close"
+        )),
     ]
 }

@@ -11,13 +11,17 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use harness::{
-    attack::raw::{Raw, RawAnswer},
-    callback_server::CallbackServer,
-    client::App,
+    attack::{
+        ATTACKER,
+        raw::{Raw, RawAnswer},
+    },
+    callback_server::{CallbackServer, Request},
+    client::{App, JSON},
     examples::fresh_topic,
     redis_server::Durability,
     system::System,
     tokens::{TokenAuthority, TokenBuilder},
+    wait::PATIENCE,
 };
 use tokio::net::TcpListener;
 use url::Url;
@@ -69,6 +73,14 @@ pub struct World {
     pub token: String,
 }
 
+/// Somebody with a session of its own.
+pub struct Somebody {
+    pub app: App,
+    pub topic: String,
+    /// A good token for that, and for all events.
+    pub token: String,
+}
+
 impl World {
     pub async fn start() -> Result<World> {
         let authority = TokenAuthority::start()?;
@@ -112,6 +124,14 @@ impl World {
         Ok(self.system.hubs[0].app()?.with_token(&token.mint()?))
     }
 
+    /// Another user than the attacker, by this name.
+    pub fn somebody(&self, name: &str) -> Result<Somebody> {
+        let topic = fresh_topic();
+        let token = self.authority.token()?.subject(name).client(&format!("app-of-{name}")).topic(&topic);
+        let token = token.mint()?;
+        Ok(Somebody { app: self.system.hubs[0].app()?.with_token(&token), topic, token })
+    }
+
     /// A new endpoint of the attacker's.
     pub async fn own_endpoint(&self) -> Result<String> {
         self.app()?.subscribe_websocket(&self.topic, "*", &[]).await
@@ -126,15 +146,43 @@ impl World {
 
     /// A POST to `hub.url` with a Content-Length.
     pub fn post(&self, content_type: &str, body: &str) -> Vec<u8> {
+        self.post_to("/api/hub", content_type, body)
+    }
+
+    /// The same to this path.
+    pub fn post_to(&self, path: &str, content_type: &str, body: &str) -> Vec<u8> {
         let headers = format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
-        self.request("POST /api/hub", &headers, body)
+        self.request(&format!("POST {path}"), &headers, body)
+    }
+
+    /// A GET of this path.
+    pub fn get(&self, path: &str) -> Vec<u8> {
+        self.request(&format!("GET {path}"), "", "")
+    }
+
+    /// What is answered to these bytes, on a connection of their own from this address; `None` when the hub hangs up.
+    pub async fn answer_or_end(&self, from: Ipv4Addr, bytes: &[u8]) -> Result<Option<RawAnswer>> {
+        let mut raw = Raw::connect(self.url(), from).await?;
+        say(&mut raw, bytes).await;
+        raw.next(PATIENCE).await
+    }
+
+    /// The same, when there must be an answer.
+    pub async fn answer(&self, bytes: &[u8]) -> Result<RawAnswer> {
+        self.answer_or_end(ATTACKER, bytes).await?.context("the hub hung up")
+    }
+
+    /// Waits until the attacker's server has been asked for this path.
+    pub async fn is_asked_for(&self, path: &str) -> Result<()> {
+        let is_it = |request: &Request| request.path == path;
+        let asked = |requests: &[Request]| requests.iter().any(is_it).then_some(());
+        self.server.wait_for(PATIENCE, "the verification", asked).await
     }
 
     /// A request in the victim's session, as a smuggler would hide it, with the attacker's own token.
     pub fn smuggled(&self) -> String {
         let event = crate::messages::patient_open(&self.victim_topic, "smuggled");
-        let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", event.len());
-        String::from_utf8_lossy(&self.request("POST /api/hub", &headers, &event)).into_owned()
+        String::from_utf8_lossy(&self.post(JSON, &event)).into_owned()
     }
 
     /// No answer repeats a token or names the victim's topic (FC-TRN-03).

@@ -3,6 +3,9 @@
 //! Unless told otherwise it verifies every intent (echoes `hub.challenge`) and accepts everything else with 200.
 //! It records each request, with the exact bytes of its body, before it answers.
 
+mod reply;
+mod request;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::{TcpListener, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -18,119 +21,15 @@ use openssl::ssl::{SslAcceptor, SslAcceptorBuilder, SslFiletype, SslMethod, SslV
 use sha2::Sha256;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
-use url::form_urlencoded;
 
 use crate::certs::Certificates;
 use crate::history::{History, Repeats};
 use crate::wait;
 
+pub use reply::{Gate, Reply};
+pub use request::Request;
+
 const BODY_LIMIT_BYTES: usize = 64 * 1024 * 1024;
-
-/// A request that came.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// When its body was complete.
-    pub at: Instant,
-    /// `GET` for intents and denials, `POST` for notifications.
-    pub method: String,
-    /// The path, without the query.
-    pub path: String,
-    /// The query as it came.
-    pub query: String,
-    /// Header names, in lower case, and values.
-    pub headers: Vec<(String, String)>,
-    /// The exact body.
-    pub body: Vec<u8>,
-}
-
-impl Request {
-    /// A header's value, if it came.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// A parameter of the query, decoded.
-    pub fn parameter(&self, name: &str) -> Option<String> {
-        form_urlencoded::parse(self.query.as_bytes())
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.into_owned())
-    }
-
-    /// The body as JSON; null when it is none.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-
-    /// True for a POST.
-    pub fn is_notification(&self) -> bool {
-        self.method == "POST"
-    }
-}
-
-/// What to answer.
-#[derive(Debug, Clone)]
-pub struct Reply {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    delay: Duration,
-    gate: Option<Gate>,
-}
-
-impl Reply {
-    /// An empty answer with this status.
-    pub fn status(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Vec::new(), delay: Duration::ZERO, gate: None }
-    }
-
-    /// With a header.
-    pub fn header(mut self, name: &str, value: &str) -> Reply {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With a body.
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Reply {
-        self.body = body.into();
-        self
-    }
-
-    /// Not before this long: what a slow callback is.
-    pub fn after(mut self, delay: Duration) -> Reply {
-        self.delay = delay;
-        self
-    }
-
-    /// Not before the gate is open: what a hanging callback is.
-    pub fn held_by(mut self, gate: &Gate) -> Reply {
-        self.gate = Some(gate.clone());
-        self
-    }
-}
-
-/// Holds answers back until it is opened.
-#[derive(Debug, Clone)]
-pub struct Gate(Arc<watch::Sender<bool>>);
-
-impl Gate {
-    /// A closed gate.
-    pub fn closed() -> Gate {
-        Gate(Arc::new(watch::Sender::new(false)))
-    }
-
-    /// Lets every answer go that it holds, now and later.
-    pub fn open(&self) {
-        self.0.send_replace(true);
-    }
-
-    async fn passed(&self) {
-        // The gate holds its own sender, so waiting ends only when it is open.
-        let _ = self.0.subscribe().wait_for(|open| *open).await;
-    }
-}
 
 /// What a path answers; `None` for the usual.
 type Replies = dyn Fn(&Request) -> Option<Reply> + Send + Sync;
