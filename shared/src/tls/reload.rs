@@ -49,7 +49,7 @@ where
     if !is_alone {
         tokio::spawn(reloader.keep_looking(every));
     }
-    Ok(Followed(current))
+    Ok(current)
 }
 
 /// Looks at the files for as long as anybody works with them.
@@ -72,13 +72,16 @@ where
     F: Fn(&Contents<'_>) -> Result<Loaded<T>, TlsError> + Send + 'static,
 {
     /// The first look, and what was made of it.
-    fn start(files: Files, make: F) -> Result<(Self, Arc<RwLock<Arc<T>>>), TlsError> {
+    fn start(files: Files, make: F) -> Result<(Self, Followed<T>), TlsError> {
         let contents = files.read()?;
         let Loaded { made, expires } = make(&contents)?;
         METRICS.certificate_expires(files.of, expires);
         let (serving, current) = (contents.fingerprint(), Arc::new(RwLock::new(Arc::new(made))));
         let followed = Arc::downgrade(&current);
-        Ok((Self { files, make, current: followed, serving, seen: Ok(serving), told: None }, current))
+        Ok((
+            Self { files, make, current: followed, serving, seen: Ok(serving), told: None },
+            Followed(current),
+        ))
     }
 
     /// Looks again and again. Files may be far away, so no thread that serves waits for them.
