@@ -50,7 +50,8 @@ pub fn has_bad_host(headers: &HeaderMap) -> bool {
     headers.contains_key(header::HOST) && named_host(headers).is_none()
 }
 
-fn named_host(headers: &HeaderMap) -> Option<&str> {
+/// The one host that the request names, with its port.
+pub fn named_host(headers: &HeaderMap) -> Option<&str> {
     let mut lines = headers.get_all(header::HOST);
     let host = lines.next()?.to_str().ok()?;
     (lines.next().is_none() && is_host(host)).then_some(host)

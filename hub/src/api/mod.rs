@@ -8,6 +8,7 @@ mod configuration;
 mod cors;
 mod error;
 mod metadata;
+mod pages;
 mod publish;
 mod subscribe;
 
@@ -28,6 +29,7 @@ use self::{
     admit::{admit, check_head},
     answer::Answer,
     body::MediaType,
+    pages::check_page,
 };
 use crate::{
     auth::Caller,
@@ -67,6 +69,9 @@ async fn answer(
         return Err(ApiError::BadRequest("the Host header is not a host and perhaps a port".to_owned()));
     }
     check_head(request, &node.settings.limits)?;
+    if matches!(route, Route::Hub | Route::Topic(_)) {
+        check_page(request, &node.settings)?;
+    }
     let method = request.method();
     match route {
         Route::Hub if method == Method::POST => {

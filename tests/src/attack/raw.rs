@@ -38,7 +38,7 @@ pub fn address(url: &str) -> Result<SocketAddr> {
 
 /// A POST to the hub with this type and these further header lines (each with its end), up to the body.
 pub fn post_head(content_type: &str, lines: &str) -> String {
-    format!("POST /api/hub HTTP/1.1\r\nHost: hub\r\nContent-Type: {content_type}\r\n{lines}\r\n")
+    format!("POST /api/hub HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n{lines}\r\n")
 }
 
 /// A whole POST.

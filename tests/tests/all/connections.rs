@@ -27,9 +27,9 @@ async fn idle_connections_give_way_when_all_places_are_taken_and_preflights_are_
         ("cors.allowed_origins", "https://app.example"),
     ])
     .await;
-    let preflight = "OPTIONS /api/hub HTTP/1.1\r\nHost: hub\r\nOrigin: https://app.example\r\n\
+    let preflight = "OPTIONS /api/hub HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\n\
                      Access-Control-Request-Method: POST\r\n\r\n";
-    let read = "GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n\r\n";
+    let read = "GET /api/hub/t HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let mut taken = Vec::new();
     for asked in [preflight, read, read, read] {
         let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
@@ -55,12 +55,12 @@ async fn a_head_has_its_time_whether_it_is_the_first_of_its_connection_or_the_se
     // The pause between two requests may take longer, and is over when the second has begun.
     let hub = hub(&[("limits.head_secs", "1"), ("limits.keep_alive_secs", "60")]).await;
     let mut first = Raw::connect(hub.url(), ATTACKER).await.unwrap();
-    first.send(b"GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n").await.unwrap();
+    first.send(b"GET /api/hub/t HTTP/1.1\r\nHost: localhost\r\n").await.unwrap();
     assert_eq!(first.answer(PATIENCE).await.unwrap().status, 408);
     assert!(first.ends_within(PATIENCE).await);
 
     let mut second = Raw::connect(hub.url(), ATTACKER).await.unwrap();
-    second.send(b"GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n\r\nGET /api/h").await.unwrap();
+    second.send(b"GET /api/hub/t HTTP/1.1\r\nHost: localhost\r\n\r\nGET /api/h").await.unwrap();
     assert_eq!(second.answer(PATIENCE).await.unwrap().status, 200);
     let mut slow = tokio::time::interval(Duration::from_millis(300));
     let begun = Instant::now();
@@ -69,7 +69,7 @@ async fn a_head_has_its_time_whether_it_is_the_first_of_its_connection_or_the_se
         slow.tick().await;
     }
     let mut silent = Raw::connect(hub.url(), ATTACKER).await.unwrap();
-    silent.send(b"GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n\r\n").await.unwrap();
+    silent.send(b"GET /api/hub/t HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     assert_eq!(silent.answer(PATIENCE).await.unwrap().status, 200);
     silent.send(b"GET /api/h").await.unwrap();
     assert!(silent.ends_within(PATIENCE).await, "a second head that stands still");
@@ -82,7 +82,7 @@ async fn a_handshake_has_a_time_of_its_own_and_who_has_asked_and_asks_no_more_an
     let hub = hub(&[&borrowed(&certificates.settings("tls"))[..], &times].concat()).await;
     let (mut idle, _) = Raw::connect_tls(hub.url(), ATTACKER, b"").await.unwrap();
     // What comes with it of the next head has not begun as long as nothing follows.
-    idle.send(b"GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n\r\nGET /api/h").await.unwrap();
+    idle.send(b"GET /api/hub/t HTTP/1.1\r\nHost: localhost\r\n\r\nGET /api/h").await.unwrap();
     assert_eq!(idle.answer(PATIENCE).await.unwrap().status, 200);
     assert!(idle.ends_within(PATIENCE).await, "limits.keep_alive_secs");
     let mut silent = Raw::connect(hub.url(), ATTACKER).await.unwrap();
@@ -96,7 +96,7 @@ async fn an_address_has_so_many_connections_and_a_trusted_proxy_those_of_all_who
     let proxy = Ipv4Addr::new(127, 0, 0, 3);
     let hub =
         hub(&[("limits.connections_per_address", "2"), ("trusted_proxies", &format!("{proxy}/32"))]).await;
-    let read = b"GET /api/hub/t HTTP/1.1\r\nHost: hub\r\n\r\n";
+    let read = b"GET /api/hub/t HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for (from, most) in [(ATTACKER, 2), (proxy, 5)] {
         let mut open = Vec::new();
         for number in 0..5 {
@@ -122,7 +122,7 @@ async fn a_socket_gives_way_to_nobody_and_may_be_silent() {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
         let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
-        raw.send(b"GET /api/hub/metadata HTTP/1.1\r\nHost: hub\r\n\r\n").await.unwrap();
+        raw.send(b"GET /api/hub/metadata HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
         assert_eq!(raw.answer(PATIENCE).await.unwrap().status, 200);
     }
     app.publish(&patient_open(&topic, "1")).await.unwrap().expect_status(202).unwrap();

@@ -55,7 +55,7 @@ async fn fill(app: &App, topic: &str, count: usize, bytes: usize) {
 /// Asks for the current context, and leaves the answer where it is.
 async fn asked(hub: &Hub, topic: &str) -> Raw {
     let mut raw = Raw::connect(hub.url(), ATTACKER).await.unwrap();
-    raw.send(format!("GET /api/hub/{topic} HTTP/1.1\r\nHost: hub\r\n\r\n").as_bytes()).await.unwrap();
+    raw.send(format!("GET /api/hub/{topic} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
     raw
 }
 

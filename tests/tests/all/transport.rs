@@ -181,10 +181,12 @@ async fn errors_can_be_read_by_allowed_origins_and_by_no_other(kind: Kind) {
     let setup = kind.shared().await;
     let app = setup.subscriber();
     for (origin, readable) in [(ORIGIN, ORIGIN), ("https://evil.example", ""), ("null", "")] {
+        // While authentication is off, a page that is not allowed is not even served.
+        let or_403 = |status: u16| if readable.is_empty() { 403 } else { status };
         let requests = [
-            (400, app.request(Method::POST, "").header("Content-Type", "application/json").body("{")),
-            (415, app.request(Method::POST, "").header("Content-Type", "text/xml").body("<a/>")),
-            (405, app.request(Method::DELETE, "")),
+            (or_403(400), app.request(Method::POST, "").header("Content-Type", "application/json").body("{")),
+            (or_403(415), app.request(Method::POST, "").header("Content-Type", "text/xml").body("<a/>")),
+            (or_403(405), app.request(Method::DELETE, "")),
             (404, app.request(Method::GET, "/.well-known/other")),
         ];
         for (status, request) in requests {

@@ -62,7 +62,7 @@ async fn heads_and_bodies_that_never_end() {
     let mut hub = hub(&[]).await;
     let toll = Toll::begin(&mut hub, None).unwrap();
     let url = hub.url().to_owned();
-    let head = format!("GET /api/hub/t HTTP/1.1\r\nHost: hub\r\nX: {}", "x".repeat(1000));
+    let head = format!("GET /api/hub/t HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(1000));
     let body = post_head(JSON, "Content-Length: 1000000\r\n");
     let mut held = crowd(1000, |number| {
         let bytes = if number % 2 == 0 { &head } else { &body };
@@ -179,7 +179,7 @@ async fn many_topics_from_many_addresses() {
             let topic = fresh_topic();
             let request = match number % 3 {
                 0 => format!(
-                    "GET /api/hub/{topic} HTTP/1.1\r\nHost: hub\r\nX-Forwarded-For: 10.0.{}.1\r\n\r\n",
+                    "GET /api/hub/{topic} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 10.0.{}.1\r\n\r\n",
                     number % 250
                 ),
                 1 => post(JSON, &patient_open(&topic, &fresh_id())),
@@ -213,7 +213,7 @@ async fn flood(url: String, number: usize, flood: Arc<Flood>) {
         for round in 0.. {
             let request = match (number + round) % 3 {
                 0 => post(FORM, &format!("{subscribe}{topic}")),
-                1 => format!("GET /api/hub/ws/{} HTTP/1.1\r\nHost: hub\r\n\r\n", "0".repeat(40)),
+                1 => format!("GET /api/hub/ws/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "0".repeat(40)),
                 _ => post(JSON, &patient_open(&topic, &fresh_id())),
             };
             if flood.is_stopped.load(Ordering::Relaxed) || raw.send(request.as_bytes()).await.is_err() {
