@@ -37,6 +37,9 @@ pub enum ApiError {
     /// 403: the token lacks a scope like these.
     #[error("{0}")]
     InsufficientScope(MissingScope),
+    /// 403: a page, or a name of the hub, that is not served, whoever asks.
+    #[error("{0}")]
+    NotServed(&'static str),
     /// 404
     #[error("{0}")]
     NotFound(&'static str),
@@ -78,7 +81,7 @@ impl ApiError {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
-            Self::Forbidden(_) | Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
+            Self::Forbidden(_) | Self::InsufficientScope(_) | Self::NotServed(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,

@@ -22,15 +22,14 @@ pub fn check_page(request: &HttpRequest, settings: &Settings) -> Result<(), ApiE
     }
     let mut origins = request.headers().get_all(header::ORIGIN);
     if !origins.all(|origin| origin.to_str().is_ok_and(|origin| may_ask(origin, settings))) {
-        return Err(ApiError::Forbidden(
-            "the Origin is not one of cors.allowed_origins: while authentication is off no other page is served".into(),
+        return Err(ApiError::NotServed(
+            "the Origin is not one of cors.allowed_origins: while authentication is off no other page is served",
         ));
     }
     let is_alone = settings.listen.ip().to_canonical().is_loopback() && !is_from_proxy(request, settings);
     if is_alone && named_host(request.headers()).is_some_and(|host| !is_own(host, settings)) {
-        return Err(ApiError::Forbidden(
-            "the Host is neither this machine nor that of public_url: while authentication is off no other is served"
-                .into(),
+        return Err(ApiError::NotServed(
+            "the Host is neither this machine nor that of public_url: while authentication is off no other is served",
         ));
     }
     Ok(())
