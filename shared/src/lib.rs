@@ -11,12 +11,14 @@
 //! - [`tls`]: certificates of the listeners, renewed while they listen.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
 //! - [`network`]: an address, as far as one party can be told from another by it.
+//! - [`lanes`]: turns, of each key so many at once.
 //! - `hashes`, [`files`], [`lock`], [`unix_time`]: small things, each done in one way.
 
 pub mod audit;
 pub mod callbacks;
 pub mod files;
 mod hashes;
+pub mod lanes;
 pub mod lock;
 pub mod network;
 pub mod protocol;

@@ -6,10 +6,11 @@
 //!   the next gains nothing by it, and takes nobody's room at an address that it does not connect to.
 //! - Of IPv6 a /64 is one address ([`Network`]), as in [`crate::pace`], which bounds how often; this bounds
 //!   how many at once. Who has many addresses has the room of many.
-//! - What nobody has confirmed takes up half of an address at most ([`Addresses::half`]).
+//! - What nobody has confirmed takes up half of an address at most ([`Addresses::unconfirmed`]), and half of
+//!   it is there for it, however much that is in force is under way.
 //! - Many names may share an address that is a load balancer's. One of them gets no more of its room than
-//!   it leaves to the others: a name that has nothing there finds something, unless there are as many names
-//!   as there is room.
+//!   it leaves to the others: a name that has nothing there finds something, at the latest when a request
+//!   there has ended.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,11 +30,19 @@ tokio::task_local! {
 #[derive(Debug, Clone)]
 pub struct Addresses {
     limit: usize,
+    are_unconfirmed: bool,
     busy: Rc<RefCell<HashMap<Network, Names>>>,
 }
 
-/// How many requests each name has at an address.
-type Names = HashMap<Rc<str>, usize>;
+/// What each name has at an address.
+type Names = HashMap<Rc<str>, Count>;
+
+/// Requests, and how many of them nobody has confirmed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    all: usize,
+    unconfirmed: usize,
+}
 
 /// There is no room at any of the addresses that a name leads to; nothing has been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +60,12 @@ struct Request {
 impl Addresses {
     /// At most `limit` requests an address.
     pub fn new(limit: usize) -> Self {
-        Self { limit, busy: Rc::default() }
+        Self { limit, are_unconfirmed: false, busy: Rc::default() }
     }
 
-    /// The same counts, for requests that may take up half of an address and no more.
-    pub fn half(&self) -> Self {
-        Self { limit: self.limit.div_ceil(2), busy: self.busy.clone() }
+    /// The same counts, for requests that nobody has confirmed to want: they may take up half of an address.
+    pub fn unconfirmed(&self) -> Self {
+        Self { are_unconfirmed: true, ..self.clone() }
     }
 
     /// Makes a request to a host. Each connection that it uses asks [`enter`] first; if none was let in, what
@@ -76,15 +85,27 @@ impl Addresses {
         let busy = self.busy.borrow();
         let Some(names) = busy.get(&network) else { return true };
         let own = names.get(host).copied().unwrap_or_default();
-        own < self.limit.saturating_sub(names.values().sum())
+        let of = |count: fn(&Count) -> usize| names.values().map(count).sum::<usize>();
+        let fits = |own: usize, all: usize, limit: usize| own < limit.saturating_sub(all);
+        fits(own.all, of(|count| count.all), self.limit)
+            && (!self.are_unconfirmed
+                || fits(own.unconfirmed, of(|count| count.unconfirmed), self.limit.div_ceil(2)))
+    }
+
+    fn enter(&self, host: &Rc<str>, network: Network) {
+        let mut busy = self.busy.borrow_mut();
+        let own = busy.entry(network).or_default().entry(host.clone()).or_default();
+        own.all += 1;
+        own.unconfirmed += usize::from(self.are_unconfirmed);
     }
 
     fn leave(&self, host: &str, network: Network) {
         let mut busy = self.busy.borrow_mut();
         let Some(names) = busy.get_mut(&network) else { return };
         if let Some(own) = names.get_mut(host) {
-            *own -= 1;
-            if *own == 0 {
+            own.all -= 1;
+            own.unconfirmed -= usize::from(self.are_unconfirmed);
+            if own.all == 0 {
                 names.remove(host);
             }
         }
@@ -98,6 +119,12 @@ impl Addresses {
 /// on, and nowhere else. What is no request to a callback may go anywhere.
 pub fn enter(address: IpAddr) -> bool {
     REQUEST.try_with(|request| request.enter(Network::of(address))).unwrap_or(true)
+}
+
+/// Nobody could be reached at the address that the request that is being made has entered: it counts there no more.
+pub fn leave() {
+    // What is no request to a callback has entered nowhere.
+    let _ = REQUEST.try_with(|request| request.leave());
 }
 
 impl Request {
@@ -119,14 +146,7 @@ impl Request {
             return false;
         }
         self.leave();
-        *self
-            .addresses
-            .busy
-            .borrow_mut()
-            .entry(network)
-            .or_default()
-            .entry(self.host.clone())
-            .or_default() += 1;
+        self.addresses.enter(&self.host, network);
         self.at.set(Some(network));
         true
     }
@@ -193,14 +213,24 @@ mod tests {
     #[test]
     fn what_nobody_has_confirmed_leaves_half_to_what_is_in_force() {
         let addresses = Addresses::new(4);
-        let unconfirmed = addresses.half();
+        let unconfirmed = addresses.unconfirmed();
         let names = ["a.example", "b.example", "c.example"];
         let taken: Vec<_> = names.iter().flat_map(|name| fill(&unconfirmed, name, HERE)).collect();
         assert_eq!(taken.len(), 2, "FC-SEC-02");
         let _one = fill(&addresses, "d.example", HERE);
         drop(taken);
-        assert_eq!(fill(&unconfirmed, "a.example", HERE).len(), 1, "all that is under way counts");
-        assert!(!fill(&Addresses::new(1).half(), "a.example", HERE).is_empty());
+        assert_eq!(fill(&unconfirmed, "a.example", HERE).len(), 1);
+        assert!(!fill(&Addresses::new(1).unconfirmed(), "a.example", HERE).is_empty());
+    }
+
+    #[test]
+    fn what_is_in_force_leaves_half_to_what_nobody_has_confirmed() {
+        let addresses = Addresses::new(64);
+        assert_eq!(fill(&addresses, "a.example", HERE).len(), 32);
+        let _held = fill(&addresses, "a.example", HERE);
+        let unconfirmed = addresses.unconfirmed();
+        assert!(unconfirmed.have_room("b.example", [HERE.parse().unwrap()]), "FC-WHK-02");
+        assert_eq!(fill(&unconfirmed, "b.example", HERE).len(), 16);
     }
 
     #[test]
@@ -229,6 +259,13 @@ mod tests {
         assert_eq!(addresses.counting("b.example", async { enter(HERE) }).await, Err(Crowded));
         let tried = addresses.counting("b.example", async { enter(HERE) || enter(THERE) }).await;
         assert_eq!(tried, Ok(true), "whatever comes of that is an answer");
+        let unreached = async {
+            let entered = enter(HERE) || enter(THERE);
+            super::leave();
+            entered
+        };
+        let tried = addresses.counting("b.example", unreached).await;
+        assert_eq!(tried, Err(Crowded), "where there was room nobody was reached");
         assert!(enter(HERE), "what is no callback's is not bound");
         assert_eq!(addresses.busy.borrow().len(), 1, "it counts no longer than it lasts");
     }

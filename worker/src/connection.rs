@@ -131,6 +131,7 @@ impl Dialer {
                 Ok(Err(error)) => problem = Some(error),
                 Err(_) => problem = Some(io::ErrorKind::TimedOut.into()),
             }
+            addresses::leave();
         }
         Err(DialError::Io(problem.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
     }

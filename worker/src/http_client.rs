@@ -152,7 +152,7 @@ impl HttpClient {
     /// A client for this thread.
     pub fn new(setup: Arc<Setup>) -> Self {
         let addresses = Addresses::new(setup.per_address);
-        let unconfirmed = addresses.half();
+        let unconfirmed = addresses.unconfirmed();
         Self { present: RefCell::new(Present::new(&setup)), addresses, unconfirmed, setup }
     }
 

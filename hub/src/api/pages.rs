@@ -2,8 +2,8 @@
 //!
 //! Then whoever reaches the hub may read and change every session, and a browser that reaches it asks for whatever page it
 //! shows: a form that a page posts needs no permission of ours, and a name that its owner lets lead to this machine makes
-//! a page the hub's own. So a page is served only where its origin is allowed or is this machine, and a hub that listens to
-//! this machine alone is asked by no name but this machine's and its own. With tokens nothing of this matters: no browser
+//! a page the hub's own. So a page that says where it is from is served only if that is allowed or is the browser's own
+//! machine, and a hub that listens to its machine alone is asked by no name but that machine's and its own. With tokens nothing of this matters: no browser
 //! sends one by itself. Neither does it for the WebSocket, whose endpoint is the ticket (FC-WSC-02).
 
 use std::net::IpAddr;

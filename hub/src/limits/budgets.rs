@@ -67,6 +67,12 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Budgets<K, C> {
         Self { known: Cache::new(capacity), one, many, clock }
     }
 
+    /// How many there may be at once.
+    pub fn most_at_once(&self, kind: Kind, is_many: bool) -> u32 {
+        let rates = if is_many { &self.many } else { &self.one };
+        rates.of(kind).map_or(u32::MAX, |quota| quota.burst_size().get())
+    }
+
     /// Takes so many more of `key`'s at once, or says how long it has to wait for them. More than it may ever have at
     /// once count as so many.
     pub fn take(&self, key: &K, kind: Kind, is_many: bool, count: NonZeroU32) -> Result<(), Duration> {

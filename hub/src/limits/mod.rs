@@ -11,19 +11,23 @@
 //! - `budgets`: rates (GCRA), in a cache of bounded size; no request in it.
 //! - `key`: whom a rate belongs to.
 //! - `shares`: what callers hold at once: sockets, requests, look-ups, and room for bodies and answers.
-//! - `lanes`: of those who wait for what takes long, so many of one caller at once.
 //! - `refused`: what is answered.
 
 mod budgets;
 mod key;
-mod lanes;
 mod refused;
 mod shares;
 
 use std::{net::IpAddr, num::NonZeroU32};
 
 use governor::Quota;
-use shared::{protocol::TopicKey, settings, store::Owner, telemetry::metrics::Limit};
+use shared::{
+    lanes::{Lanes, Turn},
+    protocol::TopicKey,
+    settings,
+    store::Owner,
+    telemetry::metrics::Limit,
+};
 
 pub use refused::{Refused, Whose};
 pub use shared::network::Network;
@@ -35,7 +39,6 @@ pub use shares::{
 use self::{
     budgets::{Budgets, Failures},
     key::CallerKey,
-    lanes::{Lanes, Turn},
     shares::Shares,
 };
 use crate::auth::Caller;
@@ -69,7 +72,7 @@ pub struct Limits {
     requests: Shares,
     bodies: Shares,
     answers: Shares,
-    contents: Lanes,
+    contents: Lanes<CallerKey>,
     lookups: Shares,
 }
 
@@ -138,8 +141,11 @@ impl Limits {
 
     /// The rest of a publish of this caller, of which one part was counted before its size was known.
     pub fn rest_of_publish(&self, caller: &Caller, bytes: usize) -> Result<(), Refused> {
-        match NonZeroU32::new(parts(bytes).get() - 1) {
-            Some(rest) => self.more(&CallerKey::of(caller), Kind::Publish, rest),
+        let key = CallerKey::of(caller);
+        // It cannot have more at once than it may have in all.
+        let most = self.callers.most_at_once(Kind::Publish, key.is_an_address());
+        match NonZeroU32::new(parts(bytes).get().min(most) - 1) {
+            Some(rest) => self.more(&key, Kind::Publish, rest),
             None => Ok(()),
         }
     }
@@ -181,7 +187,7 @@ impl Limits {
     }
 
     /// Waits until this caller has no more than its part of the contents that are read at once.
-    pub async fn content_turn(&self, caller: &Caller) -> Turn {
+    pub async fn content_turn(&self, caller: &Caller) -> Turn<CallerKey> {
         self.contents.turn(CallerKey::of(caller)).await
     }
 

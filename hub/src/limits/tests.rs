@@ -49,6 +49,25 @@ fn a_large_publish_counts_for_as_many_and_never_for_more_than_there_may_be_at_on
 }
 
 #[test]
+fn a_publish_that_is_larger_than_all_that_there_may_be_at_once_is_not_refused_for_ever() {
+    let settings = settings::Limits {
+        caller_publishes_burst: 10,
+        caller_publishes_per_sec: 1,
+        callers_per_address: 1,
+        ..Default::default()
+    };
+    let limits = Limits::new(&settings, 1);
+    let caller = Caller { address: [192, 0, 2, 7].into(), identity: None };
+    limits.caller(&caller, Kind::Publish).unwrap();
+    limits.rest_of_publish(&caller, 16 * SHARE_BYTES).unwrap();
+    assert!(limits.caller(&caller, Kind::Publish).is_err(), "all that it may have");
+    let settings = settings::Limits { caller_publishes_burst: 1, ..settings };
+    let limits = Limits::new(&settings, 1);
+    limits.caller(&caller, Kind::Publish).unwrap();
+    limits.rest_of_publish(&caller, 16 * SHARE_BYTES).unwrap();
+}
+
+#[test]
 fn nobody_uses_up_the_budget_of_another_nor_of_another_kind() {
     let (budgets, _) = budgets(16, per_sec(1, 1));
     assert!(budgets.take(&1, Kind::Publish, false, ONE).is_ok());

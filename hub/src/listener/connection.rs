@@ -312,7 +312,10 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
+        let this = self.get_mut();
+        // Who has said all that it will is not read from any more, and takes its answer in its time all the same.
+        this.is_over(cx)?;
+        Pin::new(&mut this.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -328,7 +331,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, parts)
+        let this = self.get_mut();
+        this.is_over(cx)?;
+        Pin::new(&mut this.io).poll_write_vectored(cx, parts)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use tokio::{
-    sync::{Mutex, MutexGuard},
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::protocol::TopicKey;
+use crate::{
+    lanes::{Lanes, Turn},
+    protocol::TopicKey,
+};
 
 /// How long a publish decides anew before it gives up: each round somebody else got through.
 pub(super) const CONFLICTS_FOR: Duration = Duration::from_secs(2);
@@ -18,22 +18,21 @@ pub(super) const CONFLICTS_FOR: Duration = Duration::from_secs(2);
 const PATIENT_CONFLICTS: u32 = 3;
 /// The longest such moment.
 const MAX_STEP_ASIDE: Duration = Duration::from_millis(50);
-/// Turns that can be had at once. Two topics that share one wait for each other, if both are contested.
-const TURNS: usize = 1024;
 
-/// The turns of this process.
-pub(super) struct Turns(Box<[Mutex<()>]>);
+/// The turns of this process, one at a time for each topic.
+pub(super) struct Turns(Lanes<TopicKey>);
 
 impl Default for Turns {
     fn default() -> Self {
-        Self((0..TURNS).map(|_| Mutex::default()).collect())
+        Self(Lanes::new(1))
     }
 }
 
 /// One publish among others on its topic.
 pub(super) struct Contest<'a> {
-    place: &'a Mutex<()>,
-    turn: Option<MutexGuard<'a, ()>>,
+    turns: &'a Lanes<TopicKey>,
+    topic: TopicKey,
+    turn: Option<Turn<TopicKey>>,
     since: Instant,
     conflicts: u32,
 }
@@ -51,9 +50,7 @@ pub(super) enum Since {
 
 impl<'a> Contest<'a> {
     pub(super) fn begin(turns: &'a Turns, topic: TopicKey) -> Self {
-        let [first, second, ..] = *topic.as_bytes();
-        let place = &turns.0[usize::from(u16::from_be_bytes([first, second])) % TURNS];
-        Self { place, turn: None, since: Instant::now(), conflicts: 0 }
+        Self { turns: &turns.0, topic, turn: None, since: Instant::now(), conflicts: 0 }
     }
 
     /// Whether it is tried again.
@@ -65,12 +62,9 @@ impl<'a> Contest<'a> {
     pub(super) async fn lost(&mut self) -> Since {
         self.conflicts += 1;
         if self.turn.is_none() {
-            if let Ok(turn) = self.place.try_lock() {
-                self.turn = Some(turn);
-                return Since::Nothing;
-            }
-            self.turn = timeout_at(self.since + CONFLICTS_FOR, self.place.lock()).await.ok();
-            return Since::Turn;
+            self.turn = timeout_at(self.since + CONFLICTS_FOR, self.turns.turn(self.topic)).await.ok();
+            let is_at_once = self.turn.as_ref().is_some_and(|turn| !turn.has_waited());
+            return if is_at_once { Since::Nothing } else { Since::Turn };
         }
         if self.conflicts <= PATIENT_CONFLICTS {
             return Since::Nothing;

@@ -129,8 +129,9 @@ impl Auth {
             idle(&["auth.mode", "auth.client_secret"], self.client_secret.is_some());
         }
         let (refresh, max_age) = (self.jwks_refresh_secs, self.jwks_max_age_secs);
-        if max_age > 0 && refresh > max_age {
-            let reason = format!("{refresh} is more than {max_age}, so that good keys would get too old");
+        if max_age > 0 && refresh > max_age / 2 {
+            let reason =
+                format!("{refresh} is more than half of {max_age}, so that good keys could get too old");
             found.push((&["auth.jwks_refresh_secs", "auth.jwks_max_age_secs"], reason));
         }
         found
@@ -271,11 +272,14 @@ mod tests {
         let with = |refresh, max_age| {
             mistakes(&[&JWT[..], &[("jwks_refresh_secs", refresh), ("jwks_max_age_secs", max_age)]].concat())
         };
-        for (refresh, max_age) in [("300", "300"), ("86400", "86400"), ("86400", "0"), ("1", "4294967295")] {
+        for (refresh, max_age) in [("300", "600"), ("43200", "86400"), ("86400", "0"), ("1", "4294967295")] {
             assert_eq!(with(refresh, max_age), "", "{refresh} {max_age}");
         }
-        let found = with("301", "300");
-        assert!(found.contains("auth.jwks_refresh_secs and auth.jwks_max_age_secs: 301 is more"), "{found}");
+        let found = with("301", "600");
+        assert!(
+            found.contains("auth.jwks_refresh_secs and auth.jwks_max_age_secs: 301 is more than half"),
+            "{found}"
+        );
         assert!(with("1", "-1").contains("auth.jwks_max_age_secs: "), "{}", with("1", "-1"));
     }
 

@@ -163,6 +163,15 @@ impl Raw {
         true
     }
 
+    /// Closes this side alone, of a connection without TLS: all has been said.
+    pub async fn says_no_more(&mut self) -> Result<()> {
+        match &mut self.stream {
+            Stream::Plain(stream) => stream.shutdown().await?,
+            Stream::Tls(_) => bail!("with TLS this closes both sides"),
+        }
+        Ok(())
+    }
+
     /// Takes what comes in small pieces, with a pause before each; answers with how many bytes came.
     pub async fn take_slowly(&mut self, pieces: usize, pause: Duration) -> Result<usize> {
         for _ in 0..pieces {

@@ -28,7 +28,7 @@ async fn new_keys_are_fetched_once_and_forged_ones_cause_no_flood(kind: Kind) {
     // Who waited for keys that nobody reads would wait for longer than an app does.
     let settings = [
         ("auth.jwks_cooldown_secs", "3600"),
-        ("auth.jwks_refresh_secs", "86400"),
+        ("auth.jwks_refresh_secs", "43200"),
         ("auth.timeout_secs", "60"),
     ];
     let setup = setup(kind, authority.fetching_settings(), &settings).await;
@@ -192,7 +192,7 @@ async fn keys_that_could_not_be_read_for_too_long_are_not_believed_until_they_ar
 
 async fn keys_in_a_file_may_change(kind: Kind) {
     let authority = TokenAuthority::start().unwrap();
-    let settings = [("auth.jwks_refresh_secs", "86400"), ("auth.jwks_cooldown_secs", "3600")];
+    let settings = [("auth.jwks_refresh_secs", "43200"), ("auth.jwks_cooldown_secs", "3600")];
     let setup = setup(kind, authority.settings(), &settings).await;
     let app = setup.publisher();
     let old = authority.token().unwrap().mint().unwrap();

@@ -1,18 +1,20 @@
-//! Turns at what takes long: of one caller so many at once, and its others wait, not those of others.
+//! Turns at what takes long, or at what only one can have: of one key so many at once, and its others wait, not those of
+//! other keys.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    hash::Hash,
+    sync::{Arc, Mutex},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-use super::key::CallerKey;
+use crate::lock::lock;
 
-/// A lane for each caller that is in one now. It grows with the requests that are under way alone.
-pub struct Lanes {
+/// A lane for each key of which there is somebody in one now. It grows with those alone.
+pub struct Lanes<K: Copy + Eq + Hash> {
     width: usize,
-    lanes: Arc<Mutex<HashMap<CallerKey, Lane>>>,
+    lanes: Arc<Mutex<HashMap<K, Lane>>>,
 }
 
 struct Lane {
@@ -22,20 +24,21 @@ struct Lane {
 }
 
 /// Somebody who is in a lane, with a turn once it has one.
-pub struct Turn {
-    lanes: Arc<Mutex<HashMap<CallerKey, Lane>>>,
-    key: CallerKey,
-    _turn: Option<OwnedSemaphorePermit>,
+pub struct Turn<K: Copy + Eq + Hash> {
+    lanes: Arc<Mutex<HashMap<K, Lane>>>,
+    key: K,
+    turn: Option<OwnedSemaphorePermit>,
+    has_waited: bool,
 }
 
-impl Lanes {
+impl<K: Copy + Eq + Hash> Lanes<K> {
     /// Lanes in which so many have their turn at once.
     pub fn new(width: usize) -> Self {
         Self { width, lanes: Arc::default() }
     }
 
-    /// Waits for a turn in this caller's lane; it ends when it is dropped.
-    pub async fn turn(&self, key: CallerKey) -> Turn {
+    /// Waits for a turn in the lane of this key; it ends when it is dropped.
+    pub async fn turn(&self, key: K) -> Turn<K> {
         let turns = {
             let mut lanes = lock(&self.lanes);
             let new = || Lane { turns: Arc::new(Semaphore::new(self.width)), within: 0 };
@@ -44,14 +47,27 @@ impl Lanes {
             lane.turns.clone()
         };
         // Made before it waits: who leaves meanwhile leaves the lane.
-        let mut turn = Turn { lanes: self.lanes.clone(), key, _turn: None };
-        // Never closed.
-        turn._turn = turns.acquire_owned().await.ok();
+        let mut turn = Turn { lanes: self.lanes.clone(), key, turn: None, has_waited: false };
+        turn.turn = match turns.clone().try_acquire_owned() {
+            Ok(free) => Some(free),
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
+                turn.has_waited = true;
+                // Never closed.
+                turns.acquire_owned().await.ok()
+            }
+        };
         turn
     }
 }
 
-impl Drop for Turn {
+impl<K: Copy + Eq + Hash> Turn<K> {
+    /// Did others have their turn before?
+    pub fn has_waited(&self) -> bool {
+        self.has_waited
+    }
+}
+
+impl<K: Copy + Eq + Hash> Drop for Turn<K> {
     fn drop(&mut self) {
         let mut lanes = lock(&self.lanes);
         if let Some(lane) = lanes.get_mut(&self.key) {
@@ -63,20 +79,16 @@ impl Drop for Turn {
     }
 }
 
-fn lock(lanes: &Mutex<HashMap<CallerKey, Lane>>) -> MutexGuard<'_, HashMap<CallerKey, Lane>> {
-    lanes.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
 
     use futures_util::{FutureExt, future::poll_immediate};
 
-    use super::{super::Network, *};
+    use super::*;
 
-    const ONE: CallerKey = CallerKey::Address(Network::V6(1));
-    const OTHER: CallerKey = CallerKey::Address(Network::V6(2));
+    const ONE: u32 = 1;
+    const OTHER: u32 = 2;
 
     #[tokio::test]
     async fn who_has_his_turns_waits_and_no_other_does_and_nothing_stays_of_who_has_left() {
