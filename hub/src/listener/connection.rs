@@ -151,6 +151,8 @@ pub struct Connection {
     wait: Option<Wait>,
     begun: u64,
     is_handshaking: bool,
+    /// Why it has ended, as far as anybody asks.
+    over: Option<io::ErrorKind>,
 }
 
 /// How long a connection may take for what.
@@ -210,6 +212,7 @@ impl Connection {
             wait: None,
             begun: 0,
             is_handshaking: false,
+            over: None,
         })
     }
 
@@ -225,12 +228,16 @@ impl Connection {
 
     /// Has it to end?
     fn is_over(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        // Once it is, it stays so, however often it is asked.
+        if let Some(reason) = self.over {
+            return Err(reason.into());
+        }
         let begun = self.activity.begun.load(Ordering::Relaxed);
         let is_busy = self.activity.under_way.load(Ordering::Relaxed) > 0;
         if !is_busy && self.has_to_give_way(cx) {
             let limit = if begun == 0 { Limit::NewConnections } else { Limit::Connections };
             METRICS.limited.with(limit).inc();
-            return Err(io::ErrorKind::ConnectionAborted.into());
+            return self.is_over_for(io::ErrorKind::ConnectionAborted);
         }
         let is_answered = self.activity.is_answered.load(Ordering::Relaxed);
         let waits_for = self.wait.as_ref().map(|wait| wait.of);
@@ -272,7 +279,12 @@ impl Connection {
             Of::Head => METRICS.limited.with(Limit::HeadSecs).inc(),
             Of::Answer => METRICS.limited.with(Limit::AnswerSecs).inc(),
         }
-        Err(io::ErrorKind::TimedOut.into())
+        self.is_over_for(io::ErrorKind::TimedOut)
+    }
+
+    fn is_over_for(&mut self, reason: io::ErrorKind) -> io::Result<()> {
+        self.over = Some(reason);
+        Err(reason.into())
     }
 
     /// Bytes have come while nothing was worked on: a head has begun.
