@@ -8,7 +8,7 @@
 //! - [`publisher`]: decides and commits an event, on whichever store.
 //! - [`settings`]: one typed tree of settings for both programs.
 //! - [`signals`]: those that ask a program to stop.
-//! - [`tls`]: certificates of the listeners, renewed while they listen.
+//! - [`tls`]: certificates, of the listeners and towards others, followed while the programs run.
 //! - [`telemetry`]: logs, metrics, and the listener for health and metrics.
 //! - [`network`]: an address, as far as one party can be told from another by it.
 //! - [`lanes`]: turns, of each key so many at once.
