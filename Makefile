@@ -76,4 +76,5 @@ fuzz:
 
 docs:
 	@deploy/local/ensure-packages $(BUILD_PACKAGES)
-	FHIRCAST_WRITE_DOCS=1 cargo test --locked -p fhircast-tests --test all conformance_page::the_page
+	FHIRCAST_WRITE_DOCS=1 cargo test --locked -p fhircast-tests --test all -- \
+		conformance_page::the_page made_pages::the_page

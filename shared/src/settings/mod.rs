@@ -9,6 +9,7 @@
 //! - `values`, `redis_url`, `durability`, `data_keys`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `limits`: the group that bounds everything · `checks`: what settings say about each other · `print`: the result as TOML
+//! - `reference`: all of them as a page
 //!
 //! Units are in the names: `_secs`, `_ms`, `_bytes`, `_per_sec`, `_per_min`; whatever has none is a count.
 
@@ -25,6 +26,7 @@ mod load;
 mod mistakes;
 mod print;
 mod redis_url;
+mod reference;
 mod tree;
 mod values;
 

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use harness::conformance::catalogue::{GROUPS, RULES, Rule, Version};
 use harness::conformance::checks;
 
-/// When it is set, the page is written instead of compared.
-const WRITE: &str = "FHIRCAST_WRITE_DOCS";
+use crate::made_pages::{assert_up_to_date, root};
 
 /// Where the versions of the specification disagree: the rules, and what is done in each of them.
 const DIFFERENCES: &[(&str, [&str; 3])] = &[
@@ -76,10 +75,6 @@ const DIFFERENCES: &[(&str, [&str; 3])] = &[
         ],
     ),
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
 
 /// Every file of the programs, in the order of their names.
 fn sources() -> Vec<PathBuf> {
@@ -184,16 +179,7 @@ fn page() -> String {
 
 #[test]
 fn the_page_is_what_the_catalogue_the_checks_and_the_code_say() {
-    let (path, page) = (root().join("docs/CONFORMANCE.md"), page());
-    if std::env::var_os(WRITE).is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    let changed = written.lines().zip(page.lines()).find(|(written, made)| written != made);
-    assert!(
-        written == page,
-        "docs/CONFORMANCE.md is not up to date: run `make docs`; the first change: {changed:?}"
-    );
+    assert_up_to_date("docs/CONFORMANCE.md", &page());
 }
 
 #[test]

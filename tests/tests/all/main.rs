@@ -34,6 +34,7 @@ mod leases;
 mod leaving;
 mod limits;
 mod losses;
+mod made_pages;
 mod malformed;
 mod many_names;
 mod memory;
