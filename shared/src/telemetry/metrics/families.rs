@@ -1,9 +1,51 @@
-//! How a metric is made: named, and put into the default registry.
+//! How a metric is made: named, described, and put into the default registry.
+
+use std::sync::Mutex;
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 use super::labels::{Counters, Label};
+use crate::lock::lock;
+
+/// What a metric is, for those who read of it ([`super::reference`]).
+#[derive(Clone)]
+pub(super) struct Family {
+    pub name: String,
+    /// As Prometheus has it: `counter`, `gauge`, `histogram`.
+    pub kind: &'static str,
+    pub help: String,
+    pub labels: Vec<Values>,
+}
+
+/// A label, and what it can be.
+#[derive(Clone)]
+pub(super) struct Values {
+    pub name: &'static str,
+    /// Each value with its meaning; none when they are only described.
+    pub known: Vec<(&'static str, &'static str)>,
+    /// What the values are, when they are not known here.
+    pub about: &'static str,
+}
+
+/// All that have been made, in their order.
+static FAMILIES: Mutex<Vec<Family>> = Mutex::new(Vec::new());
+
+/// All that have been made, in their order.
+pub(super) fn families() -> Vec<Family> {
+    lock(&FAMILIES).clone()
+}
+
+/// The label `L`.
+pub(super) fn known<L: Label>() -> Values {
+    let known = L::ALL.iter().map(|label| (label.as_str(), label.help())).collect();
+    Values { name: L::NAME, known, about: "" }
+}
+
+/// A label whose values are a few that the code names.
+pub(super) fn open(name: &'static str, about: &'static str) -> Values {
+    Values { name, known: Vec::new(), about }
+}
 
 /// A close code as a label: peers choose theirs, so only those that mean something are told apart.
 pub(super) fn close_code(code: Option<u16>) -> &'static str {
@@ -26,34 +68,48 @@ pub(super) fn close_code(code: Option<u16>) -> &'static str {
     }
 }
 
-fn options(name: &str, help: &str) -> Opts {
-    Opts::new(format!("fhircast_{name}"), help)
+/// Describes a metric and names it.
+fn options(kind: &'static str, name: &str, help: &str, labels: &[Values]) -> Opts {
+    let name = format!("fhircast_{name}");
+    let family = Family { name: name.clone(), kind, help: help.to_owned(), labels: labels.to_vec() };
+    lock(&FAMILIES).push(family);
+    Opts::new(name, help)
+}
+
+fn names(labels: &[Values]) -> Vec<&'static str> {
+    labels.iter().map(|label| label.name).collect()
 }
 
 /// A gauge without labels.
 pub(super) fn gauge(name: &str, help: &str) -> IntGauge {
-    registered(IntGauge::with_opts(options(name, help)))
+    registered(IntGauge::with_opts(options("gauge", name, help, &[])))
 }
 
-/// Gauges that differ in `label`; a series is there once it has been set.
-pub(super) fn gauges(name: &str, help: &str, label: &str) -> IntGaugeVec {
-    registered(IntGaugeVec::new(options(name, help), &[label]))
+/// Gauges that differ in `labels`; a series is there once it has been set.
+pub(super) fn gauges(name: &str, help: &str, labels: &[Values]) -> IntGaugeVec {
+    registered(IntGaugeVec::new(options("gauge", name, help, labels), &names(labels)))
 }
 
 /// A counter without labels.
 pub(super) fn counter(name: &str, help: &str) -> IntCounter {
-    registered(IntCounter::with_opts(options(name, help)))
+    registered(IntCounter::with_opts(options("counter", name, help, &[])))
 }
 
 /// Counters that differ in `labels`; a series is there once it has been asked for.
-pub(super) fn counters_of(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    registered(IntCounterVec::new(options(name, help), labels))
+pub(super) fn counters_of(name: &str, help: &str, labels: &[Values]) -> IntCounterVec {
+    registered(IntCounterVec::new(options("counter", name, help, labels), &names(labels)))
 }
 
 /// Counters that differ in the label `L`, all there from the start.
 pub(super) fn counters<L: Label>(name: &str, help: &str) -> Counters<L> {
-    let family = counters_of(name, help, &[L::NAME]);
+    let family = counters_of(name, help, &[known::<L>()]);
     Counters::of(|label: &L| family.with_label_values(&[label.as_str()]))
+}
+
+/// Histograms with these upper bounds that differ in `labels`; a series is there once it has been asked for.
+pub(super) fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[Values]) -> HistogramVec {
+    let options = HistogramOpts::from(options("histogram", name, help, labels)).buckets(buckets.to_vec());
+    registered(HistogramVec::new(options, &names(labels)))
 }
 
 /// Puts a metric into the default registry.
@@ -61,7 +117,7 @@ pub(super) fn counters<L: Label>(name: &str, help: &str) -> Counters<L> {
     clippy::expect_used,
     reason = "names, labels and buckets are constants of this room, made once; any test that touches METRICS proves them"
 )]
-pub(super) fn registered<C: Collector + Clone + 'static>(metric: prometheus::Result<C>) -> C {
+fn registered<C: Collector + Clone + 'static>(metric: prometheus::Result<C>) -> C {
     let metric = metric.expect("a metric's name and labels are well formed");
     prometheus::register(Box::new(metric.clone())).expect("a metric's name is its own");
     metric

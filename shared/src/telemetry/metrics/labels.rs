@@ -13,6 +13,8 @@ pub trait Label: Copy + 'static {
     const ALL: &'static [Self];
     /// The value as it is exposed.
     fn as_str(self) -> &'static str;
+    /// What it means.
+    fn help(self) -> &'static str;
     /// Its place in [`Label::ALL`].
     fn index(self) -> usize;
 }
@@ -37,6 +39,12 @@ macro_rules! labels {
             fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$value => $text,)+
+                }
+            }
+
+            fn help(self) -> &'static str {
+                match self {
+                    $(Self::$value => concat!($($help),+).trim_ascii(),)+
                 }
             }
 

@@ -2,25 +2,26 @@
 //!
 //! Labels are enums (or, where the set is fixed in the code that counts, `&'static str`), so the number of series is
 //! bounded. Series of enums are there from the start, at 0, so that a rate over them has no gap.
+//!
+//! - `labels`: the labels · `families`: how a metric is made · `reference`: all of them as a page
 
 mod families;
 mod labels;
+mod reference;
 #[cfg(test)]
 mod tests;
 
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    TextEncoder,
-};
+use prometheus::{Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
 
-use families::{close_code, counter, counters, counters_of, gauge, gauges, registered};
+use families::{close_code, counter, counters, counters_of, gauge, gauges, histograms, known, open};
 pub use labels::{
     Authentication, CallbackAttempt, Certificate, Channel, Counters, KeysReading, Label, Limit, Notification,
     Publish, SyncErrorCause, Unopened,
 };
+pub use reference::reference;
 
 /// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
@@ -129,21 +130,20 @@ impl Metrics {
     }
 
     fn register() -> Self {
-        let build_info = gauges("build_info", "Version of this program; always 1", "version");
+        let build_info =
+            gauges("build_info", "Version of this program; always 1", &[open("version", "the version")]);
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let notifications = counters_of(
             "notifications_total",
             "Notifications, by channel and outcome",
-            &[Channel::NAME, Notification::NAME],
+            &[known::<Channel>(), known::<Notification>()],
         );
-        let delivery = registered(HistogramVec::new(
-            HistogramOpts::new(
-                "fhircast_delivery_seconds",
-                "Time from an event's acceptance to its write on a channel",
-            )
-            .buckets(DELIVERY_SECONDS.to_vec()),
-            &[Channel::NAME],
-        ));
+        let delivery = histograms(
+            "delivery_seconds",
+            "Time from an event's acceptance to its write on a channel",
+            DELIVERY_SECONDS,
+            &[known::<Channel>()],
+        );
         let on = |channel: Channel| {
             Counters::of(|outcome: &Notification| {
                 notifications.with_label_values(&[channel.as_str(), outcome.as_str()])
@@ -172,7 +172,10 @@ impl Metrics {
             websocket_closes: counters_of(
                 "websocket_closes_total",
                 "WebSockets that closed, by close code",
-                &["code"],
+                &[open(
+                    "code",
+                    "the close code; `none`: without a Close frame; `other`: one that means nothing here",
+                )],
             ),
             bad_frames: counter("bad_frames_total", "Frames that are not what a subscriber may send"),
             odd_timestamps: counter(
@@ -184,11 +187,15 @@ impl Metrics {
             delivery: [time_on(Channel::Websocket), time_on(Channel::Webhook)],
             claims: counter("claims_total", "Claims of a worker on due subscriptions"),
             lost_leases: counter("lost_leases_total", "Claims that ended while their worker still worked"),
-            redis_calls: counters_of("redis_calls_total", "Calls to Redis, by operation", &["operation"]),
+            redis_calls: counters_of(
+                "redis_calls_total",
+                "Calls to Redis, by operation",
+                &[open("operation", "the script or the command")],
+            ),
             redis_errors: counters_of(
                 "redis_errors_total",
                 "Calls to Redis that failed, by operation",
-                &["operation"],
+                &[open("operation", "the script or the command")],
             ),
             authentications: counters("authentications_total", "Tokens of requests, by what became of them"),
             keys_readings: counters(
@@ -221,7 +228,7 @@ impl Metrics {
             certificate_expiry: gauges(
                 "certificate_expiry_timestamp_seconds",
                 "When a certificate ends that is shown to others, in seconds since 1970, by the settings that name it",
-                Certificate::NAME,
+                &[known::<Certificate>()],
             ),
             certificate_reload_failures: counters(
                 "certificate_reload_failures_total",
