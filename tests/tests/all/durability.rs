@@ -113,6 +113,12 @@ async fn what_no_replica_has_is_refused_and_its_resend_waits_again() {
     let logs: Vec<String> = redis::cmd("KEYS").arg("*:log:*").query_async(&mut connection).await.unwrap();
     let entries: usize = redis::cmd("XLEN").arg(&logs[0]).query_async(&mut connection).await.unwrap();
     assert_eq!(entries, 2, "FC-REQ-07: it is broadcast once");
+    let metrics = system.hubs[0].metrics().await.unwrap();
+    let taken = |part: &str| {
+        metrics.value(&format!("fhircast_redis_call_seconds_{part}{{operation=\"confirm\"}}")).unwrap()
+    };
+    assert_eq!(taken("count"), 4.0, "each wait, whatever came of it");
+    assert!(taken("sum") >= 0.002 * SHORT_MS as f64, "two of them were in vain: {}", taken("sum"));
 }
 
 #[tokio::test]

@@ -79,7 +79,9 @@ impl Confirmations {
             return Ok(());
         }
         METRICS.redis_call("confirm");
+        let begun = Instant::now();
         let confirmed = self.try_until_answered(topology, partition, history).await;
+        METRICS.redis_answered("confirm", begun.elapsed());
         confirmed.map_err(|why| {
             METRICS.redis_error("confirm");
             StoreError::Unconfirmed(why)

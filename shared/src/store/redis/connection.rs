@@ -155,13 +155,15 @@ impl Connections {
         F: Future<Output = RedisResult<T>>,
     {
         METRICS.redis_call(operation);
-        let deadline = Instant::now() + self.dialer.timeout();
+        let begun = Instant::now();
+        let deadline = begun + self.dialer.timeout();
         let mut last_error = None;
         let tries = self.try_until_answered(on, target, ask, &mut last_error);
         let answer = match timeout_at(deadline, tries).await {
             Ok(answer) => answer,
             Err(_) => Err(last_error.unwrap_or_else(timed_out)),
         };
+        METRICS.redis_answered(operation, begun.elapsed());
         answer.inspect_err(|_| METRICS.redis_error(operation))
     }
 

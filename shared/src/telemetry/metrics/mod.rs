@@ -14,7 +14,9 @@ mod tests;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
+};
 
 use families::{close_code, counter, counters, counters_of, gauge, gauges, histograms, known, open};
 pub use labels::{
@@ -30,6 +32,10 @@ pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
 const DELIVERY_SECONDS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 300.0,
 ];
+
+/// Bounds of `fhircast_redis_call_seconds`: a round trip takes a fraction of a millisecond, and a call ends with its time-out.
+const REDIS_CALL_SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Every metric, by its name without `fhircast_` and `_total`.
 pub struct Metrics {
@@ -66,6 +72,7 @@ pub struct Metrics {
     pub lost_leases: IntCounter,
     redis_calls: IntCounterVec,
     redis_errors: IntCounterVec,
+    redis_call: HistogramVec,
     /// Tokens of requests, by what became of them.
     pub authentications: Counters<Authentication>,
     /// Readings of the authorization server's keys, by outcome.
@@ -110,6 +117,11 @@ impl Metrics {
     /// Counts a call to Redis: `operation` is the name of the script or command.
     pub fn redis_call(&self, operation: &'static str) {
         self.redis_calls.with_label_values(&[operation]).inc();
+    }
+
+    /// Notes how long a call to Redis took, with all its tries, whatever came of it.
+    pub fn redis_answered(&self, operation: &'static str, after: Duration) {
+        self.redis_call.with_label_values(&[operation]).observe(after.as_secs_f64());
     }
 
     /// Counts a call to Redis that failed.
@@ -195,6 +207,12 @@ impl Metrics {
             redis_errors: counters_of(
                 "redis_errors_total",
                 "Calls to Redis that failed, by operation",
+                &[open("operation", "the script or the command")],
+            ),
+            redis_call: histograms(
+                "redis_call_seconds",
+                "Time from a call to Redis to its answer, with all its tries, by operation",
+                REDIS_CALL_SECONDS,
                 &[open("operation", "the script or the command")],
             ),
             authentications: counters("authentications_total", "Tokens of requests, by what became of them"),

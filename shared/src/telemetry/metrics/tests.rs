@@ -7,6 +7,7 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
     METRICS.websocket_closed(Some(1001));
     METRICS.redis_call("commit");
     METRICS.redis_error("commit");
+    METRICS.redis_answered("commit", Duration::from_millis(3));
     METRICS.certificate_expires(Certificate::Hub, Some(1));
     let page = render().unwrap();
     for line in [
@@ -31,6 +32,7 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
         "fhircast_lost_leases_total ",
         "fhircast_redis_calls_total{operation=\"commit\"} ",
         "fhircast_redis_errors_total{operation=\"commit\"} ",
+        "fhircast_redis_call_seconds_bucket{operation=\"commit\",le=\"0.005\"} ",
         "fhircast_build_info{version=",
         "fhircast_authentications_total{outcome=\"expired\"} ",
         "fhircast_keys_readings_total{outcome=\"refused\"} ",
