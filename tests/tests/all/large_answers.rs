@@ -112,10 +112,14 @@ async fn who_takes_a_large_answer_slowly_is_not_idle_and_who_does_not_take_it_is
     assert_eq!(answer.status, 200);
     assert!(answer.body().len() > 20_000_000, "{}", answer.body().len());
 
-    let stuck = asked(&hub, topic).await;
-    eventually(PATIENCE, "it is cut", || async { (counted(&hub, "answer_secs").await >= 1.0).then_some(()) })
-        .await
-        .unwrap();
+    // The hub has nothing more to read from one of them.
+    let mut stuck = [asked(&hub, topic).await, asked(&hub, topic).await];
+    stuck[1].says_no_more().await.unwrap();
+    eventually(PATIENCE, "both are cut", || async {
+        (counted(&hub, "answer_secs").await >= 2.0).then_some(())
+    })
+    .await
+    .unwrap();
     drop(stuck);
 }
 
