@@ -11,7 +11,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -27,7 +27,10 @@ use actix_web::{
     rt::net::{ActixStream, Ready, TcpStream},
 };
 use bytes::Bytes;
-use shared::telemetry::metrics::{Limit, METRICS};
+use shared::{
+    lock::lock,
+    telemetry::metrics::{Limit, METRICS},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::oneshot,
@@ -303,10 +306,6 @@ impl Wait {
     fn until(after: Duration, of: Of) -> Self {
         Self { until: Box::pin(sleep_until(Instant::now() + after)), of }
     }
-}
-
-fn lock(places: &Mutex<Places>) -> MutexGuard<'_, Places> {
-    places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl AsyncRead for Connection {

@@ -3,7 +3,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::Stream;
 use shared::{
+    lock::lock,
     settings::Limits,
     store::{Address, Connection, CursorMove, LogEntry, Position, Subscription},
 };
@@ -82,10 +83,6 @@ impl Outbox {
     pub fn saved(&self, cursor: Position) {
         *lock(&self.saved) = cursor;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the relay hands its entries to the subscriber.

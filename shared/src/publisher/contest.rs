@@ -20,17 +20,11 @@ const PATIENT_CONFLICTS: u32 = 3;
 const MAX_STEP_ASIDE: Duration = Duration::from_millis(50);
 
 /// The turns of this process, one at a time for each topic.
-pub(super) struct Turns(Lanes<TopicKey>);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Lanes::new(1))
-    }
-}
+pub(super) type Turns = Lanes<TopicKey>;
 
 /// One publish among others on its topic.
 pub(super) struct Contest<'a> {
-    turns: &'a Lanes<TopicKey>,
+    turns: &'a Turns,
     topic: TopicKey,
     turn: Option<Turn<TopicKey>>,
     since: Instant,
@@ -50,7 +44,7 @@ pub(super) enum Since {
 
 impl<'a> Contest<'a> {
     pub(super) fn begin(turns: &'a Turns, topic: TopicKey) -> Self {
-        Self { turns: &turns.0, topic, turn: None, since: Instant::now(), conflicts: 0 }
+        Self { turns, topic, turn: None, since: Instant::now(), conflicts: 0 }
     }
 
     /// Whether it is tried again.
@@ -140,7 +134,8 @@ mod tests {
         const NODES: usize = 3;
         const SENDERS: u32 = 100;
         let session = Arc::new(Session::default());
-        let nodes: Vec<(Turns, AtomicU32)> = (0..NODES).map(|_| Default::default()).collect();
+        let nodes: Vec<(Turns, AtomicU32)> =
+            (0..NODES).map(|_| (Turns::new(1), AtomicU32::default())).collect();
         let all = nodes.iter().flat_map(|(turns, left_over)| {
             let publish = |_| publish(turns, &session, left_over);
             (0..SENDERS).map(publish).collect::<Vec<_>>()

@@ -111,7 +111,7 @@ impl Publisher {
             rules,
             severity,
             sessions: Cache::with_weighter(CACHED_SESSIONS, CACHED_BYTES, ByBytes),
-            turns: Turns::default(),
+            turns: Turns::new(1),
             witness: Witness::default(),
             audit,
             contents: Semaphore::new(CONTENTS_AT_ONCE),

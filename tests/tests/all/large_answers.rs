@@ -20,20 +20,12 @@ use harness::{
 
 use crate::{
     content::{update, updates},
+    limits::{counted, hub},
     messages::{event, resource},
 };
 
 /// How often the store was asked for a session.
 const SESSIONS_READ: &str = "fhircast_redis_calls_total{operation=\"session\"}";
-
-async fn hub(settings: &[(&str, &str)]) -> Hub {
-    Hub::start_embedded(settings).await.unwrap()
-}
-
-async fn counted(hub: &Hub, limit: &str) -> f64 {
-    let metrics = hub.metrics().await.unwrap();
-    metrics.value(&format!("fhircast_limited_total{{limit=\"{limit}\"}}")).unwrap()
-}
 
 /// Opens a report with so many resources of so many bytes in it.
 async fn fill(app: &App, topic: &str, count: usize, bytes: usize) {

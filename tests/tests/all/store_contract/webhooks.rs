@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use harness::wait::{PATIENCE, eventually};
 use shared::{
-    protocol::webhook::Mode,
+    protocol::{Topic, webhook::Mode},
     store::{
         Activated, Address, Claim, Position, Progress, Release, Store, Subscribed, Subscription,
         WebhookRequest,
@@ -230,16 +230,22 @@ pub async fn what_nobody_has_confirmed_is_taken_back_and_no_answer_puts_it_into_
     assert!(store.subscription(in_force.id).await.unwrap().is_some());
 }
 
-pub async fn what_is_taken_back_after_a_lease_leaves_the_end_to_be_told(kind: Kind) {
-    let store = open(kind, RETENTION).await;
-    let topic = topic("t");
-    let short = Subscription { terms: terms("*", 1), ..webhook(&topic, "a") };
-    let address = verify(&*store, &short).await;
+/// A subscription that was in force until its lease ended.
+async fn whose_lease_is_over(store: &dyn Store, topic: &Topic) -> (Subscription, Address) {
+    let short = Subscription { terms: terms("*", 1), ..webhook(topic, "a") };
+    let address = verify(store, &short).await;
     eventually(PATIENCE, "the lease ends", || async {
         store.subscription(short.id).await.unwrap().is_none().then_some(())
     })
     .await
     .unwrap();
+    (short, address)
+}
+
+pub async fn what_is_taken_back_after_a_lease_leaves_the_end_to_be_told(kind: Kind) {
+    let store = open(kind, RETENTION).await;
+    let topic = topic("t");
+    let (short, address) = whose_lease_is_over(&*store, &topic).await;
     ask(&*store, Mode::Subscribe, &short).await;
     let held = claim(&*store, address).await;
     assert!(store.withdraw_webhook(address, None).await.unwrap(), "FC-SUB-09");
@@ -313,13 +319,7 @@ pub async fn what_was_never_verified_and_is_answered_is_gone(kind: Kind) {
 pub async fn a_lease_that_is_over_leaves_nothing_to_deliver(kind: Kind) {
     let store = open(kind, RETENTION).await;
     let topic = topic("t");
-    let short = Subscription { terms: terms("*", 1), ..webhook(&topic, "a") };
-    let address = verify(&*store, &short).await;
-    eventually(PATIENCE, "the lease ends", || async {
-        store.subscription(short.id).await.unwrap().is_none().then_some(())
-    })
-    .await
-    .unwrap();
+    let (short, address) = whose_lease_is_over(&*store, &topic).await;
     assert_eq!(
         store.request_webhook(&request(Mode::Unsubscribe, &short), 9).await.unwrap(),
         Subscribed::Unknown
