@@ -42,14 +42,16 @@ struct Doubts {
 pub async fn look_again(node: web::Data<Node>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let turning = node.loops.watch("doubts");
     let mut doubts = Doubts { interruptions: node.store.interruptions(), ..Doubts::default() };
     loop {
         ticks.tick().await;
+        turning.turned();
         if let Ok(now) = node.store.now().await {
             node.clock.set(now);
         }
         doubts.gather(&node);
-        doubts.settle(&node).await;
+        turning.while_waiting(doubts.settle(&node)).await;
     }
 }
 

@@ -46,8 +46,10 @@ pub async fn live(node: web::Data<Node>) {
     let mut ticks = tokio::time::interval(RENEW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
+    let turning = node.loops.watch("lease");
     loop {
         ticks.tick().await;
+        turning.turned();
         let asked = Instant::now();
         let was_known = node.liveness.is_known.load(Ordering::Acquire);
         let answer = node.store.register_node(&node.id, LEASE).await;

@@ -10,7 +10,7 @@ use shared::{
     settings::{AuditTarget, AuthMode, Defaults, Exposure, Flags, Settings},
     signals::Signals,
     store::open::{READINESS, open, watch},
-    telemetry::{Readiness, admin, logging, metrics::METRICS},
+    telemetry::{Loops, Readiness, admin, logging, metrics::METRICS},
 };
 use tokio::sync::oneshot;
 use worker::Worker;
@@ -88,7 +88,8 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("signals cannot be heard")?;
     let readiness = Readiness::new([READINESS, "draining"]);
     readiness.set("draining", true, "no");
-    let (admin, admin_server) = admin::start(&settings, readiness.clone())?;
+    let loops = Loops::new(settings.stuck_after());
+    let (admin, admin_server) = admin::start(&settings, readiness.clone(), loops.clone())?;
     let admin_handle = admin_server.handle();
     actix_web::rt::spawn(admin_server);
 
@@ -98,11 +99,12 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
         store = open(&settings, &readiness) => store?,
         () = signals.next() => return Ok(()),
     };
-    let hub = server::start(settings.clone(), store.clone(), audit.clone(), readiness.clone())?;
+    let hub =
+        server::start(settings.clone(), store.clone(), audit.clone(), readiness.clone(), loops.clone())?;
     let (stop_worker, worker_stops) = oneshot::channel();
     let worker = if is_embedded {
         embedded::announce(&settings);
-        let worker = Worker::new(store, hub.publisher.clone(), audit.clone(), &settings)?;
+        let worker = Worker::new(store, hub.publisher.clone(), audit.clone(), loops, &settings)?;
         Some(actix_web::rt::spawn(worker.run_until_stopped(async move {
             let _ = worker_stops.await;
         })))

@@ -8,7 +8,7 @@ use std::sync::{
 use actix_web::HttpRequest;
 use shared::{
     audit::Audit, callbacks::Gate, protocol::EndpointId, publisher::Publisher, settings::Settings,
-    store::Store,
+    store::Store, telemetry::Loops,
 };
 use tokio::sync::Semaphore;
 
@@ -45,6 +45,8 @@ pub struct Node {
     pub publishes: Semaphore,
     /// What callers and topics may ask of this process.
     pub limits: Limits,
+    /// The loops of this process.
+    pub loops: Loops,
     /// Set when the process has been asked to stop.
     pub is_draining: AtomicBool,
 }

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 use actix_web::{App, dev::Server, middleware::from_fn, web};
@@ -14,7 +15,7 @@ use shared::{
     session::Rules,
     settings::Settings,
     store::Store,
-    telemetry::{Readiness, metrics::Certificate},
+    telemetry::{Loop, Loops, Readiness, metrics::Certificate},
     tls,
 };
 use tokio::sync::Semaphore;
@@ -36,6 +37,9 @@ use crate::{
 /// How long requests that are in flight may take at the end of a drain.
 const LAST_REQUESTS_SECS: u64 = 5;
 
+/// How often a thread that serves requests says that it is not held up.
+const TURN_EVERY: Duration = Duration::from_secs(1);
+
 /// A hub that serves.
 pub struct Hub {
     /// `hub.url` at the first base path, as this machine reaches it.
@@ -49,13 +53,14 @@ pub struct Hub {
     server: Server,
 }
 
-/// Starts a hub on a store. It serves once [`Hub::run`] is awaited, and says in `readiness` when
-/// it drains.
+/// Starts a hub on a store. It serves once [`Hub::run`] is awaited, says in `readiness` when it drains, and in `loops`
+/// that it is not held up.
 pub fn start(
     settings: Settings,
     store: Arc<dyn Store>,
     audit: Audit,
     readiness: Readiness,
+    loops: Loops,
 ) -> anyhow::Result<Hub> {
     let rules = Rules::from(&settings.limits);
     let severity = settings.syncerror.severity;
@@ -73,6 +78,7 @@ pub fn start(
         callbacks: Gate::new(&settings.callbacks)?,
         publishes: Semaphore::new(settings.limits.in_flight_publishes),
         limits: Limits::new(&settings.limits, settings.callbacks.dns_lookups),
+        loops: loops.clone(),
         is_draining: AtomicBool::new(false),
         settings,
     });
@@ -80,6 +86,8 @@ pub fn start(
 
     let (data, origins) = (node.clone(), settings.cors.allowed_origins.clone());
     let app = move || {
+        // One for each thread that serves requests.
+        actix_web::rt::spawn(turn(loops.watch("requests")));
         let app = App::new().app_data(data.clone()).wrap(cors(&origins));
         app.wrap(from_fn(listener::tell_connection)).default_service(web::to(dispatch))
     };
@@ -110,6 +118,16 @@ impl Hub {
         resign(&self.node).await;
         handle.stop(true).await;
         serving.await.map_err(|_| broken_down())?.context("the server has failed")
+    }
+}
+
+/// Says that the thread that this runs on is not held up.
+async fn turn(thread: Loop) {
+    let mut ticks = tokio::time::interval(TURN_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        thread.turned();
     }
 }
 

@@ -19,6 +19,7 @@ use shared::{
     protocol::confirmation::LEASE_EXPIRED,
     publisher::PublishError,
     store::{Absence, Parting, Release, StoreError, Subscription},
+    telemetry::metrics::Deadline,
 };
 use tracing::info;
 
@@ -42,6 +43,7 @@ impl Delivery<'_> {
                     self.report_absences(subscription, absence).await?;
                 }
             }
+            self.met(Deadline::Lease, self.claim.lease_end);
             info!(subscription = ?id, ?topic, "the lease of a socket's subscription is over");
             return self.end(subscription, LEASE_EXPIRED).await;
         }
@@ -60,6 +62,7 @@ impl Delivery<'_> {
             Parting::SentAway | Parting::Left => {}
         }
         if is_over {
+            self.met(Deadline::Grace, absence.until);
             info!(subscription = ?id, ?topic, parting = ?absence.parting, "a subscriber did not come back: its subscription ends");
             return self.end(subscription, GONE).await;
         }

@@ -17,7 +17,10 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use shared::store::{Address, DueListener, StoreError};
+use shared::{
+    store::{Address, DueListener, StoreError},
+    telemetry::{Loop, metrics::METRICS},
+};
 use tokio::{
     select,
     task::{JoinError, JoinSet},
@@ -26,7 +29,7 @@ use tokio::{
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    Served,
+    Served, census,
     deliverer::{Deliverer, Phase},
     nodes::Nodes,
     rendezvous::partitions_of,
@@ -48,6 +51,7 @@ type Ended = (Address, Result<Option<Served>, StoreError>);
 
 struct Claims {
     deliverer: Rc<Deliverer>,
+    turning: Loop,
     id: String,
     most: usize,
     listener: DueListener,
@@ -61,6 +65,7 @@ struct Claims {
     outage: Option<Outage>,
     /// How often the connections to the store had been interrupted at the last look for losses.
     interruptions: u64,
+    counted_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -72,6 +77,7 @@ struct Outage {
 /// Works until `stop` is over, with at most `most` claims at once.
 pub(crate) async fn run(
     deliverer: Rc<Deliverer>,
+    turning: Loop,
     most: usize,
     drain: Duration,
     stop: impl Future<Output = ()>,
@@ -87,6 +93,8 @@ pub(crate) async fn run(
         nodes: Nodes::default(),
         outage: None,
         interruptions: deliverer.store.interruptions(),
+        counted_at: None,
+        turning,
         deliverer,
     };
     select! {
@@ -102,6 +110,7 @@ impl Claims {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.turning.turned();
             if self.is_paused() {
                 self.unseen.clear();
             } else if !self.unseen.is_empty() && self.tasks.len() < self.most {
@@ -128,21 +137,33 @@ impl Claims {
 
     /// Says that it lives, takes its share, and looks for nodes that do not live.
     async fn beat(&mut self) {
-        let beaten = async {
-            self.share().await?;
-            self.nodes.look(&self.deliverer).await
-        };
-        if let Err(error) = beaten.await {
+        let mut beaten = self.share().await;
+        self.turning.turned();
+        if beaten.is_ok() {
+            // There may be much to let go of.
+            beaten = self.turning.while_waiting(self.nodes.look(&self.deliverer)).await;
+        }
+        if let Err(error) = beaten {
             // One server of many may be away: the share stays, and what the others have is looked at.
             debug!(%error, "the workers cannot be asked for");
             self.nodes.begin_anew();
         }
         self.look_for_losses();
+        self.count();
         if self.is_paused() {
             let answered = self.deliverer.store.ping().await;
             self.heard_from_store(answered);
         }
         self.unseen.extend(0..self.deliverer.store.partitions());
+    }
+
+    /// Nothing waits for it.
+    fn count(&mut self) {
+        let is_time = self.counted_at.is_none_or(|at| at.elapsed() >= census::EVERY);
+        if is_time && !self.mine.is_empty() {
+            self.counted_at = Some(Instant::now());
+            tokio::spawn(census::expose(self.deliverer.store.clone(), self.mine.clone()));
+        }
     }
 
     /// The store may have lost what this worker told of. It takes as long as it takes.
@@ -161,6 +182,7 @@ impl Claims {
     async fn share(&mut self) -> Result<(), StoreError> {
         let store = &self.deliverer.store;
         let workers = store.register_worker(&self.id, LIFE).await?;
+        METRICS.workers.set(i64::try_from(workers.len()).unwrap_or(i64::MAX));
         let mine = partitions_of(&self.id, &workers, store.partitions());
         if mine != self.mine {
             store.watch_due(&mine).await?;

@@ -221,6 +221,7 @@ impl<'w> Delivery<'w> {
         let signature = secret.as_ref().map(|secret| webhook::signature(secret, body.as_bytes()));
         let deliverer = self.deliverer;
         let sent_before = self.sent.replace(entry.position);
+        let begun = Instant::now();
         let result = self.beside(deliverer.http.post(callback.url(), body, signature)).await?;
         if let Err(RequestError::Crowded) = result {
             self.sent = sent_before;
@@ -229,6 +230,11 @@ impl<'w> Delivery<'w> {
         }
         if self.progress.attempts == 0 {
             METRICS.notifications(ChannelLabel::Webhook, Notification::Sent).inc();
+        } else {
+            METRICS.callback_retries.inc();
+        }
+        if result.is_ok() {
+            METRICS.answered(ChannelLabel::Webhook, begun.elapsed());
         }
         METRICS.callback_attempts.with(counted_as(&result)).inc();
         match outcome(&result) {

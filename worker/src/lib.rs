@@ -20,12 +20,13 @@
 //!
 //! The rooms: `claims` is the loop that takes what is due, `delivery`, `verification` and `absence`
 //! what is done with one claim, `reports` whom the others are told about meanwhile, `gap` what a
-//! subscriber is told that has missed something; `nodes` looks for hubs that have died. `plan`, `outcome`, `retry` and `rendezvous` are the
+//! subscriber is told that has missed something; `nodes` looks for hubs that have died, `census` counts. `plan`, `outcome`, `retry` and `rendezvous` are the
 //! rules, pure; `http_client` makes the requests over a `connection` (what is common to all is in `outgoing`), `hosts`, `addresses` and `pace` bound them. Where
 //! they may lead is in [`shared::callbacks`].
 
 mod absence;
 mod addresses;
+mod census;
 mod claims;
 pub mod connection;
 mod deliverer;
@@ -51,6 +52,7 @@ use shared::{
     publisher::Publisher,
     settings::Settings,
     store::{Store, StoreError},
+    telemetry::Loops,
 };
 
 use self::{
@@ -63,6 +65,7 @@ pub struct Worker {
     store: Arc<dyn Store>,
     publisher: Arc<Publisher>,
     audit: Audit,
+    loops: Loops,
     setup: Arc<Setup>,
     rules: Rules,
     deliveries: usize,
@@ -106,17 +109,19 @@ pub struct Tally {
 }
 
 impl Worker {
-    /// A worker on this store. Follows the files that `callbacks` names, in a task: so it is made where Tokio runs.
+    /// A worker on this store, whose loop is one of `loops` when it runs. Follows the files that `callbacks` names, in a task: so it is made where Tokio runs.
     pub fn new(
         store: Arc<dyn Store>,
         publisher: Arc<Publisher>,
         audit: Audit,
+        loops: Loops,
         settings: &Settings,
     ) -> Result<Self, SetupError> {
         Ok(Self {
             store,
             publisher,
             audit,
+            loops,
             setup: Arc::new(Setup::new(settings)?),
             rules: Rules::new(settings),
             deliveries: settings.limits.deliveries,
@@ -131,7 +136,8 @@ impl Worker {
     /// Runs on the thread that it is called on, which must be actix's (a `System` or an
     /// `Arbiter`): `arbiter.spawn_fn(move || { actix_rt::spawn(worker.run_until_stopped(stop)); })`.
     pub async fn run_until_stopped(self, stop: impl Future<Output = ()>) {
-        claims::run(Rc::new(self.deliverer()), self.deliveries, self.drain, stop).await;
+        let turning = self.loops.watch("claims");
+        claims::run(Rc::new(self.deliverer()), turning, self.deliveries, self.drain, stop).await;
     }
 
     /// Claims what is due now, does what there is to do, and says what came of it: empty when

@@ -11,7 +11,7 @@ use shared::{
     settings::{Defaults, Flags, Settings},
     signals::Signals,
     store::open::{READINESS, open, watch},
-    telemetry::{Readiness, admin, logging},
+    telemetry::{Loops, Readiness, admin, logging},
 };
 use tokio::select;
 use tracing::info;
@@ -62,7 +62,8 @@ async fn run(settings: Settings) -> Result<()> {
     let mut signals = Signals::new().context("signals cannot be heard")?;
     let readiness = Readiness::new([READINESS]);
     readiness.set("draining", true, "no");
-    let (url, admin) = admin::start(&settings, readiness.clone())?;
+    let loops = Loops::new(settings.stuck_after());
+    let (url, admin) = admin::start(&settings, readiness.clone(), loops.clone())?;
     let admin_handle = admin.handle();
     actix_rt::spawn(admin);
 
@@ -75,7 +76,7 @@ async fn run(settings: Settings) -> Result<()> {
     let rules = session::Rules::from(&settings.limits);
     let severity = settings.syncerror.severity;
     let publisher = Arc::new(Publisher::new(store.clone(), rules, severity, audit.clone()));
-    let worker = Worker::new(store.clone(), publisher, audit.clone(), &settings)?;
+    let worker = Worker::new(store.clone(), publisher, audit.clone(), loops, &settings)?;
     let watch = actix_rt::spawn(watch(store, readiness.clone()));
     info!(admin = url, "working");
 

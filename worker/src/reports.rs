@@ -14,7 +14,7 @@ use shared::{
     protocol::sync_error::Reason,
     publisher::PublishError,
     store::{LogEntry, Position, Release, StoreError, Subscription},
-    telemetry::metrics::{Channel as ChannelLabel, METRICS, Notification},
+    telemetry::metrics::{Channel as ChannelLabel, Deadline, METRICS, Notification},
 };
 
 use crate::{
@@ -63,9 +63,16 @@ impl Delivery<'_> {
         let found = self.batch.iter().chain(&self.ahead).find(|entry| entry.position == position).cloned();
         if let Some(entry) = found {
             METRICS.notifications(ChannelLabel::Webhook, Notification::Unanswered).inc();
+            let due = position.millis.saturating_add(millis(self.deliverer.rules.ack_timeout));
+            self.met(Deadline::Ack, due);
             self.report(subscription, &entry, Reason::Undelivered).await?;
         }
         Ok(())
+    }
+
+    /// Something is done that was to be done at `due`, in milliseconds since 1970.
+    pub(crate) fn met(&self, deadline: Deadline, due: u64) {
+        METRICS.deadline_met(deadline, Duration::from_millis(self.now().saturating_sub(due)));
     }
 
     /// Tells the others, unless they have been told or it is about a SyncError.

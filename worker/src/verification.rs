@@ -30,7 +30,7 @@ use shared::{
         webhook::{Mode, denial_url, verification_url},
     },
     store::{Channel, Progress, Release, Subscription, WebhookRequest},
-    telemetry::metrics::METRICS,
+    telemetry::metrics::{Deadline, METRICS, Verification},
 };
 use tracing::{debug, info, warn};
 use url::Url;
@@ -65,6 +65,7 @@ impl Delivery<'_> {
         // What is left of the lease is told in whole seconds.
         let lease_secs = request.subscription.lease(self.now()).unwrap_or_default().as_secs();
         if mode == Mode::Subscribe && lease_secs == 0 {
+            METRICS.verifications.with(Verification::Dropped).inc();
             // Else the denial would be taken for that of what is in force.
             if self.in_force().is_some() {
                 self.note_unverified(request, TOKEN_EXPIRED.to_owned());
@@ -118,6 +119,7 @@ impl Delivery<'_> {
         let asked = self.progress.asked;
         if asked >= MOST_ASKED {
             warn!(?callback, topic = ?self.claim.address.topic, mode = ?request.mode, asked, "a webhook is not verified: no worker has lived to settle its answer");
+            METRICS.verifications.with(Verification::Dropped).inc();
             self.note_unverified(
                 request,
                 "not verified: no worker has lived to settle its answer".to_owned(),
@@ -148,14 +150,18 @@ impl Delivery<'_> {
             return Ok(Asked::Later(crowded()));
         }
         METRICS.callback_attempts.with(counted_as(&result)).inc();
+        let is_answered = result.is_ok();
         let reason = match result {
             Ok(answer) if !(200..=299).contains(&answer.status) => format!("status {}", answer.status),
             Ok(answer) if answer.body.as_deref() == Some(challenge.as_bytes()) => {
+                METRICS.verifications.with(Verification::Confirmed).inc();
                 return Ok(Asked::Confirmed);
             }
             Ok(_) => "the body is not the challenge".to_owned(),
             Err(error) => error.to_string(),
         };
+        let outcome = if is_answered { Verification::Refused } else { Verification::Failed };
+        METRICS.verifications.with(outcome).inc();
         warn!(?callback, topic = ?self.claim.address.topic, mode = ?request.mode, reason, "a webhook is not verified");
         self.note_unverified(request, format!("not verified: {reason}"));
         Ok(Asked::NotConfirmed)
@@ -204,6 +210,7 @@ impl Delivery<'_> {
     /// Tells the others what it has not got, and the subscriber that its lease is over; forgets it.
     pub(crate) async fn expire(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
         self.report_owed(subscription).await?;
+        self.met(Deadline::Lease, self.claim.lease_end);
         if let Some(pause) = self.deny(subscription, LEASE_EXPIRED).await? {
             return self.wait(millis(pause)).await;
         }

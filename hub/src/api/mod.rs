@@ -12,14 +12,18 @@ mod pages;
 mod publish;
 mod subscribe;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{Method, header},
+    http::{Method, StatusCode, header},
     web,
 };
-use shared::{audit::Record, protocol::Topic};
+use shared::{
+    audit::Record,
+    protocol::Topic,
+    telemetry::metrics::{HttpRoute, HttpStatus, METRICS},
+};
 
 pub use audited::Audited;
 pub use cors::cors;
@@ -44,12 +48,16 @@ use crate::{
 
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
+    let begun = Instant::now();
     let pause = node.settings.limits.refusal_pause();
     let route = route(request.uri().path(), &node.settings.base_paths);
     let address = client_address(&request, &node.settings);
+    let counted = counted_as(&request, &route);
     let mut audited = Audited::new(&request, &route, address);
     let answered = answer(&request, payload, node.clone(), route, address, &mut audited).await;
     let answered = audited.end(&node, answered);
+    let status = answered.as_ref().map_or_else(ApiError::status, HttpResponse::status);
+    METRICS.http_request(counted, class(status), begun.elapsed());
     if let Err(ApiError::Limited(_)) = &answered {
         // Who asks again at once is slowed; who waits loses nothing.
         tokio::time::sleep(pause).await;
@@ -100,6 +108,29 @@ async fn answer(
         Route::WellKnown | Route::Metadata | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
         Route::BadTopic(problem) => Err(ApiError::BadRequest(problem)),
         Route::Unknown => Err(ApiError::NotFound("nothing is served at this path")),
+    }
+}
+
+/// What a request asks for, as far as its head tells.
+fn counted_as(request: &HttpRequest, route: &Route) -> HttpRoute {
+    match (request.method(), route) {
+        (&Method::POST, Route::Hub) if matches!(MediaType::of(request), Ok(MediaType::Form)) => {
+            HttpRoute::Subscribe
+        }
+        (&Method::POST, Route::Hub | Route::Topic(_)) => HttpRoute::Publish,
+        (_, Route::Topic(_)) => HttpRoute::Context,
+        (_, Route::Socket(_)) => HttpRoute::Websocket,
+        (_, Route::WellKnown | Route::Metadata) => HttpRoute::Conformance,
+        (_, Route::Hub | Route::BadTopic(_) | Route::Unknown) => HttpRoute::Other,
+    }
+}
+
+fn class(status: StatusCode) -> HttpStatus {
+    match status.as_u16() {
+        100..200 => HttpStatus::Switching,
+        200..400 => HttpStatus::Success,
+        400..500 => HttpStatus::ClientError,
+        _ => HttpStatus::ServerError,
     }
 }
 

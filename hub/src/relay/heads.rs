@@ -10,7 +10,7 @@ use actix_web::web;
 use shared::{
     protocol::TopicKey,
     store::{Position, StoreError},
-    telemetry::metrics::METRICS,
+    telemetry::{Loop, metrics::METRICS},
 };
 
 use super::Command;
@@ -27,18 +27,22 @@ const ON_ITS_WAY: Duration = Duration::from_millis(300);
 pub async fn watch_heads(node: web::Data<Node>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let turning = node.loops.watch("heads");
     loop {
         ticks.tick().await;
-        if let Err(error) = look(&node).await {
+        turning.turned();
+        if let Err(error) = look(&node, &turning).await {
             tracing::debug!(%error, "the heads of the logs cannot be looked at");
         }
+        turning.turned();
     }
 }
 
-async fn look(node: &Node) -> Result<(), StoreError> {
+async fn look(node: &Node, turning: &Loop) -> Result<(), StoreError> {
     for followed in node.relays.followed().chunks(AT_ONCE) {
         let topics: Vec<TopicKey> = followed.iter().map(|(topic, _)| *topic).collect();
         let heads = node.store.heads(&topics).await?;
+        turning.turned();
         let standing: Vec<_> = followed.iter().zip(heads).filter(is_elsewhere).collect();
         if standing.is_empty() {
             continue;

@@ -114,6 +114,9 @@ impl Relay {
             EntryKind::Event(_) => {
                 let refused =
                     deliver_to(socket, &subscription.terms.events, rendered, &self.node.settings.limits);
+                if refused.is_none() {
+                    METRICS.replayed_notifications.inc();
+                }
                 return Ok(refused.map(|(_, closing)| self.wait_or_give_up(joiner, closing)));
             }
             EntryKind::Subscription(change) => change,

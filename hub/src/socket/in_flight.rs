@@ -46,6 +46,10 @@ struct Notification {
 }
 
 impl Notification {
+    fn awaited(&self) -> Awaited {
+        Awaited { entry: self.entry.clone(), since: self.since }
+    }
+
     /// Is it to be told about when nobody confirms it, and has not been yet?
     fn is_watched(&self) -> bool {
         self.state == State::Sent
@@ -54,11 +58,20 @@ impl Notification {
     }
 }
 
+/// A notification for whose answer was waited.
+#[derive(Debug, Clone)]
+pub struct Awaited {
+    /// Its entry.
+    pub entry: Arc<LogEntry>,
+    /// When it was handed to the socket.
+    pub since: Instant,
+}
+
 /// Notifications that were not confirmed in time.
 #[derive(Debug, Default)]
 pub struct Overdue {
-    /// Their entries, each only once.
-    pub entries: Vec<Arc<LogEntry>>,
+    /// Each only once.
+    pub notifications: Vec<Awaited>,
     /// How many were overdue in a row, with these.
     pub in_a_row: u32,
 }
@@ -97,27 +110,27 @@ impl InFlight {
         self.unsent_bytes = 0;
     }
 
-    /// The subscriber answered the notification with this id: its entry, if it waited for that.
-    pub fn answer(&mut self, id: &str) -> Option<Arc<LogEntry>> {
+    /// The subscriber answered the notification with this id, if it waited for that.
+    pub fn answer(&mut self, id: &str) -> Option<Awaited> {
         self.set(id, State::Confirmed)
     }
 
-    /// The subscriber refused the notification with this id: its entry, if it waited for an
-    /// answer. It stays unconfirmed until the others have been [told](Self::reported).
-    pub fn refuse(&mut self, id: &str) -> Option<Arc<LogEntry>> {
+    /// The subscriber refused the notification with this id, if it waited for an answer. It stays
+    /// unconfirmed until the others have been [told](Self::reported).
+    pub fn refuse(&mut self, id: &str) -> Option<Awaited> {
         self.set(id, State::Refused)
     }
 
-    fn set(&mut self, id: &str, state: State) -> Option<Arc<LogEntry>> {
+    fn set(&mut self, id: &str, state: State) -> Option<Awaited> {
         let is_it = |sent: &&mut Notification| sent.state == State::Sent && sent.id == id;
         let answered = self.notifications.iter_mut().find(is_it)?;
         answered.state = state;
         // What was not sent cannot be answered, and shows nothing.
         self.answers = true;
         self.overdue_in_a_row = 0;
-        let entry = answered.entry.clone();
+        let awaited = answered.awaited();
         self.trim();
-        Some(entry)
+        Some(awaited)
     }
 
     /// The others have been told that the subscriber refused this entry.
@@ -151,13 +164,13 @@ impl InFlight {
     pub fn take_overdue(&mut self, now: Instant, ack_timeout: Duration) -> Overdue {
         let old = self.notifications.iter_mut();
         let old = old.take_while(|sent| now.duration_since(sent.since) >= ack_timeout);
-        let mut entries = Vec::new();
+        let mut notifications = Vec::new();
         for sent in old.filter(|sent| sent.is_watched()) {
             sent.is_overdue = true;
-            entries.push(sent.entry.clone());
+            notifications.push(sent.awaited());
         }
-        self.overdue_in_a_row += u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        Overdue { entries, in_a_row: self.overdue_in_a_row }
+        self.overdue_in_a_row += u32::try_from(notifications.len()).unwrap_or(u32::MAX);
+        Overdue { notifications, in_a_row: self.overdue_in_a_row }
     }
 
     /// When the first of those that would be told about was accepted, in milliseconds since 1970.
@@ -228,7 +241,7 @@ mod tests {
     fn the_cursor_stays_before_the_first_notification_without_an_answer() {
         let mut in_flight = in_flight(Instant::now());
         assert_eq!(in_flight.cursor(at(9)), at(0), "FC-WSC-08");
-        assert_eq!(in_flight.answer("e2").unwrap().position, at(2));
+        assert_eq!(in_flight.answer("e2").unwrap().entry.position, at(2));
         assert_eq!(in_flight.cursor(at(9)), at(0), "FC-WSC-08: the first is still unanswered");
         in_flight.answer("e1").unwrap();
         assert_eq!(in_flight.cursor(at(9)), at(2), "FC-WSC-08");
@@ -254,7 +267,7 @@ mod tests {
         assert_eq!(answering.cursor(at(9)), at(0), "FC-WSC-08");
         answering.pong(3, now + ACK, ACK, false);
         assert_eq!(answering.cursor(at(9)), at(0), "FC-NOT-04: not before it has been taken note of");
-        assert_eq!(answering.take_overdue(now + ACK, ACK).entries.len(), 2);
+        assert_eq!(answering.take_overdue(now + ACK, ACK).notifications.len(), 2);
         answering.pong(3, now + ACK, ACK, false);
         assert_eq!(answering.cursor(at(9)), at(9), "FC-WSC-08");
     }
@@ -263,7 +276,7 @@ mod tests {
     fn a_refusal_is_confirmed_when_the_others_have_been_told() {
         let now = Instant::now();
         let mut in_flight = in_flight(now);
-        assert_eq!(in_flight.refuse("e1").unwrap().position, at(1));
+        assert_eq!(in_flight.refuse("e1").unwrap().entry.position, at(1));
         assert!(in_flight.refuse("e1").is_none(), "FC-NOT-02: one SyncError a refusal");
         in_flight.take_overdue(now + ACK, ACK);
         in_flight.pong(3, now + ACK, ACK, false);
@@ -279,7 +292,7 @@ mod tests {
         answering.answer("e1");
         assert!(!answering.has_overdue(now + ACK / 2, ACK) && answering.has_overdue(now + ACK, ACK));
         let overdue = answering.take_overdue(now + ACK, ACK);
-        let positions: Vec<_> = overdue.entries.iter().map(|entry| entry.position).collect();
+        let positions: Vec<_> = overdue.notifications.iter().map(|awaited| awaited.entry.position).collect();
         assert_eq!((positions, overdue.in_a_row), (vec![at(2), at(3)], 2), "FC-NOT-04");
         assert!(!answering.has_overdue(now + ACK, ACK), "FC-NOT-04: each once");
         answering.push(entry(4), "e4".into(), 1, now);
@@ -296,14 +309,22 @@ mod tests {
         let now = Instant::now();
         let mut silent = in_flight(now);
         silent.pong(2, now, ACK, false);
-        assert_eq!(silent.take_overdue(now + ACK, ACK).entries.len(), 1, "FC-NOT-04: the third was not read");
+        assert_eq!(
+            silent.take_overdue(now + ACK, ACK).notifications.len(),
+            1,
+            "FC-NOT-04: the third was not read"
+        );
         let mut strict = in_flight(now);
         strict.pong(3, now, ACK, true);
-        assert_eq!(strict.take_overdue(now + ACK, ACK).entries.len(), 3, "FC-NOT-04: strict applies to all");
+        assert_eq!(
+            strict.take_overdue(now + ACK, ACK).notifications.len(),
+            3,
+            "FC-NOT-04: strict applies to all"
+        );
         let mut known = InFlight::new(true);
         known.push(entry(1), "e1".into(), 1, now);
         known.pong(1, now, ACK, false);
-        assert_eq!(known.take_overdue(now + ACK, ACK).entries.len(), 1, "it has answered before");
+        assert_eq!(known.take_overdue(now + ACK, ACK).notifications.len(), 1, "it has answered before");
     }
 
     #[test]

@@ -10,10 +10,13 @@ use shared::{
     audit::Record,
     protocol::sync_error::Reason,
     store::{StoreError, Subscribed},
-    telemetry::metrics::{Channel, METRICS, Notification},
+    telemetry::metrics::{Channel, Deadline, METRICS, Notification},
 };
 
-use super::{in_flight::Overdue, outbox::SocketHandle};
+use super::{
+    in_flight::{Awaited, Overdue},
+    outbox::SocketHandle,
+};
 use crate::node::Node;
 
 /// The longest time between two looks.
@@ -28,10 +31,21 @@ pub async fn watch_unanswered(node: web::Data<Node>) {
     let ack_timeout = node.settings.ack_timeout();
     let mut ticks = tokio::time::interval(ack_timeout.mul_f64(LATE).min(LOOK_EVERY));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let turning = node.loops.watch("answers");
     loop {
         ticks.tick().await;
+        turning.turned();
         let now = Instant::now();
-        for socket in node.sockets.those(|socket| socket.outbox.in_flight().has_overdue(now, ack_timeout)) {
+        let (mut notifications, mut bytes) = (0, 0);
+        let overdue = node.sockets.those(|socket| {
+            let in_flight = socket.outbox.in_flight();
+            notifications += in_flight.unconfirmed();
+            bytes += in_flight.unsent_bytes();
+            in_flight.has_overdue(now, ack_timeout)
+        });
+        METRICS.outbox_notifications.set(notifications.try_into().unwrap_or(i64::MAX));
+        METRICS.outbox_bytes.set(bytes.try_into().unwrap_or(i64::MAX));
+        for socket in overdue {
             let overdue = socket.outbox.in_flight().take_overdue(now, ack_timeout);
             actix_web::rt::spawn(report(node.clone(), socket, overdue));
         }
@@ -39,7 +53,9 @@ pub async fn watch_unanswered(node: web::Data<Node>) {
 }
 
 async fn report(node: web::Data<Node>, socket: SocketHandle, overdue: Overdue) {
-    for entry in &overdue.entries {
+    for Awaited { entry, since } in &overdue.notifications {
+        let late = since.elapsed().saturating_sub(node.settings.ack_timeout());
+        METRICS.deadline_met(Deadline::Ack, late);
         METRICS.notifications(Channel::Websocket, Notification::Unanswered).inc();
         if let Err(error) =
             node.publisher.report_surely(&socket.subscription, entry, Reason::Unanswered).await

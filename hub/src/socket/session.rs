@@ -24,13 +24,14 @@ use shared::{
         sync_error::Reason,
     },
     store::{Parting, Position, Subscription},
-    telemetry::metrics::{Channel, METRICS, Notification},
+    telemetry::metrics::{Channel, Deadline, METRICS, Notification},
 };
 
 use super::{
     close::Closing,
     frames::{self, Frames, Heard},
     held::Held,
+    in_flight::Awaited,
     outbox::SocketHandle,
 };
 use crate::{node::Node, relay::Joiner};
@@ -150,13 +151,13 @@ impl SocketSession {
     /// Says whether it was to something that it had been sent.
     fn answered(&mut self, id: &str, status: u16) -> bool {
         if status < 400 {
-            let was_sent = self.held.outbox.in_flight().answer(id).is_some();
-            if was_sent {
-                METRICS.notifications(Channel::Websocket, Notification::Confirmed).inc();
-            }
-            return was_sent;
+            let Some(awaited) = self.held.outbox.in_flight().answer(id) else { return false };
+            METRICS.notifications(Channel::Websocket, Notification::Confirmed).inc();
+            METRICS.answered(Channel::Websocket, awaited.since.elapsed());
+            return true;
         }
-        let Some(entry) = self.held.outbox.in_flight().refuse(id) else { return false };
+        let Some(Awaited { entry, since }) = self.held.outbox.in_flight().refuse(id) else { return false };
+        METRICS.answered(Channel::Websocket, since.elapsed());
         METRICS.notifications(Channel::Websocket, Notification::Refused).inc();
         let (node, subscription) = (self.node().clone(), self.subscription.clone());
         let outbox = self.held.outbox.clone();
@@ -259,6 +260,7 @@ impl SocketSession {
                 Ok(Ok(Some((_, lease)))) => session.go_on(lease, ctx),
                 // Who cannot be asked does not lengthen it.
                 _ => {
+                    METRICS.deadline_met(Deadline::Lease, session.lease_end.elapsed());
                     tracing::info!(subscription = ?session.subscription.id, "the lease of an open socket is over");
                     session.end(LEASE_EXPIRED, ctx);
                 }

@@ -115,7 +115,7 @@ impl Sockets {
     }
 
     /// Those of which this is so.
-    pub fn those(&self, is_so: impl Fn(&SocketHandle) -> bool) -> Vec<SocketHandle> {
+    pub fn those(&self, mut is_so: impl FnMut(&SocketHandle) -> bool) -> Vec<SocketHandle> {
         self.lock().values().filter(|socket| is_so(socket)).cloned().collect()
     }
 
@@ -129,8 +129,10 @@ impl Sockets {
 pub async fn save_cursors(node: web::Data<Node>) {
     let mut ticks = tokio::time::interval(SAVE_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let turning = node.loops.watch("cursors");
     loop {
         ticks.tick().await;
+        turning.turned();
         let moved: Vec<(SocketHandle, CursorMove)> = node
             .sockets
             .all()
@@ -147,6 +149,7 @@ pub async fn save_cursors(node: web::Data<Node>) {
                 // Those of other servers need not wait.
                 Err(error) => tracing::warn!(%error, "cursors are not saved; trying again"),
             }
+            turning.turned();
         }
     }
 }

@@ -13,6 +13,7 @@ use shared::{
         Activated, Activation, Address, Attached, Connection, Holder, Position, Snapshot, StoreError,
         Subscription,
     },
+    telemetry::metrics::METRICS,
 };
 use uuid::Uuid;
 
@@ -71,7 +72,10 @@ pub async fn upgrade(
     let (held, Attached { subscription, lease, head, cursor, .. }) = attached?.ok_or(UNKNOWN)?;
     let outbox = held.outbox.clone();
     let cursor = match cursor {
-        Ok(cursor) => cursor,
+        Ok(cursor) => {
+            METRICS.resumes.inc();
+            cursor
+        }
         Err(snapshot) => {
             begin_reading(&node, &subscription, connection, snapshot, None).await?.ok_or(UNKNOWN)?
         }

@@ -55,6 +55,10 @@ use crate::protocol::sync_error::Severity;
 use tree::settings;
 use values::{at_least, base_paths, between, fraction, log_level, origins, public_url, seconds};
 
+/// After which a loop that has not turned stands still, unless calls to Redis may take longer: soon enough for whoever
+/// looks every few seconds to notice within ten.
+const STUCK_AFTER: Duration = Duration::from_secs(8);
+
 /// Which defaults a program starts from; everything else works the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Defaults {
@@ -255,6 +259,11 @@ impl Settings {
             settings.callbacks.allowed_networks = loopback_networks();
         }
         settings
+    }
+
+    /// After which a loop that has not turned stands still: longer than its calls to Redis may take.
+    pub fn stuck_after(&self) -> Duration {
+        STUCK_AFTER.max(3 * self.redis.timeout())
     }
 
     /// `drain_secs` as a duration.

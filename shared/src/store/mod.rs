@@ -22,6 +22,7 @@
 //!
 //! Rules: FC-SUB-04, FC-SUB-05, FC-SEC-04.
 
+pub mod census;
 mod history;
 pub mod memory;
 pub mod open;
@@ -35,6 +36,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use tokio::sync::broadcast;
 
+pub use census::Census;
 pub use history::{History, NotARevision, Revision};
 pub use owner::{NotAnOwner, Owner};
 pub use position::{NotAPosition, Position};
@@ -279,6 +281,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Does it answer?
     async fn ping(&self) -> Result<()>;
+
+    /// Does it fit the settings, still? Misconfigured when the processes that use it mean different things.
+    async fn agree(&self) -> Result<()>;
+
+    /// How long it is since this process could be sure to hear bells.
+    fn silent_for(&self) -> Duration;
+
+    /// What there is in each of these partitions. What cannot be asked for at the moment is left out.
+    async fn census(&self, partitions: &[u16]) -> Result<Vec<Census>>;
 
     /// The session as it is now, and whether `once` has been committed, and is as durable as the
     /// settings ask for. A topic never seen has

@@ -1,6 +1,9 @@
 //! Opening the store that the settings name, and keeping the readiness true to it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Result, Retention, Store, StoreError, memory::MemoryStore, redis::RedisStore};
 use crate::{
@@ -11,8 +14,21 @@ use crate::{
 /// The part of the readiness that tells of the store.
 pub const READINESS: &str = "store";
 
+/// The part that tells whether what happens elsewhere is heard of at once.
+const BELLS: &str = "bells";
+
+/// The part that tells whether Redis and the settings mean the same: the number of partitions, and the data keys.
+const AGREEMENT: &str = "agreement";
+
 /// How often the store is asked whether it is there.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is asked what has been agreed on.
+const AGREE_EVERY: Duration = Duration::from_secs(5);
+
+/// After which bells count as not heard: longer than a connection that is silent takes to be made anew, and short enough
+/// that it is noticed within ten seconds.
+const SILENT_AFTER: Duration = Duration::from_secs(8);
 
 /// Opens the store: Redis as soon as it answers, or the memory of this process if `redis.url` is
 /// not set. What no patience cures is an error.
@@ -59,12 +75,30 @@ pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn 
     }
 }
 
-/// Keeps the readiness true to whether the store answers, for as long as it is polled.
+/// Keeps the readiness true to the store, for as long as it is polled: whether it answers, whether what it holds fits
+/// the settings of this process, and whether this process hears its bells.
 pub async fn watch(store: Arc<dyn Store>, readiness: Readiness) {
+    let mut agreed_at: Option<Instant> = None;
     loop {
         match store.ping().await {
             Ok(()) => readiness.set(READINESS, true, "ok"),
             Err(_) => readiness.set(READINESS, false, "does not answer"),
+        }
+        match store.silent_for() {
+            silent if silent < SILENT_AFTER => readiness.set(BELLS, true, "heard"),
+            silent => readiness.set(BELLS, false, format!("not heard for {} s", silent.as_secs())),
+        }
+        if agreed_at.is_none_or(|at| at.elapsed() >= AGREE_EVERY) {
+            match store.agree().await {
+                Ok(()) => readiness.set(AGREEMENT, true, "ok"),
+                Err(StoreError::Misconfigured(mistake)) => {
+                    tracing::error!(mistake, "Redis holds what is another cluster's");
+                    readiness.set(AGREEMENT, false, mistake);
+                }
+                // Whether it answers is said above.
+                Err(_) => {}
+            }
+            agreed_at = Some(Instant::now());
         }
         tokio::time::sleep(ASK_EVERY).await;
     }

@@ -1,5 +1,7 @@
-//! The listener for health and metrics, the same in both programs: `GET /healthz` (the process lives), `/readyz`
-//! (200 or 503, with a line for each part) and `/metrics` (Prometheus's text format).
+//! The listener for health and metrics, the same in both programs: `GET /healthz` (200 while all loops turn, else 503,
+//! with a line for each), `/readyz` (200 or 503, with a line for each part) and `/metrics` (Prometheus's text format).
+//!
+//! Who is not healthy wants to be started anew; who is not ready wants to be left alone for a while.
 //!
 //! Nothing here is of a topic, a subscriber or a patient, so other machines may be let in without TLS: Kubernetes's
 //! probes and Prometheus come from there. With `admin_tls` it speaks TLS alone.
@@ -14,7 +16,7 @@ use actix_web::web::{Data, get};
 use actix_web::{App, HttpResponse, HttpResponseBuilder, HttpServer};
 
 use super::metrics::Certificate;
-use super::{Readiness, metrics};
+use super::{Loops, Readiness, metrics};
 use crate::settings::Settings;
 use crate::tls::{self, TlsError};
 
@@ -34,11 +36,16 @@ const STOP_SECS: u64 = 1;
 
 /// Starts to listen at `admin_listen`; the URL that it became is answered, for port 0. The server runs while it is
 /// polled (spawn it), leaves signals alone, and stops by its handle.
-pub fn start(settings: &Settings, readiness: Readiness) -> Result<(String, Server), AdminError> {
+pub fn start(
+    settings: &Settings,
+    readiness: Readiness,
+    loops: Loops,
+) -> Result<(String, Server), AdminError> {
     let address = settings.admin_listen;
     let server = HttpServer::new(move || {
         App::new()
             .app_data(Data::new(readiness.clone()))
+            .app_data(Data::new(loops.clone()))
             .route("/healthz", get().to(healthz))
             .route("/readyz", get().to(readyz))
             .route("/metrics", get().to(serve_metrics))
@@ -57,17 +64,21 @@ pub fn start(settings: &Settings, readiness: Readiness) -> Result<(String, Serve
     Ok((format!("{scheme}://{bound}"), server.run()))
 }
 
-async fn healthz() -> HttpResponse {
-    text(HttpResponse::Ok()).body("ok\n")
+async fn healthz(loops: Data<Loops>) -> HttpResponse {
+    told(loops.report())
 }
 
 async fn readyz(readiness: Data<Readiness>) -> HttpResponse {
-    let (ready, lines) = readiness.report();
-    let answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    told(readiness.report())
+}
+
+fn told((is_well, lines): (bool, String)) -> HttpResponse {
+    let answer = if is_well { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
     text(answer).body(lines)
 }
 
-async fn serve_metrics() -> HttpResponse {
+async fn serve_metrics(readiness: Data<Readiness>) -> HttpResponse {
+    readiness.expose();
     match metrics::render() {
         Ok(page) => HttpResponse::Ok().content_type(prometheus::TEXT_FORMAT).body(page),
         Err(error) => text(HttpResponse::InternalServerError()).body(format!("{error}\n")),
@@ -105,13 +116,18 @@ mod tests {
 
     #[actix_rt::test]
     async fn health_and_readiness_and_metrics_are_served() {
-        let readiness = Readiness::new(["redis"]);
-        let (url, server) = start(&at(0), readiness.clone()).unwrap();
+        let (readiness, loops) = (Readiness::new(["redis"]), Loops::new(Duration::from_millis(200)));
+        let (url, server) = start(&at(0), readiness.clone(), loops.clone()).unwrap();
         let handle = server.handle();
         let running = actix_rt::spawn(server);
 
         let answer = fetch(&url, "/healthz").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let _stuck = loops.watch("lease");
+        actix_rt::time::sleep(Duration::from_millis(250)).await;
+        let answer = fetch(&url, "/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nlease: has not turned for 0 s\n"), "{answer}");
 
         let answer = fetch(&url, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
@@ -126,6 +142,7 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.contains("text/plain; version=0.0.4"), "{answer}");
         assert!(answer.contains("fhircast_build_info{"), "{answer}");
+        assert!(answer.contains("fhircast_ready_part{part=\"redis\"} 1"), "{answer}");
 
         let answer = fetch(&url, "/api/hub").await;
         assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
@@ -136,9 +153,9 @@ mod tests {
 
     #[actix_rt::test]
     async fn an_address_that_is_taken_is_an_error_that_names_the_setting() {
-        let (url, _server) = start(&at(0), Readiness::new([])).unwrap();
+        let (url, _server) = start(&at(0), Readiness::new([]), Loops::new(Duration::MAX)).unwrap();
         let port = url.rsplit(':').next().unwrap().parse().unwrap();
-        let error = start(&at(port), Readiness::new([])).err().unwrap();
+        let error = start(&at(port), Readiness::new([]), Loops::new(Duration::MAX)).err().unwrap();
         assert!(matches!(&error, AdminError::Bind(_, error) if error.kind() == io::ErrorKind::AddrInUse));
         assert!(error.to_string().starts_with("admin_listen: 127."), "{error}");
     }

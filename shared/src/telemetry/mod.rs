@@ -5,7 +5,9 @@
 
 pub mod admin;
 pub mod logging;
+mod loops;
 pub mod metrics;
 mod readiness;
 
+pub use loops::{Loop, Loops};
 pub use readiness::Readiness;

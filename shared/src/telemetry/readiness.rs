@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::metrics::METRICS;
 use crate::lock::lock;
 
 /// The parts that a program needs, each of which says how it is. Clones share their state.
@@ -26,7 +27,7 @@ impl Readiness {
         Self(Arc::new(Mutex::new(parts.collect())))
     }
 
-    /// Says how the part `name` is, in a word or a line. A part that [`Readiness::new`] did not name is added.
+    /// Says how the part `name` is, in a word or a line, which names no secret. A part that [`Readiness::new`] did not name is added.
     pub fn set(&self, name: &'static str, ok: bool, text: impl Into<Cow<'static, str>>) {
         let text = text.into();
         let mut parts = self.parts();
@@ -39,6 +40,15 @@ impl Readiness {
     /// Whether every part is well.
     pub fn is_ready(&self) -> bool {
         self.parts().iter().all(|part| part.ok)
+    }
+
+    /// Shows in the metrics how it is.
+    pub fn expose(&self) {
+        let parts = self.parts();
+        for part in parts.iter() {
+            METRICS.ready_part(part.name, part.ok);
+        }
+        METRICS.ready.set(parts.iter().all(|part| part.ok).into());
     }
 
     /// Whether every part is well, and a line for each: `redis: ok`.

@@ -2,6 +2,7 @@
 
 mod absences;
 mod bells;
+mod census;
 mod claims;
 mod content;
 mod owners;
@@ -59,6 +60,9 @@ contract! {
         a_log_is_trimmed_by_bytes_and_the_gap_can_be_seen,
         a_log_is_trimmed_by_age_and_its_head_stays,
         the_living_workers_are_known_to_all;
+    census:
+        every_subscription_is_counted_as_what_it_is_in_its_partition,
+        what_is_due_is_listed_with_its_age_until_it_is_claimed;
     bells:
         every_entry_rings_once_in_order_in_every_process,
         a_bell_is_heard_in_its_topic_alone,

@@ -20,6 +20,7 @@ use shared::{
         Activated, Activation, Address, Channel, Connection, Holder, Position, Retention, Store, Subscribed,
         Subscription, WebhookRequest, memory::MemoryStore,
     },
+    telemetry::Loops,
 };
 use tokio::sync::oneshot;
 use worker::{Served, Worker};
@@ -69,7 +70,8 @@ impl System {
     }
 
     pub fn worker(&self) -> Worker {
-        Worker::new(self.store.clone(), self.publisher.clone(), Audit::off(), &self.settings).unwrap()
+        let loops = Loops::new(self.settings.stuck_after());
+        Worker::new(self.store.clone(), self.publisher.clone(), Audit::off(), loops, &self.settings).unwrap()
     }
 
     /// Starts a worker.

@@ -38,11 +38,16 @@ impl Timetable {
         }
     }
 
+    /// All of a partition, with their times, the earliest first.
+    fn all(&self, partition: u16) -> impl Iterator<Item = (u64, Address)> {
+        let order = self.order.get(&partition).into_iter().flatten();
+        order.map(|((time, id), topic)| (*time, Address { id: *id, topic: *topic }))
+    }
+
     /// Those whose time has come, at most `limit`, the earliest first.
     fn first(&self, partition: u16, limit: usize, now: u64) -> impl Iterator<Item = Address> {
-        let order = self.order.get(&partition).into_iter().flatten();
-        let come = order.take_while(move |((time, _), _)| *time <= now).take(limit);
-        come.map(|((_, id), topic)| Address { id: *id, topic: *topic })
+        let come = self.all(partition).take_while(move |(time, _)| *time <= now).take(limit);
+        come.map(|(_, address)| address)
     }
 }
 
@@ -97,6 +102,26 @@ impl DueSet {
             }
         }
         addresses
+    }
+
+    /// Whose lease has not been acted on yet, in a partition.
+    pub fn leased(&self, partition: u16) -> impl Iterator<Item = Address> {
+        self.leases.all(partition).map(|(_, address)| address)
+    }
+
+    /// What waits for a worker in a partition, and since when, the earliest first; and how many are to wait for later.
+    pub fn waiting(&self, partition: u16, now: u64) -> (Vec<(Address, u64)>, usize) {
+        let (mut waiting, mut later) = (Vec::new(), 0);
+        for (time, address) in self.due.all(partition) {
+            if time <= now { waiting.push((address, time)) } else { later += 1 }
+        }
+        for (time, address) in self.leases.all(partition).take_while(|(time, _)| *time <= now) {
+            if waiting.iter().all(|(known, _)| *known != address) {
+                waiting.push((address, time));
+            }
+        }
+        waiting.sort_by_key(|(_, since)| *since);
+        (waiting, later)
     }
 
     /// Tells that something of this topic is due.

@@ -7,6 +7,7 @@
 //! What nobody will ask for again is thrown away as others are written ([`state`]).
 
 mod absences;
+mod census;
 mod due;
 mod sockets;
 mod state;
@@ -22,9 +23,10 @@ use async_trait::async_trait;
 
 use self::state::State;
 use super::{
-    Activated, Activation, Address, Announced, Announcement, Attached, Claim, Commit, Committed, Connection,
-    CursorMove, Departure, DueListener, Holder, Listener, LogPage, Once, Owner, Position, Progress, Release,
-    Result, Retention, Revision, Snapshot, Store, Subscribed, Subscription, WebhookRequest,
+    Activated, Activation, Address, Announced, Announcement, Attached, Census, Claim, Commit, Committed,
+    Connection, CursorMove, Departure, DueListener, Holder, Listener, LogPage, Once, Owner, Position,
+    Progress, Release, Result, Retention, Revision, Snapshot, Store, Subscribed, Subscription,
+    WebhookRequest,
 };
 use crate::{
     lock::lock,
@@ -83,6 +85,18 @@ impl Store for MemoryStore {
 
     async fn ping(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn agree(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn silent_for(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn census(&self, partitions: &[u16]) -> Result<Vec<Census>> {
+        self.read(|state, now| state.census(partitions, now))
     }
 
     async fn session(&self, topic: TopicKey, once: Option<&Once>) -> Result<(Snapshot, bool)> {

@@ -28,7 +28,7 @@ use crate::{
     lock::lock,
     settings::{CONFIRMATION_MARGIN as MARGIN, Durability, HostPort, Redis as Settings},
     store::{History, Result, StoreError},
-    telemetry::metrics::METRICS,
+    telemetry::metrics::{METRICS, RedisConnection},
 };
 
 /// Writers that wait for one server: far more than publishes may be in flight.
@@ -137,7 +137,7 @@ impl Confirmations {
         groups.retain(|known, _| primaries.servers().contains(known));
         let (sender, waiting) = mpsc::channel(MAX_WAITING);
         let group = Group {
-            door: self.dialer.redis(server),
+            door: self.dialer.redis(server, RedisConnection::Confirmations),
             dialer: self.dialer.clone(),
             script: self.script.clone(),
             replicas: self.replicas,

@@ -30,7 +30,12 @@ use super::{
     link::{Link, Wire},
     topology::{Primaries, Slot, Topology, timed_out},
 };
-use crate::{lock::lock, settings::HostPort, store::StoreError, telemetry::metrics::METRICS};
+use crate::{
+    lock::lock,
+    settings::HostPort,
+    store::StoreError,
+    telemetry::metrics::{METRICS, RedisConnection},
+};
 
 /// The pauses between two tries of one call.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
@@ -311,8 +316,8 @@ fn nobody() -> RedisError {
 
 impl Server {
     fn new(dialer: &Dialer, address: &HostPort) -> Self {
-        let hot = Link::new(dialer.redis(address), dialer.config());
-        Self { hot, bulk: Bulk::new(dialer, dialer.redis(address)) }
+        let door = || dialer.redis(address, RedisConnection::Calls);
+        Self { hot: Link::new(door(), dialer.config()), bulk: Bulk::new(dialer, door()) }
     }
 }
 

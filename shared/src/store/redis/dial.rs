@@ -19,7 +19,7 @@ use crate::{
     lock::lock,
     settings::{HostPort, Password, Redis as Settings, RedisUrl, Shape},
     store::{Result, StoreError},
-    telemetry::metrics::Certificate,
+    telemetry::metrics::{Certificate, Connecting, METRICS, RedisConnection},
     tls::{self, Followed, Trust},
 };
 
@@ -62,18 +62,19 @@ impl Dialer {
     }
 
     /// The way to a Redis server.
-    pub fn redis(&self, server: &HostPort) -> Door {
-        self.door(server, self.redis.clone())
+    pub fn redis(&self, server: &HostPort, purpose: RedisConnection) -> Door {
+        self.door(server, self.redis.clone(), purpose)
     }
 
     /// The way to a Redis server, on connections that can be told of what is published.
     pub fn subscriber(&self, server: &HostPort) -> Door {
-        self.door(server, self.redis.clone().set_protocol(ProtocolVersion::RESP3))
+        let login = self.redis.clone().set_protocol(ProtocolVersion::RESP3);
+        self.door(server, login, RedisConnection::Bells)
     }
 
     /// The way to a Sentinel.
     pub fn sentinel(&self, server: &HostPort) -> Door {
-        self.door(server, self.sentinel.clone())
+        self.door(server, self.sentinel.clone(), RedisConnection::Topology)
     }
 
     /// The time-outs of a connection.
@@ -93,9 +94,9 @@ impl Dialer {
         self.connect_timeout
     }
 
-    fn door(&self, server: &HostPort, login: RedisConnectionInfo) -> Door {
+    fn door(&self, server: &HostPort, login: RedisConnectionInfo, purpose: RedisConnection) -> Door {
         let (tls, tcp) = (self.tls.clone(), self.tcp.clone());
-        Door { server: server.clone(), login, tls, tcp, made: Mutex::default() }
+        Door { server: server.clone(), login, purpose, tls, tcp, made: Mutex::default() }
     }
 }
 
@@ -103,6 +104,7 @@ impl Dialer {
 pub struct Door {
     server: HostPort,
     login: RedisConnectionInfo,
+    purpose: RedisConnection,
     tls: Option<Followed<Trust>>,
     tcp: TcpSettings,
     made: Mutex<Option<Made>>,
@@ -114,10 +116,31 @@ struct Made {
     client: Arc<Client>,
 }
 
+/// Counts itself when it is over, also when nobody waits for it any more.
+struct Attempt {
+    purpose: RedisConnection,
+    outcome: Connecting,
+}
+
+impl Attempt {
+    fn succeeded(mut self) {
+        self.outcome = Connecting::Made;
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        METRICS.redis_connect(self.purpose, self.outcome);
+    }
+}
+
 impl Door {
     /// Connects.
     pub async fn open(&self, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-        self.client()?.get_multiplexed_async_connection_with_config(config).await
+        let attempt = Attempt { purpose: self.purpose, outcome: Connecting::Failed };
+        let connection = self.client()?.get_multiplexed_async_connection_with_config(config).await?;
+        attempt.succeeded();
+        Ok(connection)
     }
 
     /// What connections are made with now: the same for as long as the certificates are the same.

@@ -17,6 +17,7 @@
 mod backoff;
 mod bells;
 mod bulk;
+mod census;
 mod claims;
 mod confirmations;
 mod connection;
@@ -54,9 +55,10 @@ use self::{
     topology::{Slot, Topology},
 };
 use super::{
-    Activated, Activation, Address, Announced, Announcement, Attached, Claim, Commit, Committed, Connection,
-    CursorMove, Departure, DueListener, Listener, LogPage, Once, Owner, Position, Progress, Release, Result,
-    Retention, Revision, Snapshot, Store, StoreError, Subscribed, Subscription, WebhookRequest,
+    Activated, Activation, Address, Announced, Announcement, Attached, Census, Claim, Commit, Committed,
+    Connection, CursorMove, Departure, DueListener, Listener, LogPage, Once, Owner, Position, Progress,
+    Release, Result, Retention, Revision, Snapshot, Store, StoreError, Subscribed, Subscription,
+    WebhookRequest,
 };
 use crate::{
     protocol::{SubscriptionId, TopicKey, json},
@@ -78,6 +80,7 @@ pub mod edge {
 
 /// The store of a process.
 pub struct RedisStore {
+    settings: RedisSettings,
     connections: Arc<Connections>,
     bells: Bells,
     scripts: Scripts,
@@ -108,7 +111,17 @@ impl RedisStore {
         let confirmations = Confirmations::new(settings, &dialer, scripts.confirm.clone());
         let bells = Bells::start(dialer, &connections, settings.partitions, &seal);
         let partitions = settings.partitions;
-        Ok(Arc::new(Self { connections, bells, scripts, seal, confirmations, partitions, retention }))
+        let settings = settings.clone();
+        Ok(Arc::new(Self {
+            settings,
+            connections,
+            bells,
+            scripts,
+            seal,
+            confirmations,
+            partitions,
+            retention,
+        }))
     }
 
     fn topic(&self, topic: TopicKey) -> TopicKeys {
@@ -278,6 +291,18 @@ impl Store for RedisStore {
         let ask = |mut wire, _| async move { redis::cmd("PING").query_async::<()>(&mut wire).await };
         let partitions: Vec<u16> = (0..self.partitions).collect();
         some(self.ask_each("ping", &partitions, ask).await).map(|_| ())
+    }
+
+    async fn agree(&self) -> Result<()> {
+        startup::agree(&self.connections, &self.settings, &self.seal).await
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.bells.silent_for()
+    }
+
+    async fn census(&self, partitions: &[u16]) -> Result<Vec<Census>> {
+        self.census_of(partitions).await
     }
 
     async fn session(&self, topic: TopicKey, once: Option<&Once>) -> Result<(Snapshot, bool)> {

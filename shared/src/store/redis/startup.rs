@@ -30,6 +30,12 @@ pub async fn check(connections: &Connections, settings: &Settings, seal: &Seal) 
         let facts = check_server(connections, settings, server).await?;
         say_promise(server, settings.durability, &facts);
     }
+    agree(connections, settings, seal).await
+}
+
+/// Whether this process and the others mean the same: the number of partitions, and the data keys. Who finds nothing
+/// agreed, in a Redis that is new or has lost everything, says what it means.
+pub async fn agree(connections: &Connections, settings: &Settings, seal: &Seal) -> Result<()> {
     agree_on_partitions(connections, settings).await?;
     agree_on_keys(connections, settings, seal).await
 }

@@ -3,7 +3,10 @@
 use std::sync::Mutex;
 
 use prometheus::core::Collector;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts,
+};
 
 use super::labels::{Counters, Label};
 use crate::lock::lock;
@@ -85,6 +88,16 @@ pub(super) fn gauge(name: &str, help: &str) -> IntGauge {
     registered(IntGauge::with_opts(options("gauge", name, help, &[])))
 }
 
+/// A gauge of seconds, which need not be whole ones.
+pub(super) fn seconds_gauge(name: &str, help: &str) -> Gauge {
+    registered(Gauge::with_opts(options("gauge", name, help, &[])))
+}
+
+/// Gauges of seconds that differ in `labels`; a series is there once it has been set.
+pub(super) fn seconds_gauges(name: &str, help: &str, labels: &[Values]) -> GaugeVec {
+    registered(GaugeVec::new(options("gauge", name, help, labels), &names(labels)))
+}
+
 /// Gauges that differ in `labels`; a series is there once it has been set.
 pub(super) fn gauges(name: &str, help: &str, labels: &[Values]) -> IntGaugeVec {
     registered(IntGaugeVec::new(options("gauge", name, help, labels), &names(labels)))
@@ -104,6 +117,12 @@ pub(super) fn counters_of(name: &str, help: &str, labels: &[Values]) -> IntCount
 pub(super) fn counters<L: Label>(name: &str, help: &str) -> Counters<L> {
     let family = counters_of(name, help, &[known::<L>()]);
     Counters::of(|label: &L| family.with_label_values(&[label.as_str()]))
+}
+
+/// A histogram with these upper bounds.
+pub(super) fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    let options = HistogramOpts::from(options("histogram", name, help, &[])).buckets(buckets.to_vec());
+    registered(Histogram::with_opts(options))
 }
 
 /// Histograms with these upper bounds that differ in `labels`; a series is there once it has been asked for.

@@ -106,6 +106,76 @@ labels! {
         Unanswered = "unanswered",
     }
 
+    /// By when something has to be done that nobody asks for when the time comes.
+    Deadline in "deadline" {
+        /// The end of a subscription's lease.
+        Lease = "lease",
+        /// The end of the time in which a subscriber whose socket has gone may come back.
+        Grace = "grace",
+        /// The end of the time in which a notification must be answered (FC-NOT-04).
+        Ack = "ack",
+    }
+
+    /// What a request to the hub asks for.
+    HttpRoute in "route" {
+        /// An event: `POST hub.url` with JSON.
+        Publish = "publish",
+        /// A subscription, or its end: `POST hub.url` with a form.
+        Subscribe = "subscribe",
+        /// The current context: `GET hub.url/{topic}`.
+        Context = "context",
+        /// A WebSocket: `GET hub.url/ws/{endpoint}`.
+        Websocket = "websocket",
+        /// What the hub supports: the well-known document and the CapabilityStatement.
+        Conformance = "conformance",
+        /// Anything else.
+        Other = "other",
+    }
+
+    /// The class of a response's status.
+    HttpStatus in "status" {
+        /// The WebSocket is open.
+        Switching = "1xx",
+        /// Done, or on its way.
+        Success = "2xx",
+        /// Wrong, forbidden, or too often.
+        ClientError = "4xx",
+        /// The hub cannot.
+        ServerError = "5xx",
+    }
+
+    /// What came of asking a callback whether it wants what was asked for in its name (FC-WHK-02).
+    Verification in "outcome" {
+        /// It does.
+        Confirmed = "confirmed",
+        /// It answered, and did not confirm it.
+        Refused = "refused",
+        /// It did not answer.
+        Failed = "failed",
+        /// It was not asked: the token of the request has ended meanwhile, or no worker has lived to hear the answer.
+        Dropped = "dropped",
+    }
+
+    /// What a connection to Redis is for.
+    RedisConnection in "connection" {
+        /// Calls.
+        Calls = "calls",
+        /// Bells: what is published.
+        Bells = "bells",
+        /// Waiting for replicas.
+        Confirmations = "confirmations",
+        /// Asking who the primary is: a Sentinel, or any node of a cluster.
+        Topology = "topology",
+    }
+
+    /// What came of connecting.
+    Connecting in "outcome" {
+        /// The connection was made.
+        Made = "made",
+        /// It was not.
+        Failed = "failed",
+    }
+
     /// What the hub reported in a SyncError.
     SyncErrorCause in "cause" {
         /// A subscriber answered with an error (FC-NOT-02).

@@ -3,11 +3,13 @@
 //! Labels are enums (or, where the set is fixed in the code that counts, `&'static str`), so the number of series is
 //! bounded. Series of enums are there from the start, at 0, so that a rate over them has no gap.
 //!
-//! - `labels`: the labels · `families`: how a metric is made · `reference`: all of them as a page
+//! - `labels`: the labels · `register`: all metrics, by name and meaning · `families`: how a metric is made ·
+//!   `reference`: all of them as a page
 
 mod families;
 mod labels;
 mod reference;
+mod register;
 #[cfg(test)]
 mod tests;
 
@@ -15,27 +17,20 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    TextEncoder,
 };
 
-use families::{close_code, counter, counters, counters_of, gauge, gauges, histograms, known, open};
+use families::close_code;
 pub use labels::{
-    Authentication, CallbackAttempt, Certificate, Channel, Counters, KeysReading, Label, Limit, Notification,
-    Publish, SyncErrorCause, Unopened,
+    Authentication, CallbackAttempt, Certificate, Channel, Connecting, Counters, Deadline, HttpRoute,
+    HttpStatus, KeysReading, Label, Limit, Notification, Publish, RedisConnection, SyncErrorCause, Unopened,
+    Verification,
 };
 pub use reference::reference;
 
 /// The metrics of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::register);
-
-/// Bounds of `fhircast_delivery_seconds`: a delivery takes under a millisecond, or what a slow peer or a retry makes of it.
-const DELIVERY_SECONDS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 300.0,
-];
-
-/// Bounds of `fhircast_redis_call_seconds`: a round trip takes a fraction of a millisecond, and a call ends with its time-out.
-const REDIS_CALL_SECONDS: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Every metric, by its name without `fhircast_` and `_total`.
 pub struct Metrics {
@@ -65,7 +60,32 @@ pub struct Metrics {
     pub callback_attempts: Counters<CallbackAttempt>,
     /// Events given up for a callback.
     pub callback_give_ups: IntCounter,
+    /// Requests to callbacks about an event that had been sent before.
+    pub callback_retries: IntCounter,
+    /// Requests of webhook subscribers, by what came of asking their callbacks.
+    pub verifications: Counters<Verification>,
     delivery: [Histogram; 2],
+    ack: [Histogram; 2],
+    deadline_delay: [Histogram; 3],
+    /// Notifications that sockets of this hub have not taken, or whose subscribers have not confirmed them.
+    pub outbox_notifications: IntGauge,
+    /// Bytes of those that their sockets have not taken.
+    pub outbox_bytes: IntGauge,
+    /// Sockets that went on from where the one before them was.
+    pub resumes: IntCounter,
+    /// Notifications that were handed from the log to sockets that had to be brought up.
+    pub replayed_notifications: IntCounter,
+    subscriptions: [IntGauge; 2],
+    /// Subscriptions that are due, in the partitions that this worker looks after first.
+    pub due_subscriptions: IntGauge,
+    due_oldest: Gauge,
+    /// Workers that are alive, as far as this one knows.
+    pub workers: IntGauge,
+    http_request: HistogramVec,
+    loop_turn: GaugeVec,
+    /// 1 while `/readyz` says 200, otherwise 0.
+    pub ready: IntGauge,
+    ready_part: IntGaugeVec,
     /// Claims of a worker on due subscriptions.
     pub claims: IntCounter,
     /// Claims that ended while their worker still worked.
@@ -73,6 +93,9 @@ pub struct Metrics {
     redis_calls: IntCounterVec,
     redis_errors: IntCounterVec,
     redis_call: HistogramVec,
+    redis_connects: IntCounterVec,
+    /// How long a bell took that a connection rang for itself.
+    pub bell_lag: Histogram,
     /// Tokens of requests, by what became of them.
     pub authentications: Counters<Authentication>,
     /// Readings of the authorization server's keys, by outcome.
@@ -108,6 +131,47 @@ impl Metrics {
         self.delivery[channel.index()].observe(after.as_secs_f64());
     }
 
+    /// Notes how long a subscriber took to answer a notification, from its write on `channel`.
+    pub fn answered(&self, channel: Channel, after: Duration) {
+        self.ack[channel.index()].observe(after.as_secs_f64());
+    }
+
+    /// Notes how late something was done that had its time.
+    pub fn deadline_met(&self, deadline: Deadline, late: Duration) {
+        self.deadline_delay[deadline.index()].observe(late.as_secs_f64());
+    }
+
+    /// Notes how many subscriptions there are, in the partitions that this worker looks after first.
+    pub fn subscriptions(&self, channel: Channel, count: u64) {
+        self.subscriptions[channel.index()].set(count.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Notes for how long the oldest of what is due has been due.
+    pub fn due_oldest(&self, age: Duration) {
+        self.due_oldest.set(age.as_secs_f64());
+    }
+
+    /// Notes how long a request to the hub took until its answer began.
+    pub fn http_request(&self, route: HttpRoute, status: HttpStatus, after: Duration) {
+        let labels = [route.as_str(), status.as_str()];
+        self.http_request.with_label_values(&labels).observe(after.as_secs_f64());
+    }
+
+    /// Notes that a loop has turned, at this time in seconds since 1970.
+    pub fn loop_turned(&self, name: &'static str, at: f64) {
+        self.loop_turn.with_label_values(&[name]).set(at);
+    }
+
+    /// Notes whether a part of the program is ready.
+    pub fn ready_part(&self, name: &'static str, is_ready: bool) {
+        self.ready_part.with_label_values(&[name]).set(is_ready.into());
+    }
+
+    /// Counts a connection to Redis that was made or could not be.
+    pub fn redis_connect(&self, connection: RedisConnection, outcome: Connecting) {
+        self.redis_connects.with_label_values(&[connection.as_str(), outcome.as_str()]).inc();
+    }
+
     /// Counts a socket that closed with `code`; absent: without a Close frame.
     pub fn websocket_closed(&self, code: Option<u16>) {
         let code = close_code(code);
@@ -139,120 +203,6 @@ impl Metrics {
     /// Looks at the files of certificates that found what cannot be used.
     pub fn certificate_reload_failures(&self, of: Certificate) -> &IntCounter {
         self.certificate_reload_failures.with(of)
-    }
-
-    fn register() -> Self {
-        let build_info =
-            gauges("build_info", "Version of this program; always 1", &[open("version", "the version")]);
-        build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        let notifications = counters_of(
-            "notifications_total",
-            "Notifications, by channel and outcome",
-            &[known::<Channel>(), known::<Notification>()],
-        );
-        let delivery = histograms(
-            "delivery_seconds",
-            "Time from an event's acceptance to its write on a channel",
-            DELIVERY_SECONDS,
-            &[known::<Channel>()],
-        );
-        let on = |channel: Channel| {
-            Counters::of(|outcome: &Notification| {
-                notifications.with_label_values(&[channel.as_str(), outcome.as_str()])
-            })
-        };
-        let time_on = |channel: Channel| delivery.with_label_values(&[channel.as_str()]);
-        Self {
-            connections: gauge("connections", "WebSockets that are open"),
-            topics_served: gauge("topics_served", "Topics that this process reads for someone"),
-            publishes: counters("publishes_total", "Publishes, by outcome"),
-            commit_conflicts: counter(
-                "commit_conflicts_total",
-                "Commits that another node's commit came before",
-            ),
-            renderings: counter(
-                "renderings_total",
-                "Log entries rendered as notifications, once for each distinct view",
-            ),
-            notifications: [on(Channel::Websocket), on(Channel::Webhook)],
-            missed_bells: counter(
-                "missed_bells_total",
-                "Topics that had to be read because a bell was not heard",
-            ),
-            gaps: counter("gaps_total", "Cursors that fell behind the log, or from which it does not go on"),
-            sync_errors: counters("sync_errors_total", "SyncErrors of the hub, by cause"),
-            websocket_closes: counters_of(
-                "websocket_closes_total",
-                "WebSockets that closed, by close code",
-                &[open(
-                    "code",
-                    "the close code; `none`: without a Close frame; `other`: one that means nothing here",
-                )],
-            ),
-            bad_frames: counter("bad_frames_total", "Frames that are not what a subscriber may send"),
-            odd_timestamps: counter(
-                "odd_timestamps_total",
-                "Events whose timestamp is far from the time at which they came",
-            ),
-            callback_attempts: counters("callback_attempts_total", "Requests to callbacks, by outcome"),
-            callback_give_ups: counter("callback_give_ups_total", "Events given up for a callback"),
-            delivery: [time_on(Channel::Websocket), time_on(Channel::Webhook)],
-            claims: counter("claims_total", "Claims of a worker on due subscriptions"),
-            lost_leases: counter("lost_leases_total", "Claims that ended while their worker still worked"),
-            redis_calls: counters_of(
-                "redis_calls_total",
-                "Calls to Redis, by operation",
-                &[open("operation", "the script or the command")],
-            ),
-            redis_errors: counters_of(
-                "redis_errors_total",
-                "Calls to Redis that failed, by operation",
-                &[open("operation", "the script or the command")],
-            ),
-            redis_call: histograms(
-                "redis_call_seconds",
-                "Time from a call to Redis to its answer, with all its tries, by operation",
-                REDIS_CALL_SECONDS,
-                &[open("operation", "the script or the command")],
-            ),
-            authentications: counters("authentications_total", "Tokens of requests, by what became of them"),
-            keys_readings: counters(
-                "keys_readings_total",
-                "Readings of the authorization server's keys, by outcome",
-            ),
-            keys_read: gauge(
-                "keys_read_timestamp_seconds",
-                "When the authorization server's keys were last read well",
-            ),
-            introspections: counter(
-                "introspections_total",
-                "Questions to the authorization server about a token",
-            ),
-            audit_records: counter("audit_records_total", "Records written to the audit trail"),
-            audit_lost: counter("audit_lost_total", "Records that the audit trail could not take"),
-            limited: counters(
-                "limited_total",
-                "Requests, connections and sockets that were refused or closed at a limit, by limit",
-            ),
-            insecure: gauge(
-                "insecure",
-                "1 while other machines may reach the hub without authentication or TLS",
-            ),
-            unsealed: gauge("unsealed", "1 while what this process writes to Redis is not sealed"),
-            unopened: counters(
-                "unopened_total",
-                "Values from Redis that could not be opened or were not sealed and must be, by reason",
-            ),
-            certificate_expiry: gauges(
-                "certificate_expiry_timestamp_seconds",
-                "When a certificate ends that is shown to others, in seconds since 1970, by the settings that name it",
-                &[known::<Certificate>()],
-            ),
-            certificate_reload_failures: counters(
-                "certificate_reload_failures_total",
-                "Looks at the files of certificates that found what cannot be used, by the settings that name them",
-            ),
-        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! a topic's log rings its bell.
 //!
 //! A bell may be lost, with the connection or in a queue that was full; then every listener that
-//! it may concern hears [`Rung::Interrupted`] and reads its log. A connection is made again with
+//! it may concern hears [`Rung::Interrupted`] and reads its log. How long it is since each server has been heard is
+//! known: a connection rings a bell of its own every few seconds. A connection is made again with
 //! backoff and jitter, and a channel whose slot has moved is followed; it is subscribed again
 //! *before* the listeners are told to read, so that nothing falls between.
 
@@ -16,7 +17,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -61,6 +62,8 @@ struct Wanted {
     connected: AtomicU64,
     /// How many have to be made at the start.
     first: u64,
+    /// When each server has last been heard.
+    heard: Mutex<HashMap<HostPort, Instant>>,
 }
 
 /// Who listens to one channel.
@@ -91,6 +94,7 @@ impl Bells {
             due: broadcast::channel(DUE_BELL_CAPACITY).0,
             connected: AtomicU64::new(0),
             first: connections.topology().primaries().servers().len() as u64,
+            heard: Mutex::default(),
         });
         let ringers = Arc::new(Ringers::default());
         let primaries = connections.topology().changes();
@@ -146,6 +150,12 @@ impl Bells {
     /// How often a connection has been made that was not one of the first.
     pub fn interruptions(&self) -> u64 {
         self.wanted.connected.load(Ordering::Relaxed).saturating_sub(self.wanted.first)
+    }
+
+    /// How long it is since the server has been heard that has not been for longest.
+    pub fn silent_for(&self) -> Duration {
+        let heard = lock(&self.wanted.heard);
+        heard.values().map(Instant::elapsed).max().unwrap_or_default()
     }
 
     /// Hears the due sets that are watched.
@@ -236,6 +246,16 @@ impl Wanted {
     fn has(&self, channel: &str) -> bool {
         let is_watched = || lock(&self.watched).iter().any(|partition| keys::due_bell(*partition) == channel);
         lock(&self.topics).contains_key(channel) || (keys::is_due_bell(channel) && is_watched())
+    }
+
+    /// This server has been heard.
+    fn hear(&self, server: &HostPort) {
+        lock(&self.heard).insert(server.clone(), Instant::now());
+    }
+
+    /// Nothing is wanted of this server any more.
+    fn forget(&self, server: &HostPort) {
+        lock(&self.heard).remove(server);
     }
 
     /// Bells of these channels may have been missed.

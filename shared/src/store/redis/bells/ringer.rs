@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Keeps the connection to one server, and rings what it hears.
 pub struct Ringer {
-    server: HostPort,
+    pub server: HostPort,
     pub door: Door,
     pub dialer: Dialer,
     pub wanted: Arc<Wanted>,
@@ -61,14 +61,21 @@ impl Ringer {
     /// Runs until nobody can ask any more.
     pub async fn run(self, mut waiting: mpsc::Receiver<Request>) {
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
+        self.wanted.hear(&self.server);
+        self.keep(&mut waiting, &mut backoff).await;
+        self.wanted.forget(&self.server);
+    }
+
+    async fn keep(&self, waiting: &mut mpsc::Receiver<Request>, backoff: &mut Backoff) {
         let mut is_said = false;
         while !waiting.is_closed() {
-            let error = match Serving::open(&self).await {
+            let error = match Serving::open(self).await {
                 Ok(mut serving) => {
                     backoff.reset();
                     is_said = false;
                     self.wanted.connected.fetch_add(1, Ordering::Relaxed);
-                    match serving.run(&mut waiting).await {
+                    self.wanted.hear(&self.server);
+                    match serving.run(waiting).await {
                         Ok(()) => return,
                         Err(error) => error,
                     }

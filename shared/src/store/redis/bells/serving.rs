@@ -4,7 +4,11 @@
 //! whose slot has left the server loses its bell until another server has it, and no other channel
 //! loses anything.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use redis::{
     ErrorKind, FromRedisValue, Pipeline, PushInfo, PushKind, RedisError, RedisResult, Value,
@@ -35,6 +39,7 @@ use super::{
 use crate::{
     lock::lock,
     store::{LogEntry, Rung},
+    telemetry::metrics::METRICS,
 };
 
 /// Channels that are subscribed in one go.
@@ -65,7 +70,8 @@ pub struct Serving<'a> {
 /// The channel on which the connection rings a bell of its own: one of a partition of this server.
 struct Probe {
     channel: String,
-    is_rung: bool,
+    /// Since when it has not been heard.
+    rung: Option<Instant>,
 }
 
 impl<'a> Serving<'a> {
@@ -144,7 +150,7 @@ impl<'a> Serving<'a> {
             let channel = keys::probe(partition, &Uuid::new_v4().to_string());
             self.subscribe(std::slice::from_ref(&channel)).await?;
             let is_there = self.subscribed.contains(&channel);
-            self.probe = is_there.then_some(Probe { channel, is_rung: false });
+            self.probe = is_there.then_some(Probe { channel, rung: None });
         }
         Ok(())
     }
@@ -259,14 +265,20 @@ impl<'a> Serving<'a> {
     async fn ring_the_probe(&mut self) -> RedisResult<()> {
         let mut all = redis::pipe();
         match &mut self.probe {
-            Some(Probe { is_rung: true, .. }) => return Err(failed("its own bell is not heard")),
+            Some(Probe { rung: Some(_), .. }) => return Err(failed("its own bell is not heard")),
             Some(probe) => {
-                probe.is_rung = true;
+                probe.rung = Some(Instant::now());
                 all.cmd("SPUBLISH").arg(&probe.channel).arg("");
             }
             None => {}
         }
-        for answer in self.ask(all).await? {
+        let has_probe = self.probe.is_some();
+        let answers = self.ask(all).await?;
+        if !has_probe {
+            // Of a server that has no slot of ours nothing else is to be heard.
+            self.ringer.wanted.hear(&self.ringer.server);
+        }
+        for answer in answers {
             match answer {
                 Ok(_) => {}
                 Err(error) if is_elsewhere(&error) => {
@@ -309,7 +321,10 @@ impl<'a> Serving<'a> {
 
     fn ring(&mut self, channel: &str, payload: &[u8]) {
         if let Some(probe) = self.probe.as_mut().filter(|probe| *probe.channel == *channel) {
-            probe.is_rung = false;
+            if let Some(rung) = probe.rung.take() {
+                METRICS.bell_lag.observe(rung.elapsed().as_secs_f64());
+            }
+            self.ringer.wanted.hear(&self.ringer.server);
             return;
         }
         if keys::is_due_bell(channel) {

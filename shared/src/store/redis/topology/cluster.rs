@@ -12,7 +12,7 @@ use super::{
     super::{dial::Dialer, link::Link},
     Primaries, answers, within,
 };
-use crate::settings::HostPort;
+use crate::{settings::HostPort, telemetry::metrics::RedisConnection};
 
 /// Nodes that are asked in one look.
 const MOST_ASKED: usize = 6;
@@ -40,12 +40,16 @@ impl Cluster {
         Self { dialer: dialer.clone(), seeds: hosts.to_vec(), links: BTreeMap::new(), patience }
     }
 
+    fn link(&self, server: &HostPort) -> Link {
+        Link::new(self.dialer.redis(server, RedisConnection::Topology), self.dialer.config())
+    }
+
     /// Asks several nodes at once. Of those that answer, the one that has heard of the latest
     /// change is right: another may be cut off.
     pub async fn look(&mut self) -> RedisResult<Primaries> {
         for seed in &self.seeds {
             if !self.links.contains_key(seed) {
-                self.links.insert(seed.clone(), Link::new(self.dialer.redis(seed), self.dialer.config()));
+                self.links.insert(seed.clone(), self.link(seed));
             }
         }
         let asked = self.links.iter().map(|(server, link)| ask(server, link, self.patience)).collect();
@@ -73,7 +77,7 @@ impl Cluster {
         self.links.retain(|server, _| wanted.contains(server));
         for server in wanted {
             if !self.links.contains_key(server) {
-                let link = Link::new(self.dialer.redis(server), self.dialer.config());
+                let link = self.link(server);
                 self.links.insert(server.clone(), link);
             }
         }

@@ -1,0 +1,38 @@
+//! What there is in a store: for metrics, and for whoever wants to know at three in the morning.
+
+use std::time::Duration;
+
+use super::Address;
+
+/// What there is in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Census {
+    /// Which.
+    pub partition: u16,
+    /// Its subscriptions, in no order.
+    pub subscriptions: Vec<Counted>,
+    /// What waits for a worker, and for how long it has been waiting, longest first.
+    pub due: Vec<(Address, Duration)>,
+    /// How many wait for a later time, or are claimed.
+    pub later: usize,
+}
+
+/// A subscription, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Which.
+    pub address: Address,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a subscription is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One whose socket a hub holds.
+    Connected,
+    /// One whose socket has not come yet, or has gone.
+    Away,
+    /// One of a callback.
+    Webhook,
+}
