@@ -86,7 +86,7 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
         );
     }
     let mut signals = Signals::new().context("signals cannot be heard")?;
-    let readiness = Readiness::new([READINESS, "draining"]);
+    let readiness = Readiness::new(READINESS.into_iter().chain(["draining"]));
     readiness.set("draining", true, "no");
     let loops = Loops::new(settings.stuck_after());
     let (admin, admin_server) = admin::start(&settings, readiness.clone(), loops.clone())?;

@@ -60,7 +60,7 @@ fn start(settings: Settings) -> Result<()> {
 
 async fn run(settings: Settings) -> Result<()> {
     let mut signals = Signals::new().context("signals cannot be heard")?;
-    let readiness = Readiness::new([READINESS]);
+    let readiness = Readiness::new(READINESS);
     readiness.set("draining", true, "no");
     let loops = Loops::new(settings.stuck_after());
     let (url, admin) = admin::start(&settings, readiness.clone(), loops.clone())?;

@@ -11,8 +11,11 @@ use crate::{
     telemetry::{Readiness, metrics::METRICS},
 };
 
-/// The part of the readiness that tells of the store.
-pub const READINESS: &str = "store";
+/// The parts of the readiness that tell of the store.
+pub const READINESS: [&str; 3] = [STORE, BELLS, AGREEMENT];
+
+/// The part that tells whether it answers.
+const STORE: &str = "store";
 
 /// The part that tells whether what happens elsewhere is heard of at once.
 const BELLS: &str = "bells";
@@ -28,7 +31,7 @@ const AGREE_EVERY: Duration = Duration::from_secs(5);
 
 /// After which bells count as not heard: longer than a connection that is silent takes to be made anew, and short enough
 /// that it is noticed within ten seconds.
-const SILENT_AFTER: Duration = Duration::from_secs(8);
+const SILENT_AFTER: Duration = Duration::from_secs(7);
 
 /// Opens the store: Redis as soon as it answers, or the memory of this process if `redis.url` is
 /// not set. What no patience cures is an error.
@@ -39,7 +42,7 @@ pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn 
         retention.resend += settings.redis.confirmed_within();
     }
     if settings.redis.url.is_none() {
-        readiness.set(READINESS, true, "in memory");
+        READINESS.into_iter().for_each(|part| readiness.set(part, true, "in memory"));
         return Ok(MemoryStore::new(settings.redis.partitions, retention));
     }
     if let Some(exposure) = settings.redis.exposure() {
@@ -59,7 +62,7 @@ pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn 
     loop {
         match RedisStore::connect(&settings.redis, keys.clone(), retention).await {
             Ok(store) => {
-                readiness.set(READINESS, true, "ok");
+                readiness.set(STORE, true, "ok");
                 return Ok(store);
             }
             Err(StoreError::Unavailable(reason)) => {
@@ -67,7 +70,7 @@ pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn 
                     tracing::warn!(reason, "Redis does not answer: waiting for it");
                     is_told = true;
                 }
-                readiness.set(READINESS, false, "Redis does not answer");
+                readiness.set(STORE, false, "Redis does not answer");
             }
             Err(other) => return Err(other),
         }
@@ -81,8 +84,8 @@ pub async fn watch(store: Arc<dyn Store>, readiness: Readiness) {
     let mut agreed_at: Option<Instant> = None;
     loop {
         match store.ping().await {
-            Ok(()) => readiness.set(READINESS, true, "ok"),
-            Err(_) => readiness.set(READINESS, false, "does not answer"),
+            Ok(()) => readiness.set(STORE, true, "ok"),
+            Err(_) => readiness.set(STORE, false, "does not answer"),
         }
         match store.silent_for() {
             silent if silent < SILENT_AFTER => readiness.set(BELLS, true, "heard"),

@@ -8,6 +8,7 @@
 use std::fmt::{Debug, Formatter};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -25,6 +26,8 @@ const BUFFER_BYTES: usize = 16 * 1024;
 const CHUNKS_UNDERWAY: usize = 64;
 /// What the kernel takes before the proxy has read it: little, so that a link that is slow is felt by who sends.
 const WINDOW_BYTES: u32 = 32 * 1024;
+/// What a Redis client says first that wants to hear what is published.
+const SUBSCRIBES: &[u8] = b"HELLO";
 /// Writes of a throttled link in each second.
 const WRITES_A_SECOND: u64 = 20;
 
@@ -69,6 +72,8 @@ pub struct TcpProxy {
     address: SocketAddr,
     server: watch::Sender<Option<SocketAddr>>,
     link: watch::Sender<Link>,
+    /// Of connections to Redis on which is heard what is published.
+    subscribers: watch::Sender<Link>,
     task: JoinHandle<()>,
     /// Bound and never listening: it keeps the port while the link is cut.
     _port: TcpSocket,
@@ -89,11 +94,12 @@ impl TcpProxy {
         port.bind((Ipv4Addr::LOCALHOST, 0).into()).context("no port for a proxy")?;
         let address = port.local_addr()?;
         let server = watch::Sender::new(None);
-        let link = watch::Sender::new(Link::Open(Paces::default()));
+        let [link, subscribers] = [(); 2].map(|()| watch::Sender::new(Link::Open(Paces::default())));
         // Listening before anybody is told the address.
         let listener = listen(address)?;
-        let task = tokio::spawn(serve(listener, address, server.subscribe(), link.subscribe()));
-        Ok(TcpProxy { address, server, link, task, _port: port })
+        let links = Links { all: link.subscribe(), subscribers: subscribers.subscribe() };
+        let task = tokio::spawn(serve(listener, address, server.subscribe(), links));
+        Ok(TcpProxy { address, server, link, subscribers, task, _port: port })
     }
 
     /// New connections lead to this server.
@@ -111,6 +117,12 @@ impl TcpProxy {
         self.link.send_replace(Link::Open(paces));
     }
 
+    /// Of the connections to Redis, those on which is heard what is published go at these paces from now on, and all
+    /// others as before.
+    pub fn set_for_subscribers(&self, paces: Paces) {
+        self.subscribers.send_replace(Link::Open(paces));
+    }
+
     /// Ends every connection with RST, on both sides, and refuses new ones.
     pub fn cut(&self) {
         self.link.send_replace(Link::Cut);
@@ -118,6 +130,7 @@ impl TcpProxy {
 
     /// A plain wire again.
     pub fn mend(&self) {
+        self.set_for_subscribers(Paces::default());
         self.set(Paces::default());
     }
 }
@@ -149,8 +162,9 @@ async fn serve(
     first: TcpListener,
     address: SocketAddr,
     server: watch::Receiver<Option<SocketAddr>>,
-    mut link: watch::Receiver<Link>,
+    links: Links,
 ) {
+    let mut link = links.all.clone();
     let mut connections = JoinSet::new();
     let mut listener = Some(first);
     loop {
@@ -170,7 +184,7 @@ async fn serve(
         tokio::select! {
             accepted = listening.accept() => {
                 if let Ok((client, _)) = accepted {
-                    connections.spawn(connect(client, server.clone(), link.clone()));
+                    connections.spawn(connect(client, server.clone(), links.clone()));
                 }
             }
             changed = link.changed() => {
@@ -184,17 +198,67 @@ async fn serve(
     }
 }
 
+/// What connections go by.
+#[derive(Clone)]
+struct Links {
+    all: watch::Receiver<Link>,
+    subscribers: watch::Receiver<Link>,
+}
+
+/// What one connection goes by: the link of all, until it has said that it subscribes.
+struct Own {
+    links: Links,
+    is_subscriber: AtomicBool,
+    link: watch::Sender<Link>,
+}
+
+impl Own {
+    fn new(links: Links) -> Own {
+        let link = watch::Sender::new(*links.all.borrow());
+        Own { links, is_subscriber: AtomicBool::new(false), link }
+    }
+
+    fn refresh(&self) {
+        let Links { all, subscribers } = &self.links;
+        let link =
+            if self.is_subscriber.load(Ordering::Relaxed) { *subscribers.borrow() } else { *all.borrow() };
+        self.link.send_replace(link);
+    }
+
+    /// Looks at what a client sends.
+    fn hear(&self, chunk: &[u8]) {
+        if !self.is_subscriber.load(Ordering::Relaxed)
+            && chunk.windows(SUBSCRIBES.len()).any(|bytes| bytes == SUBSCRIBES)
+        {
+            self.is_subscriber.store(true, Ordering::Relaxed);
+            self.refresh();
+        }
+    }
+
+    /// Follows what is set for all.
+    async fn follow(&self) {
+        let Links { mut all, mut subscribers } = self.links.clone();
+        loop {
+            self.refresh();
+            let changed = tokio::select! {
+                changed = all.changed() => changed,
+                changed = subscribers.changed() => changed,
+            };
+            if changed.is_err() {
+                // The proxy is being dropped, and this task with it.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
 fn is_cut(link: &watch::Receiver<Link>) -> bool {
     *link.borrow() == Link::Cut
 }
 
 /// One connection, from its accept to its end.
-async fn connect(
-    client: TcpStream,
-    mut server: watch::Receiver<Option<SocketAddr>>,
-    mut link: watch::Receiver<Link>,
-) {
-    let mut cut = link.clone();
+async fn connect(client: TcpStream, mut server: watch::Receiver<Option<SocketAddr>>, links: Links) {
+    let (mut cut, mut link) = (links.all.clone(), links.all.clone());
     let cut = async move { drop(cut.wait_for(|link| *link == Link::Cut).await) };
     tokio::pin!(cut);
     // A silent link answers no handshake either; who connects sees only that the kernel took the connection.
@@ -216,14 +280,17 @@ async fn connect(
     // Bytes are to leave as they came; an error would only make it slower.
     let (_, _) = (client.set_nodelay(true), upstream.set_nodelay(true));
     let (mut client, mut upstream) = (client, upstream);
+    let own = Own::new(links);
     let is_cut = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = upstream.split();
-        let to_server = pump(from_client, to_server, link.clone(), |paces| paces.to_server);
-        let to_client = pump(from_server, to_client, link.clone(), |paces| paces.to_client);
+        let hear = |chunk: &[u8]| own.hear(chunk);
+        let to_server = pump(from_client, to_server, own.link.subscribe(), |paces| paces.to_server, hear);
+        let to_client = pump(from_server, to_client, own.link.subscribe(), |paces| paces.to_client, |_| {});
         tokio::select! {
             ended = async { tokio::join!(to_server, to_client) } => ended != (End::Finished, End::Finished),
             () = &mut cut => true,
+            () = own.follow() => true,
         }
     };
     if is_cut {
@@ -253,6 +320,7 @@ async fn pump(
     mut to: WriteHalf<'_>,
     mut link: watch::Receiver<Link>,
     of: fn(&Paces) -> Pace,
+    hear: impl Fn(&[u8]),
 ) -> End {
     let (chunks, mut arrivals) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS_UNDERWAY);
     let mut reading = link.clone();
@@ -270,6 +338,7 @@ async fn pump(
                 Err(_) => return End::Broken,
             };
             chunk.truncate(count);
+            hear(&chunk);
             let delay = if let Pace::Delayed(delay) = pace { delay } else { Duration::ZERO };
             if chunks.send((Instant::now() + delay, chunk)).await.is_err() {
                 return End::Broken;

@@ -1,10 +1,16 @@
 //! Health and readiness, as an orchestrator asks for them.
 
+use std::time::{Duration, Instant};
+
 use harness::{
     redis_server::Durability,
-    system::System,
+    system::{Hub, System, Worker},
+    tcp_proxy::{Pace, Paces, TcpProxy},
     wait::{PATIENCE, eventually},
 };
+
+/// After which whoever watches a program knows that something is wrong with it.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
 
 async fn ask(admin_url: &str, path: &str) -> (u16, String) {
     let answer = reqwest::get(format!("{admin_url}{path}")).await.unwrap();
@@ -36,4 +42,117 @@ async fn a_program_that_has_lost_redis_lives_and_is_not_ready_until_it_is_back()
     for admin in &admins {
         until_ready_is(admin, 200).await;
     }
+}
+
+/// A hub behind a wire to Redis that can be spoiled.
+struct Wired {
+    _system: System,
+    proxy: TcpProxy,
+    hub: Hub,
+    worker: Worker,
+}
+
+impl Wired {
+    async fn start() -> Wired {
+        let system = System::builder().hubs(0).workers(0).durability(Durability::None).start().await.unwrap();
+        let server = system.redis.servers()[0].port();
+        let proxy = TcpProxy::start(([127, 0, 0, 1], server).into()).unwrap();
+        let url = format!("redis://{}", proxy.address());
+        let settings = [("redis.url", url.as_str())];
+        let (hub, worker) = (Hub::start(&settings).await.unwrap(), Worker::start(&settings).await.unwrap());
+        let wired = Wired { _system: system, proxy, hub, worker };
+        for admin in wired.admins() {
+            let report = until_ready_is(admin, 200).await;
+            assert!(report.contains("bells: heard") && report.contains("agreement: ok"), "{report}");
+        }
+        wired
+    }
+
+    fn admins(&self) -> [&str; 2] {
+        [self.hub.admin_url(), self.worker.admin_url()]
+    }
+
+    /// Both programs say within ten seconds that they are not ready.
+    async fn is_noticed(&self, since: Instant) {
+        for admin in self.admins() {
+            until_ready_is(admin, 503).await;
+            assert!(since.elapsed() < NOTICED_WITHIN, "{admin}: {:?}", since.elapsed());
+            assert_eq!(ask(admin, "/healthz").await.0, 200, "its loops turn all the same");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_silent_is_noticed_within_ten_seconds() {
+    let wired = Wired::start().await;
+    let since = Instant::now();
+    wired.proxy.set(Paces::both(Pace::Silent));
+    wired.is_noticed(since).await;
+    wired.proxy.mend();
+    for admin in wired.admins() {
+        until_ready_is(admin, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn bells_that_are_not_heard_are_noticed_within_ten_seconds_though_all_else_works() {
+    let wired = Wired::start().await;
+    let since = Instant::now();
+    wired.proxy.set_for_subscribers(Paces::both(Pace::Silent));
+    wired.is_noticed(since).await;
+    for admin in wired.admins() {
+        let (_, report) = ask(admin, "/readyz").await;
+        assert!(report.contains("bells: not heard for ") && report.contains("store: ok"), "{report}");
+    }
+    let metrics = wired.hub.metrics().await.unwrap();
+    for (series, value) in [
+        ("fhircast_ready_part{part=\"bells\"}", 0.0),
+        ("fhircast_ready_part{part=\"store\"}", 1.0),
+        ("fhircast_ready", 0.0),
+    ] {
+        assert_eq!(metrics.value(series), Some(value), "{series}");
+    }
+    let failed = "fhircast_redis_connects_total{connection=\"bells\",outcome=\"failed\"}";
+    assert!(metrics.value(failed) >= Some(1.0), "it is tried again");
+
+    wired.proxy.mend();
+    for admin in wired.admins() {
+        until_ready_is(admin, 200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_is_another_clusters_is_noticed() {
+    let mut system = System::builder().hubs(1).workers(1).durability(Durability::None).start().await.unwrap();
+    let admins = [system.hubs[0].admin_url().to_owned(), system.workers[0].admin_url().to_owned()];
+    let redis = system.redis.single();
+    redis.ask::<()>(&["SET", "fhircast:partitions", "7"]).await.unwrap();
+    for admin in &admins {
+        let report = until_ready_is(admin, 503).await;
+        assert!(report.contains("agreement: redis.partitions: it is 256 here and 7 in Redis"), "{report}");
+    }
+    // Who finds nothing agreed says what it means.
+    redis.ask::<()>(&["FLUSHALL"]).await.unwrap();
+    for admin in &admins {
+        until_ready_is(admin, 200).await;
+    }
+    assert_eq!(redis.ask::<String>(&["GET", "fhircast:partitions"]).await.unwrap(), "256");
+}
+
+#[tokio::test]
+async fn every_loop_of_a_program_is_watched() {
+    let system = System::builder().hubs(1).workers(1).durability(Durability::None).start().await.unwrap();
+    let (status, loops) = ask(system.hubs[0].admin_url(), "/healthz").await;
+    let mut named: Vec<&str> = loops.lines().collect();
+    named.sort_unstable();
+    let expected = [
+        "answers: turns",
+        "cursors: turns",
+        "doubts: turns",
+        "heads: turns",
+        "lease: turns",
+        "requests: turns",
+    ];
+    assert_eq!((status, named), (200, expected.to_vec()));
+    assert_eq!(ask(system.workers[0].admin_url(), "/healthz").await, (200, "claims: turns\n".to_owned()));
 }

@@ -1,14 +1,17 @@
 //! What there is is counted.
 
-use shared::store::{
-    Address, Census,
-    census::{Counted, Kind as Sort},
+use shared::{
+    protocol::webhook::Mode,
+    store::{
+        Address, Census,
+        census::{Counted, Kind as Sort},
+    },
 };
 
 use super::webhooks::claim;
 use crate::stores::{
     ALL_PARTITIONS, Kind, LONG, PARTITIONS, RETENTION, clock_passes, connection, lost, open_alone, publish,
-    socket, topic, verify, webhook,
+    request, socket, topic, verify, webhook,
 };
 
 pub async fn every_subscription_is_counted_as_what_it_is_in_its_partition(kind: Kind) {
@@ -54,11 +57,8 @@ pub async fn what_is_due_is_listed_with_its_age_until_it_is_claimed(kind: Kind) 
     assert_eq!(census().await.due, []);
 
     publish(&*store, &topic, "e").await;
-    clock_passes(&*store, 50).await;
-    store
-        .request_webhook(&crate::stores::request(shared::protocol::webhook::Mode::Subscribe, &second), 9)
-        .await
-        .unwrap();
+    clock_passes(&*store, store.now().await.unwrap() + 50).await;
+    store.request_webhook(&request(Mode::Subscribe, &second), 9).await.unwrap();
     let Census { due, later, .. } = census().await;
     let listed: Vec<Address> = due.iter().map(|(address, _)| *address).collect();
     assert_eq!((listed, later), (vec![first, second.address()], 0), "the longest first");
