@@ -6,6 +6,7 @@ mod absence;
 mod callback;
 mod claims;
 mod delivery;
+mod health;
 mod hostile;
 mod security;
 mod sync_errors;

@@ -29,7 +29,7 @@ const PARTITIONS: u16 = 16;
 
 pub struct System {
     pub store: Arc<dyn Store>,
-    publisher: Arc<Publisher>,
+    pub publisher: Arc<Publisher>,
     pub settings: Settings,
     pub topic: Topic,
 }
