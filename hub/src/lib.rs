@@ -9,7 +9,7 @@
 //! - `socket`: one WebSocket: the upgrade, what is on its way to the subscriber, its answers.
 //! - `relay`: from a topic's log to the sockets of this node; rendered once for each view.
 //! - `liveness`: that this node lives. `doubts`: what it looks at again when it may have lost something.
-//! - [`reseal`]: the subcommand that seals anew what Redis keeps.
+//! - [`reseal`]: the subcommand that seals anew what Redis keeps. [`status`]: the one that says what is there.
 //! - `clock`: what time it is for the store.
 //! - `drain`: letting go of everything when the process is asked to stop.
 //!
@@ -32,6 +32,7 @@ pub mod reseal;
 mod route;
 pub mod server;
 mod socket;
+pub mod status;
 
 pub use server::{Hub, start};
 

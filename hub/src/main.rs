@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use hub::{embedded, reseal::reseal, server};
+use hub::{embedded, reseal::reseal, server, status::status};
 use shared::{
     audit::Audit,
     settings::{AuditTarget, AuthMode, Defaults, Exposure, Flags, Settings},
@@ -38,14 +38,32 @@ enum Command {
     /// Seal anew what Redis keeps, with the first of the data keys, while hubs and workers go on; exits with 0 when
     /// nothing uses another key any more, and with 3 when only events in logs do, which go with their age
     Reseal(Flags),
+    /// Say what Redis holds and who uses it: partitions, hubs and workers, sessions by their hashes, subscriptions, what
+    /// is due, and what has not been delivered for longest; changes nothing
+    Status {
+        #[command(flatten)]
+        flags: Flags,
+
+        /// All of it, for programs
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What the program is started for.
+enum Task {
+    Serve { is_embedded: bool },
+    Reseal,
+    Status { is_json: bool },
 }
 
 #[actix_web::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (flags, is_to_reseal) = match arguments.command {
-        Some(Command::Reseal(flags)) => (flags, true),
-        None => (arguments.flags, false),
+    let (flags, task) = match arguments.command {
+        Some(Command::Reseal(flags)) => (flags, Task::Reseal),
+        Some(Command::Status { flags, json }) => (flags, Task::Status { is_json: json }),
+        None => (arguments.flags, Task::Serve { is_embedded: arguments.embedded }),
     };
     let defaults = if arguments.embedded { Defaults::Embedded } else { Defaults::Standard };
     let settings = match Settings::load_here(defaults, &flags) {
@@ -59,7 +77,7 @@ async fn main() -> ExitCode {
         let _ = write!(std::io::stdout(), "{}", settings.to_toml());
         return ExitCode::SUCCESS;
     }
-    match start(settings, is_to_reseal, arguments.embedded).await {
+    match start(settings, task).await {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "fhircast-hub: {error:#}");
@@ -68,13 +86,13 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn start(settings: Settings, is_to_reseal: bool, is_embedded: bool) -> anyhow::Result<ExitCode> {
+async fn start(settings: Settings, task: Task) -> anyhow::Result<ExitCode> {
     // First of all: it also sees to it that a panic says nothing of what it happened upon.
     logging::init(&settings.log)?;
-    if is_to_reseal {
-        reseal(&settings).await
-    } else {
-        run(settings, is_embedded).await.map(|()| ExitCode::SUCCESS)
+    match task {
+        Task::Serve { is_embedded } => run(settings, is_embedded).await.map(|()| ExitCode::SUCCESS),
+        Task::Reseal => reseal(&settings).await,
+        Task::Status { is_json } => status(&settings, is_json).await.map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn expose(store: Arc<dyn Store>, partitions: Vec<u16>) {
             }
         }
         due += partition.due.len();
-        oldest = oldest.max(partition.due.first().map(|(_, age)| *age).unwrap_or_default());
+        oldest = oldest.max(partition.oldest_due());
     }
     METRICS.subscriptions(Channel::Websocket, websockets);
     METRICS.subscriptions(Channel::Webhook, webhooks);

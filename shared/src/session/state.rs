@@ -18,7 +18,8 @@ pub type Fields = BTreeMap<String, String>;
 
 const CURRENT: &str = "current";
 const ANNOUNCED: &str = "announced";
-const OPEN_PREFIX: &str = "open:";
+/// What the names of the fields begin with that hold open contexts.
+pub const OPEN_PREFIX: &str = "open:";
 
 /// The contexts of one session.
 #[derive(Debug, Clone, Default)]

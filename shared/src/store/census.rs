@@ -17,6 +17,18 @@ pub struct Census {
     pub later: usize,
 }
 
+impl Census {
+    /// Is there nothing?
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty() && self.due.is_empty() && self.later == 0
+    }
+
+    /// For how long the oldest of what is due has been due; zero when nothing is.
+    pub fn oldest_due(&self) -> Duration {
+        self.due.first().map(|(_, age)| *age).unwrap_or_default()
+    }
+}
+
 /// A subscription, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
@@ -35,4 +47,15 @@ pub enum Kind {
     Away,
     /// One of a callback.
     Webhook,
+}
+
+impl Kind {
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Away => "away",
+            Self::Webhook => "webhook",
+        }
+    }
 }

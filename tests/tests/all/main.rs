@@ -56,6 +56,7 @@ mod setups;
 mod signing_keys;
 mod sockets;
 mod stale_requests;
+mod status;
 mod store_contract;
 mod store_model;
 mod stores;

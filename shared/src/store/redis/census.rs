@@ -8,7 +8,7 @@ use std::{
 
 use redis::{RedisResult, Value, from_redis_value};
 
-use super::{RedisStore, keys, link::Wire, some};
+use super::{RedisStore, keys, link::Wire, shares::some};
 use crate::store::{
     Address, Census, Result,
     census::{Counted, Kind},
@@ -22,7 +22,7 @@ const AT_ONCE: usize = 5000;
 impl RedisStore {
     /// What one server cannot say now is left out.
     pub(super) async fn census_of(&self, partitions: &[u16]) -> Result<Vec<Census>> {
-        let counted = self.ask_each("census", partitions, count).await;
+        let counted = self.connections.ask_each("census", partitions, count).await;
         Ok(some(counted)?.into_iter().flatten().collect())
     }
 }
@@ -31,7 +31,7 @@ impl RedisStore {
 type Scored = Vec<(String, f64)>;
 
 /// Two round trips, however many partitions there are.
-async fn count(mut wire: Wire, partitions: Vec<u16>) -> RedisResult<Vec<Census>> {
+pub async fn count(mut wire: Wire, partitions: Vec<u16>) -> RedisResult<Vec<Census>> {
     // Each server goes by its own clock.
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut wire).await?;
     let now = seconds * 1000 + micros / 1000;

@@ -9,8 +9,9 @@ use super::{
     RedisStore, keys, not_after, owner,
     reply::{Reply, corrupt, log_entries},
     seal::Place,
+    shares::some,
     sockets::parting,
-    some, subscribed,
+    subscribed,
 };
 use crate::{
     protocol::{json, webhook::Mode},
@@ -59,7 +60,7 @@ impl RedisStore {
             }
             all.query_async::<Vec<Vec<String>>>(&mut wire).await
         };
-        let members = some(self.ask_each("due", partitions, ask).await)?;
+        let members = some(self.connections.ask_each("due", partitions, ask).await)?;
         let mut addresses = Vec::new();
         let mut seen = HashSet::new();
         for address in members.iter().flatten().flatten().filter_map(|member| keys::address(member)) {

@@ -25,22 +25,23 @@ mod dial;
 mod keys;
 mod link;
 mod nodes;
+mod overview;
 mod promise;
 mod refusal;
 mod reply;
 mod reseal;
 mod scripts;
 mod seal;
+mod shares;
 mod sockets;
 mod startup;
 mod topics;
 mod topology;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
-use redis::{RedisResult, Script, ScriptInvocation};
+use redis::{Script, ScriptInvocation};
 
 use self::{
     bells::Bells,
@@ -48,10 +49,10 @@ use self::{
     connection::{Connections, Target},
     dial::Dialer,
     keys::TopicKeys,
-    link::Wire,
     reply::corrupt,
     scripts::Scripts,
     seal::{Place, Seal},
+    shares::some,
     topology::{Slot, Topology},
 };
 use super::{
@@ -63,9 +64,10 @@ use super::{
 use crate::{
     protocol::{SubscriptionId, TopicKey, json},
     session::{Entry, EntryKind},
-    settings::{DataKeys, HostPort, Redis as RedisSettings},
+    settings::{DataKeys, Redis as RedisSettings},
 };
 
+pub use overview::{Overview, Program, Server, Session, Undelivered};
 pub use reseal::Walk;
 
 /// What reads what Redis holds and answers, for the fuzz targets.
@@ -164,70 +166,6 @@ impl RedisStore {
         self.connections.call_long(operation, Target::Slot(slot), ask).await
     }
 
-    /// Asks each primary for its share of some partitions, all at once.
-    async fn ask_each<T, F>(
-        &self,
-        operation: &'static str,
-        partitions: &[u16],
-        ask: impl Fn(Wire, Vec<u16>) -> F,
-    ) -> Vec<Result<T>>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
-        let primaries = self.connections.topology().primaries();
-        let mut shares: HashMap<Option<&HostPort>, Vec<u16>> = HashMap::new();
-        for partition in partitions {
-            shares.entry(primaries.of(keys::slot_of(*partition))).or_default().push(*partition);
-        }
-        let ask = &ask;
-        let asked = shares.into_iter().map(|(server, share)| async move {
-            match self.ask_share(operation, server, &share, ask).await {
-                Ok(Some(answer)) => vec![Ok(answer)],
-                Ok(None) => self.ask_singly(operation, &share, ask).await,
-                Err(error) => vec![Err(error)],
-            }
-        });
-        join_all(asked).await.into_iter().flatten().collect()
-    }
-
-    /// A slot has moved, or is on the move: the partitions of the others do not wait for that.
-    async fn ask_singly<T, F>(
-        &self,
-        operation: &'static str,
-        partitions: &[u16],
-        ask: &impl Fn(Wire, Vec<u16>) -> F,
-    ) -> Vec<Result<T>>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
-        let asked = partitions.iter().map(|partition| async move {
-            let primaries = self.connections.topology().primaries();
-            let server = primaries.of(keys::slot_of(*partition));
-            let answer = self.ask_share(operation, server, &[*partition], ask).await?;
-            let on_the_move = || format!("{operation}: partition {partition} is on the move");
-            answer.ok_or_else(|| StoreError::Unavailable(on_the_move()))
-        });
-        join_all(asked).await
-    }
-
-    /// `None`: the server does not have all of these partitions, or not any more.
-    async fn ask_share<T, F>(
-        &self,
-        operation: &'static str,
-        server: Option<&HostPort>,
-        share: &[u16],
-        ask: &impl Fn(Wire, Vec<u16>) -> F,
-    ) -> Result<Option<T>>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
-        let Some(server) = server else {
-            let problem = format!("{operation}: nobody has {} of the partitions", share.len());
-            return Err(StoreError::Unavailable(problem));
-        };
-        self.connections.call_share(operation, server, |wire| ask(wire, share.to_vec())).await
-    }
-
     /// A script that changes a topic, with the keys and arguments that all of those begin with.
     fn on_topic<'s>(&self, script: &'s Script, keys: &TopicKeys) -> ScriptInvocation<'s> {
         let mut script = script.prepare_invoke();
@@ -238,21 +176,6 @@ impl RedisStore {
             .arg(format!("{} {}", self.retention.log_entries, self.retention.log_bytes))
             .arg(self.retention.session.as_millis() as u64);
         script
-    }
-}
-
-/// What those answered that did; the last problem if none did.
-fn some<T>(answers: Vec<Result<T>>) -> Result<Vec<T>> {
-    let (mut given, mut problem) = (Vec::new(), None);
-    for answer in answers {
-        match answer {
-            Ok(answer) => given.push(answer),
-            Err(error) => problem = Some(error),
-        }
-    }
-    match problem {
-        Some(error) if given.is_empty() => Err(error),
-        _ => Ok(given),
     }
 }
 
@@ -290,7 +213,7 @@ impl Store for RedisStore {
     async fn ping(&self) -> Result<()> {
         let ask = |mut wire, _| async move { redis::cmd("PING").query_async::<()>(&mut wire).await };
         let partitions: Vec<u16> = (0..self.partitions).collect();
-        some(self.ask_each("ping", &partitions, ask).await).map(|_| ())
+        some(self.connections.ask_each("ping", &partitions, ask).await).map(|_| ())
     }
 
     async fn agree(&self) -> Result<()> {

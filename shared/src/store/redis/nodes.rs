@@ -53,7 +53,7 @@ impl RedisStore {
         };
         let partitions: Vec<u16> = (0..self.partitions).collect();
         // All of them, or the node would be forgotten with some of what it held.
-        let answers = self.ask_each("held", &partitions, ask).await;
+        let answers = self.connections.ask_each("held", &partitions, ask).await;
         let held = answers.into_iter().collect::<Result<Vec<_>>>()?;
         let members = held.iter().flatten().flatten().filter(|(_, holder)| *holder == node);
         Ok(members.filter_map(|(member, _)| keys::address(member)).collect())

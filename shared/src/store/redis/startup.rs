@@ -172,6 +172,7 @@ pub async fn load(connections: &Connections, settings: &Settings, scripts: &Scri
     Ok(())
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+/// A field of what INFO says.
+pub fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
 }

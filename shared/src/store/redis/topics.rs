@@ -8,7 +8,7 @@ use super::{
     RedisStore,
     reply::{Reply, corrupt, log_entries},
     seal::Place,
-    some,
+    shares::some,
 };
 use crate::{
     protocol::TopicKey,
@@ -167,7 +167,9 @@ impl RedisStore {
             }
         };
         let mut heads = vec![None; topics.len()];
-        for (place, head) in some(self.ask_each("heads", &partitions, ask).await)?.into_iter().flatten() {
+        for (place, head) in
+            some(self.connections.ask_each("heads", &partitions, ask).await)?.into_iter().flatten()
+        {
             heads[place] = Some(head.map_or(Ok(Position::START), |head| head.parse().map_err(corrupt))?);
         }
         Ok(heads)

@@ -54,7 +54,7 @@ pub struct Metrics {
     websocket_closes: IntCounterVec,
     /// Frames that are not what a subscriber may send (FC-WSC-05).
     pub bad_frames: IntCounter,
-    /// Events whose timestamp is far from the time at which they came.
+    /// Events whose timestamp is not as ISO 8601 has it; they are taken all the same.
     pub odd_timestamps: IntCounter,
     /// Requests to callbacks, by outcome.
     pub callback_attempts: Counters<CallbackAttempt>,

@@ -117,7 +117,7 @@ impl Metrics {
             bad_frames: counter("bad_frames_total", "Frames that are not what a subscriber may send"),
             odd_timestamps: counter(
                 "odd_timestamps_total",
-                "Events whose timestamp is far from the time at which they came",
+                "Events that were taken though their timestamp is not as ISO 8601 has it",
             ),
             callback_attempts: counters("callback_attempts_total", "Requests to callbacks, by outcome"),
             callback_give_ups: counter("callback_give_ups_total", "Events given up for a callback"),

@@ -1,0 +1,127 @@
+//! Asking the servers, and who uses them.
+
+use std::{collections::HashMap, future::Future};
+
+use redis::RedisResult;
+
+use super::{
+    super::{
+        census,
+        connection::{Connections, Target},
+        keys,
+        link::Wire,
+        refusal,
+        shares::some,
+        startup::field,
+    },
+    Overview, Program, Server, sessions,
+};
+use crate::{
+    settings::Redis as Settings,
+    store::{Census, Result, StoreError},
+};
+
+/// Looks at one store.
+pub struct Looking<'s> {
+    pub connections: Connections,
+    pub settings: &'s Settings,
+}
+
+impl Looking<'_> {
+    pub async fn look(&self) -> Result<Overview> {
+        let partitions = self.partitions().await?;
+        let all: Vec<u16> = (0..partitions).collect();
+        let servers = self.servers(partitions).await?;
+        let census: Vec<Census> = some(self.connections.ask_each("census", &all, census::count).await)?
+            .into_iter()
+            .flatten()
+            .collect();
+        let (mut hubs, workers) = (self.programs(keys::NODES).await?, self.programs(keys::WORKERS).await?);
+        let held = self.held(&all).await?;
+        for hub in &mut hubs {
+            hub.sockets = held.get(&hub.id).copied().unwrap_or_default();
+        }
+        let (sessions, undelivered) = sessions::look(&self.connections, partitions, &census).await?;
+        let census = census.into_iter().filter(|of| !of.is_empty()).collect();
+        Ok(Overview { servers, partitions, hubs, workers, census, sessions, undelivered })
+    }
+
+    async fn ask<T, F>(
+        &self,
+        operation: &'static str,
+        target: Target<'_>,
+        ask: impl Fn(Wire) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let answer = self.connections.attempt(operation, target, ask).await;
+        answer.map_err(|error| refusal::of_a_server(self.settings, operation, &error))
+    }
+
+    async fn partitions(&self) -> Result<u16> {
+        let ask = |mut wire| async move {
+            redis::cmd("GET").arg(keys::PARTITIONS).query_async::<Option<u16>>(&mut wire).await
+        };
+        let agreed = self.ask("partitions", Target::Slot(keys::slot(keys::PARTITIONS)), ask).await?;
+        agreed.ok_or_else(|| StoreError::Misconfigured("no hub or worker has used this Redis yet".into()))
+    }
+
+    async fn servers(&self, partitions: u16) -> Result<Vec<Server>> {
+        let primaries = self.connections.topology().primaries();
+        let mut servers = Vec::new();
+        for address in primaries.servers() {
+            let ask = |mut wire| async move { redis::cmd("INFO").query_async::<String>(&mut wire).await };
+            let info = self.ask("info", Target::Server(address), ask).await?;
+            let number = |name| field(&info, name).and_then(|text| text.parse().ok()).unwrap_or_default();
+            let is_well = |name| field(&info, name).is_none_or(|status| status == "ok");
+            let has = |partition: &u16| primaries.of(keys::slot_of(*partition)) == Some(address);
+            servers.push(Server {
+                address: address.to_string(),
+                version: field(&info, "redis_version").unwrap_or("unknown").to_owned(),
+                replicas: number("connected_slaves"),
+                used_bytes: number("used_memory"),
+                max_bytes: number("maxmemory"),
+                has_aof: field(&info, "aof_enabled") == Some("1"),
+                persists: is_well("aof_last_write_status") && is_well("rdb_last_bgsave_status"),
+                partitions: (0..partitions).filter(has).count(),
+            });
+        }
+        Ok(servers)
+    }
+
+    /// Those who must say again and again that they are alive.
+    async fn programs(&self, key: &'static str) -> Result<Vec<Program>> {
+        let ask = |mut wire| async move {
+            redis::pipe()
+                .cmd("TIME")
+                .zrange_withscores(key, 0, -1)
+                .query_async::<((u64, u64), Vec<(String, f64)>)>(&mut wire)
+                .await
+        };
+        let ((seconds, micros), programs) = self.ask("programs", Target::Slot(keys::slot(key)), ask).await?;
+        let program = |(id, until): (String, f64)| {
+            let is_alive = until as u64 > seconds * 1000 + micros / 1000;
+            Program { id, is_alive, sockets: 0 }
+        };
+        Ok(programs.into_iter().map(program).collect())
+    }
+
+    /// How many sockets each hub holds.
+    async fn held(&self, partitions: &[u16]) -> Result<HashMap<String, usize>> {
+        let ask = |mut wire, share: Vec<u16>| async move {
+            let mut all = redis::pipe();
+            for partition in share {
+                all.hvals(keys::held(partition));
+            }
+            all.query_async::<Vec<Vec<String>>>(&mut wire).await
+        };
+        let mut held = HashMap::new();
+        for node in
+            some(self.connections.ask_each("held", partitions, ask).await)?.into_iter().flatten().flatten()
+        {
+            *held.entry(node).or_default() += 1;
+        }
+        Ok(held)
+    }
+}
