@@ -1,0 +1,7 @@
+//! The files that are shipped for those who run the hub: that they are well-formed, agree with the programs and with each
+//! other, and do what they are for.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod tools;
+mod yaml;
