@@ -3,5 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod alerts;
+mod dashboards;
+mod promql;
+mod served;
 mod tools;
 mod yaml;
