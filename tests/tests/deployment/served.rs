@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::system::System;
+use harness::{
+    system::{Program, System},
+    wait::{PATIENCE, eventually},
+};
 use shared::telemetry::metrics;
 use tokio::sync::OnceCell;
 
@@ -38,8 +41,8 @@ pub async fn served() -> &'static Served {
 async fn ask() -> Served {
     let key = format!("k1:{}", "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVowMTIzNDU=");
     let system = System::builder().set("data_keys", key).start().await.unwrap();
-    let hub = system.hubs[0].metrics().await.unwrap().text().to_owned();
-    let worker = system.workers[0].metrics().await.unwrap().text().to_owned();
+    let hub = page_when_ready(&system.hubs[0]).await;
+    let worker = page_when_ready(&system.workers[0]).await;
     let mut families = declared(&metrics::reference());
     for page in [&hub, &worker] {
         for line in page.lines() {
@@ -47,6 +50,15 @@ async fn ask() -> Served {
         }
     }
     Served { families, hub, worker }
+}
+
+/// What a program serves once it is ready.
+async fn page_when_ready(program: &Program) -> String {
+    let page = eventually(PATIENCE, "a program that is ready", || async {
+        let page = program.metrics().await.ok()?;
+        (page.value("fhircast_ready") == Some(1.0)).then(|| page.text().to_owned())
+    });
+    page.await.unwrap()
 }
 
 /// The page of the metrics, read.
