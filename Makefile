@@ -5,7 +5,8 @@ BUILT = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 BUILD_PACKAGES = pkg-config libssl-dev
 RUN_PACKAGES = $(BUILD_PACKAGES) curl python3-websockets
-TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl openssl python3-websockets haproxy procps libfaketime
+TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl openssl python3-websockets haproxy procps libfaketime \
+	python3-venv prometheus systemd
 FAULT_PACKAGES = $(BUILD_PACKAGES) redis-server libfaketime
 # Of `make faults`: how long everything is broken in turn (once takes half an hour), and how often a primary is killed
 # when a replica must have each event, in each shape that has one.
@@ -48,6 +49,7 @@ dev-certs:
 
 test:
 	@deploy/local/ensure-packages $(TEST_PACKAGES)
+	@deploy/tools/ensure
 	cargo build --locked --workspace --bins
 	@# Most of a test is waiting: one more at once than there are cores.
 	RUST_TEST_THREADS=$$(( $$(nproc) + 1 )) cargo test --locked --workspace
