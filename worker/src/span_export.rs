@@ -5,7 +5,7 @@
 //! - One request at a time. One that may be made again (no answer, 429, 502, 503, 504) is, a few times; then its spans
 //!   are dropped and counted.
 //! - TLS as towards everybody else that the settings name ([`crate::outgoing`]).
-//! - At the end what waits is sent, for [`LAST`] at most.
+//! - At the end what waits is sent, for `tracing.timeout_ms` at most.
 
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,6 @@ const TRIES: u32 = 3;
 /// Before the second time; twice as long before each one after that. Also for what the collector may ask for.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// For which the end of the program waits for what is still to be sent.
-const LAST: Duration = Duration::from_secs(2);
 /// Between two lines that say that spans cannot be sent.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 1;
@@ -57,6 +55,8 @@ pub struct SpanExport {
     arbiter: Arbiter,
     end: End,
     ended: oneshot::Receiver<()>,
+    /// For what is still to be sent at the end.
+    patience: Duration,
 }
 
 /// Why spans have not been taken.
@@ -98,6 +98,7 @@ impl SpanExport {
         let Some(waiting) = traces::start(settings, program) else { return Ok(None) };
         let (arbiter, end) = (Arbiter::new(), waiting.end());
         let (done, ended) = oneshot::channel();
+        let patience = settings.timeout();
         let settings = settings.clone();
         arbiter.spawn_fn(move || {
             let sender = Sender::new(settings, url, tls);
@@ -107,13 +108,13 @@ impl SpanExport {
                 let _ = done.send(());
             });
         });
-        Ok(Some(Self { arbiter, end, ended }))
+        Ok(Some(Self { arbiter, end, ended, patience }))
     }
 
     /// Makes no more spans, and sends what waits.
     pub async fn finish(self) {
         self.end.end();
-        if timeout(LAST, self.ended).await.is_err() {
+        if timeout(self.patience, self.ended).await.is_err() {
             warn!("the collector has not taken all spans in time: the rest is dropped");
         }
         self.arbiter.stop();

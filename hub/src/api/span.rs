@@ -37,7 +37,7 @@ pub fn of(request: &HttpRequest, route: &Route) -> Span {
 
 /// It is answered.
 pub fn end(span: &Span, status: StatusCode) {
-    tracing::debug!(status = status.as_u16(), "a request is answered");
+    span.within(|| tracing::debug!(status = status.as_u16(), "a request is answered"));
     span.note(|| [("http.response.status_code", i64::from(status.as_u16()).into())]);
     if status.is_server_error() {
         span.fail(status.as_str().to_owned());
