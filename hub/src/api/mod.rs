@@ -50,7 +50,7 @@ use crate::{
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
     let route = route(request.uri().path(), &node.settings.base_paths);
-    let span = span::of(&request, &route);
+    let span = span::of(&request, &route, node.settings.tls.cert.is_some());
     let response = span.over(serve(request, payload, node, route)).await;
     span::end(&span, response.status());
     response

@@ -18,8 +18,8 @@ use crate::route::Route;
 /// What stands for a method that is none of HTTP's.
 const OTHER: &str = "_OTHER";
 
-/// Of a request.
-pub fn of(request: &HttpRequest, route: &Route) -> Span {
+/// Of a request, over TLS or not.
+pub fn of(request: &HttpRequest, route: &Route, is_tls: bool) -> Span {
     let values = |name: &'static str| request.headers().get_all(name).filter_map(|value| value.to_str().ok());
     let before = TraceContext::from_headers(values(TRACEPARENT), values(TRACESTATE));
     let (method, route) = (method(request.method()), template(route));
@@ -29,7 +29,7 @@ pub fn of(request: &HttpRequest, route: &Route) -> Span {
         method => format!("{method} {route}"),
     });
     span.note(|| {
-        let scheme = if request.app_config().secure() { "https" } else { "http" };
+        let scheme = if is_tls { "https" } else { "http" };
         [("http.request.method", method.into()), ("http.route", route.into()), ("url.scheme", scheme.into())]
     });
     span
