@@ -7,7 +7,7 @@ use hub::edge::{Keys, Required, bearer_token, client_behind, identity, introspec
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 use shared::{
-    protocol::{EventFilter, EventName, Scopes},
+    protocol::{EventFilter, EventName, Scopes, TraceContext},
     settings::{Auth, Settings},
 };
 
@@ -390,7 +390,11 @@ fn check_trace_context(bytes: &[u8]) {
     let Some(context) = TraceContext::from_headers([parent].into_iter(), lines) else { return };
     let (parent, state) = (context.traceparent(), context.tracestate().unwrap_or_default());
     assert_eq!(parent.len(), 55);
-    assert!(state.len() <= 512 && state.split(',').count() <= 32 && state.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+    assert!(
+        state.len() <= 512
+            && state.split(',').count() <= 32
+            && state.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    );
     let again = TraceContext::from_headers([parent.as_str()].into_iter(), [state].into_iter());
     assert_eq!(again.as_ref(), Some(&context));
     let kept = serde_json::to_string(&context).unwrap_or_default();

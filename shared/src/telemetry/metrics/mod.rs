@@ -24,8 +24,8 @@ use prometheus::{
 use families::close_code;
 pub use labels::{
     Authentication, CallbackAttempt, Certificate, Channel, Connecting, Counters, Deadline, HttpRoute,
-    HttpStatus, KeysReading, Label, Limit, Notification, Publish, RedisConnection, SpanDropped, SyncErrorCause,
-    Unopened, Verification,
+    HttpStatus, KeysReading, Label, Limit, Notification, Publish, RedisConnection, SpanDropped,
+    SyncErrorCause, Unopened, Verification,
 };
 pub use reference::reference;
 
