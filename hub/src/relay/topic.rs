@@ -204,7 +204,7 @@ impl Relay {
         let span = Span::of(SpanKind::Consumer, "fan out", rendered.entry.entry.trace());
         let handed = span.within(|| {
             let handed = self.members.deliver(rendered, &self.node.settings.limits);
-            tracing::debug!(topic = ?self.topic, sockets = handed.to, "an event is handed to sockets");
+            tracing::debug!(topic = ?self.topic.key(), sockets = handed.to, "an event is handed to sockets");
             handed
         });
         span.note(|| {
