@@ -13,7 +13,7 @@ use shared::{
     telemetry::{Loops, Readiness, admin, logging, metrics::METRICS},
 };
 use tokio::sync::oneshot;
-use worker::Worker;
+use worker::{Worker, span_export::SpanExport};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -111,6 +111,7 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
     let admin_handle = admin_server.handle();
     actix_web::rt::spawn(admin_server);
 
+    let spans = SpanExport::start(&settings.tracing, "fhircast-hub")?;
     let audit =
         Audit::start(&settings.audit, "fhircast-hub", &readiness).context("the audit trail cannot start")?;
     let store = tokio::select! {
@@ -144,6 +145,9 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
     if let Some(worker) = worker {
         // The error itself would repeat what a panic says.
         worker.await.map_err(|_| anyhow::anyhow!("the worker has broken down"))?;
+    }
+    if let Some(spans) = spans {
+        spans.finish().await;
     }
     audit.finish();
     admin_handle.stop(true).await;

@@ -3,7 +3,7 @@
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
 //! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
 //! [`callback_server`] are told) and an attacker's ([`attack`]), who tells names ([`name_server`]), what is sent
-//! ([`examples`], [`certs`], [`tls_client`], [`tokens`]), how a run is judged ([`history`], [`metrics`], [`wait`]), and
+//! ([`examples`], [`certs`], [`tls_client`], [`tokens`]), who collects spans ([`otlp_collector`]), how a run is judged ([`history`], [`metrics`], [`wait`]), and
 //! what nobody may print ([`hygiene`]).
 
 pub mod attack;
@@ -21,6 +21,7 @@ pub mod hygiene;
 pub mod metrics;
 pub mod name_server;
 mod orphans;
+pub mod otlp_collector;
 pub mod process;
 pub mod process_stats;
 pub mod redis_cluster;

@@ -31,7 +31,10 @@ use shared::{
     protocol::{sync_error::Reason, webhook},
     session::{render, view},
     store::{Channel, Claim, LogEntry, Position, Progress, Release, StoreError, Subscription},
-    telemetry::metrics::{Channel as ChannelLabel, METRICS, Notification},
+    telemetry::{
+        metrics::{Channel as ChannelLabel, METRICS, Notification},
+        traces::{Span, SpanKind},
+    },
 };
 use tokio::{select, time::sleep_until};
 use tracing::{debug, info, warn};
@@ -208,8 +211,34 @@ impl<'w> Delivery<'w> {
         Ok(Served::Delivered(self.tally))
     }
 
-    /// One request. Something, when it ends the claim.
+    /// One request, and what follows from its answer. Something, when it ends the claim.
     async fn attempt(
+        &mut self,
+        subscription: &Subscription,
+        entry: &Arc<LogEntry>,
+    ) -> Result<Option<Served>, Interruption> {
+        let span = Span::of(SpanKind::Consumer, "deliver", entry.entry.trace());
+        span.note(|| {
+            [
+                ("messaging.system", "fhircast".into()),
+                ("messaging.operation.type", "process".into()),
+                ("messaging.operation.name", "deliver".into()),
+                ("messaging.destination.name", format!("{:?}", self.claim.address.topic).into()),
+                ("fhircast.channel", "webhook".into()),
+                ("fhircast.attempts", i64::from(self.progress.attempts).into()),
+            ]
+        });
+        let attempted = span.over(self.ask_and_follow(subscription, entry)).await;
+        match &attempted {
+            Ok(_) => {}
+            Err(Interruption::Lost) => span.fail("lost"),
+            Err(Interruption::Cut) => span.fail("cut"),
+            Err(Interruption::Store(_)) => span.fail("unavailable"),
+        }
+        attempted
+    }
+
+    async fn ask_and_follow(
         &mut self,
         subscription: &Subscription,
         entry: &Arc<LogEntry>,
@@ -241,6 +270,7 @@ impl<'w> Delivery<'w> {
             Outcome::Delivered => {
                 self.tally.delivered += 1;
                 METRICS.notifications(ChannelLabel::Webhook, Notification::Confirmed).inc();
+                debug!(?callback, topic = ?self.claim.address.topic, "an event is delivered");
                 METRICS.delivered(
                     ChannelLabel::Webhook,
                     Duration::from_millis(self.now().saturating_sub(entry.position.millis)),

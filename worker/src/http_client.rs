@@ -32,8 +32,12 @@ use awc::{
 use bytestring::ByteString;
 use shared::{
     callbacks::{Refusal, Unresolved},
-    protocol::webhook::SIGNATURE_HEADER,
+    protocol::{
+        trace_context::{TRACEPARENT, TRACESTATE},
+        webhook::SIGNATURE_HEADER,
+    },
     settings::Settings,
+    telemetry::traces::{Span, SpanKind},
 };
 use tokio::sync::Semaphore;
 use url::Url;
@@ -201,7 +205,7 @@ impl HttpClient {
         self.send(&self.unconfirmed, client, Method::GET, url, ByteString::new(), |request| request).await
     }
 
-    /// Sends a notification.
+    /// Sends a notification, as a part of the trace that is current: the request names its own span, if there is one.
     pub async fn post(
         &self,
         url: &Url,
@@ -209,14 +213,43 @@ impl HttpClient {
         signature: Option<String>,
     ) -> Result<Answer, RequestError> {
         let client = self.client(is_tls(url));
-        self.send(&self.addresses, client, Method::POST, url, json, |request| {
-            let request = request.insert_header((header::CONTENT_TYPE, "application/json"));
-            match signature {
-                Some(signature) => request.insert_header((SIGNATURE_HEADER, signature)),
-                None => request,
+        let span = Span::part(SpanKind::Client, "POST");
+        span.note(|| {
+            [
+                ("http.request.method", "POST".into()),
+                ("url.scheme", url.scheme().to_owned().into()),
+                ("server.address", url.host_str().unwrap_or_default().to_owned().into()),
+                ("server.port", i64::from(url.port_or_known_default().unwrap_or_default()).into()),
+            ]
+        });
+        let sent = self.send(&self.addresses, client, Method::POST, url, json, |mut request| {
+            request = request.insert_header((header::CONTENT_TYPE, "application/json"));
+            if let Some(signature) = signature {
+                request = request.insert_header((SIGNATURE_HEADER, signature));
             }
-        })
-        .await
+            // Beside the body, which alone is signed.
+            if let Some(trace) = span.carried() {
+                request = request.insert_header((TRACEPARENT, trace.traceparent()));
+                if let Some(state) = trace.tracestate() {
+                    request = request.insert_header((TRACESTATE, state));
+                }
+            }
+            request
+        });
+        let answered = span.over(sent).await;
+        match &answered {
+            Ok(answer) => {
+                span.note(|| [("http.response.status_code", i64::from(answer.status).into())]);
+                if answer.status >= 400 {
+                    span.fail(answer.status.to_string());
+                }
+            }
+            Err(RequestError::Refused(_)) => span.fail("forbidden"),
+            Err(RequestError::TimedOut) => span.fail("timeout"),
+            Err(RequestError::Unreachable(_)) => span.fail("unreachable"),
+            Err(RequestError::Crowded) => span.fail("limits.deliveries_per_address"),
+        }
+        answered
     }
 
     async fn send(

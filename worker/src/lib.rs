@@ -20,7 +20,8 @@
 //!
 //! The rooms: `claims` is the loop that takes what is due, `delivery`, `verification` and `absence`
 //! what is done with one claim, `reports` whom the others are told about meanwhile, `gap` what a
-//! subscriber is told that has missed something; `nodes` looks for hubs that have died, `census` counts. `plan`, `outcome`, `retry` and `rendezvous` are the
+//! subscriber is told that has missed something; `nodes` looks for hubs that have died, `census` counts,
+//! `span_export` sends spans to a collector. `plan`, `outcome`, `retry` and `rendezvous` are the
 //! rules, pure; `http_client` makes the requests over a `connection` (what is common to all is in `outgoing`), `hosts`, `addresses` and `pace` bound them. Where
 //! they may lead is in [`shared::callbacks`].
 
@@ -42,6 +43,7 @@ mod plan;
 mod rendezvous;
 mod reports;
 pub mod retry;
+pub mod span_export;
 mod verification;
 
 use std::{rc::Rc, sync::Arc, time::Duration};

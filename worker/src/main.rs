@@ -15,7 +15,7 @@ use shared::{
 };
 use tokio::select;
 use tracing::info;
-use worker::Worker;
+use worker::{Worker, span_export::SpanExport};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -67,6 +67,7 @@ async fn run(settings: Settings) -> Result<()> {
     let admin_handle = admin.handle();
     actix_rt::spawn(admin);
 
+    let spans = SpanExport::start(&settings.tracing, "fhircast-worker")?;
     let audit = Audit::start(&settings.audit, "fhircast-worker", &readiness)
         .context("the audit trail cannot start")?;
     let store = select! {
@@ -86,6 +87,9 @@ async fn run(settings: Settings) -> Result<()> {
         readiness.set("draining", false, "yes");
     };
     worker.run_until_stopped(stop).await;
+    if let Some(spans) = spans {
+        spans.finish().await;
+    }
     audit.finish();
     watch.abort();
     admin_handle.stop(true).await;

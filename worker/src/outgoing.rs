@@ -6,14 +6,21 @@
 
 use std::time::Duration;
 
+use actix_rt::net::TcpStream;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use actix_web::dev::fn_service;
 use awc::{
-    Client, ClientRequest, ClientResponse,
+    Client, ClientRequest, ClientResponse, Connector,
     error::PayloadError,
-    http::{Method, header},
+    http::{Method, Uri, header},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use openssl::ssl::SslConnector;
+use shared::{callbacks::literal, tls::Followed};
 use url::{Position, Url};
+
+use crate::connection::{Bounded, Bounds};
 
 /// How long an idle connection is kept: less than the 5 seconds after which many servers close
 /// theirs, since a request that crosses that close fails and has to be made again.
@@ -33,6 +40,58 @@ pub enum Unread {
     /// The connection broke.
     #[error(transparent)]
     Broken(#[from] PayloadError),
+}
+
+/// Clients for a party that the settings name, and so trust: nobody asks where it is. One for each scheme: what is meant
+/// for TLS never goes over another connection. No redirects: whom the program trusts is what is set, and not where that
+/// leads.
+#[derive(Clone)]
+pub struct Clients {
+    plain: Client,
+    secure: Client,
+}
+
+impl Clients {
+    /// For this thread. `patience` bounds connecting; who asks bounds the rest, since awc's own time-out leaves out the
+    /// body.
+    pub fn new(tls: Followed<SslConnector>, patience: Duration, bounds: Bounds, connections: usize) -> Self {
+        let client = |tls: Option<Followed<SslConnector>>| {
+            let connector = Connector::new()
+                .connector(fn_service(move |target: ConnectInfo<Uri>| connect(tls.clone(), target, bounds)))
+                .timeout(patience)
+                .conn_keep_alive(KEEP_ALIVE)
+                .limit(connections);
+            Client::builder()
+                .connector(connector)
+                .disable_timeout()
+                .disable_redirects()
+                .add_default_header((header::USER_AGENT, USER_AGENT))
+                .finish()
+        };
+        Self { plain: client(None), secure: client(Some(tls)) }
+    }
+
+    /// A request for a URL, which has a host.
+    pub fn request(&self, method: Method, url: &Url) -> ClientRequest {
+        request(if url.scheme() == "https" { &self.secure } else { &self.plain }, method, url)
+    }
+}
+
+/// Connects, and shakes hands as with the host of the URL.
+async fn connect(
+    tls: Option<Followed<SslConnector>>,
+    target: ConnectInfo<Uri>,
+    bounds: Bounds,
+) -> Result<Connection<Uri, Bounded>, ConnectError> {
+    let (host, port) = (target.hostname(), target.port());
+    let connected = match literal(host) {
+        Some(address) => TcpStream::connect((address, port)).await,
+        None => TcpStream::connect((host, port)).await,
+    };
+    let stream = connected.map_err(ConnectError::Io)?;
+    let tls = tls.map(|tls| tls.now());
+    let stream = Bounded::over(stream, host, tls.as_deref(), bounds).await.map_err(ConnectError::Io)?;
+    Ok(Connection::new(target.request().clone(), stream))
 }
 
 /// A request for a URL, which has a host.

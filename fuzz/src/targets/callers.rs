@@ -7,7 +7,7 @@ use hub::edge::{Keys, Required, bearer_token, client_behind, identity, introspec
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 use shared::{
-    protocol::{EventFilter, EventName, Scopes},
+    protocol::{EventFilter, EventName, Scopes, TraceContext},
     settings::{Auth, Settings},
 };
 
@@ -51,6 +51,21 @@ pub const FORWARDED_FOR: Target = Target {
         ])
     },
     words: &[",", "10.0.0.1", "192.0.2.7", "[", "]", ":", "::ffff:", " ", "unknown"],
+};
+
+pub const TRACE_CONTEXT: Target = Target {
+    name: "trace-context",
+    check: check_trace_context,
+    seeds: || {
+        texts([
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\nvendor=1,tenant@vendor=a b",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff-more\n",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01\na=1",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\na=1, ,b=2",
+            "",
+        ])
+    },
+    words: &["00-", "-01", "0000000000000000", "\n", "a=1,", "@", "=", ",", " ", "\t"],
 };
 
 const CLAIM_WORDS: &[&str] = &[
@@ -364,4 +379,24 @@ fn check_forwarded(bytes: &[u8]) {
         .iter()
         .any(|hop| hop.trim().contains(&found.to_string()) || found.is_ipv6() || hop.contains("::"));
     assert!(found == proxy || is_said, "{found} is from nowhere");
+}
+
+/// `traceparent` in the first line, `tracestate` in the others. What is read is written as it must be, is read again as
+/// the same, and survives the log.
+fn check_trace_context(bytes: &[u8]) {
+    let text = text(bytes);
+    let mut lines = text.split('\n');
+    let parent = lines.next().unwrap_or_default();
+    let Some(context) = TraceContext::from_headers([parent].into_iter(), lines) else { return };
+    let (parent, state) = (context.traceparent(), context.tracestate().unwrap_or_default());
+    assert_eq!(parent.len(), 55);
+    assert!(
+        state.len() <= 512
+            && state.split(',').count() <= 32
+            && state.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    );
+    let again = TraceContext::from_headers([parent.as_str()].into_iter(), [state].into_iter());
+    assert_eq!(again.as_ref(), Some(&context));
+    let kept = serde_json::to_string(&context).unwrap_or_default();
+    assert_eq!(serde_json::from_str::<TraceContext>(&kept).ok(), Some(context));
 }

@@ -16,7 +16,7 @@ mod updates;
 use crate::Target;
 
 /// All of them.
-pub static ALL: [Target; 32] = [
+pub static ALL: [Target; 33] = [
     events::EVENT,
     events::UNAMBIGUOUS,
     events::CONTEXT_ELEMENT,
@@ -38,6 +38,7 @@ pub static ALL: [Target; 32] = [
     callers::INTROSPECTION,
     callers::SCOPES,
     callers::FORWARDED_FOR,
+    callers::TRACE_CONTEXT,
     addresses::ADDRESS,
     addresses::RETRY_AFTER,
     stored::POSITION,

@@ -107,6 +107,9 @@ fn entries() -> Vec<Vec<u8>> {
         &format!(
             r#"{{"v":1,"event":{{"id":"i","name":"Patient-open","for":{{"only":"{id}"}},"message":{message}}}}}"#
         ),
+        &format!(
+            r#"{{"v":1,"event":{{"id":"i","name":"Patient-open","trace":{{"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","tracestate":"a=1"}},"message":{message}}}}}"#
+        ),
         &format!(r#"{{"v":1,"subscription":{{"ended":{{"id":"{id}","reason":"lease expired"}}}}}}"#),
         &format!(r#"{{"v":1,"subscription":{{"replaced":{{"id":"{id}","connection":"c"}}}}}}"#),
         r#"{"v":9}"#,

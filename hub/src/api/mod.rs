@@ -10,6 +10,7 @@ mod error;
 mod metadata;
 mod pages;
 mod publish;
+mod span;
 mod subscribe;
 
 use std::{net::IpAddr, time::Instant};
@@ -48,9 +49,21 @@ use crate::{
 
 /// Answers every request: finds its route, and hands it to the one who knows.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, node: web::Data<Node>) -> HttpResponse {
+    let route = route(request.uri().path(), &node.settings.base_paths);
+    let span = span::of(&request, &route, node.settings.tls.cert.is_some());
+    let response = span.over(serve(request, payload, node, route)).await;
+    span::end(&span, response.status());
+    response
+}
+
+async fn serve(
+    request: HttpRequest,
+    payload: web::Payload,
+    node: web::Data<Node>,
+    route: Route,
+) -> HttpResponse {
     let begun = Instant::now();
     let pause = node.settings.limits.refusal_pause();
-    let route = route(request.uri().path(), &node.settings.base_paths);
     let address = client_address(&request, &node.settings);
     let counted = counted_as(&request, &route);
     let mut audited = Audited::new(&request, &route, address);

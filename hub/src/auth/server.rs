@@ -8,16 +8,9 @@
 
 use std::sync::Arc;
 
-use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
-use actix_web::{
-    dev::fn_service,
-    http::{Method, Uri, header},
-    rt::net::TcpStream,
-};
-use awc::{Client, Connector};
+use actix_web::http::{Method, header};
 use openssl::ssl::SslConnector;
 use shared::{
-    callbacks::literal,
     settings::Auth,
     telemetry::metrics::Certificate,
     tls::{self, Followed, TlsError},
@@ -28,8 +21,8 @@ use tokio::{
 };
 use url::Url;
 use worker::{
-    connection::{Bounded, Bounds},
-    outgoing::{self, KEEP_ALIVE, USER_AGENT, Unread},
+    connection::Bounds,
+    outgoing::{self, Clients, Unread},
 };
 
 /// Requests in flight at once; more are refused.
@@ -119,7 +112,7 @@ impl AuthorizationServer {
 }
 
 async fn serve(mut called: mpsc::Receiver<Call>, tls: Followed<SslConnector>, patience: Duration) {
-    let clients = Clients::new(tls, patience);
+    let clients = Clients::new(tls, patience, BOUNDS, CONNECTIONS);
     while let Some(Call { question, answer, permit }) = called.recv().await {
         let clients = clients.clone();
         actix_web::rt::spawn(async move {
@@ -131,54 +124,9 @@ async fn serve(mut called: mpsc::Receiver<Call>, tls: Followed<SslConnector>, pa
     }
 }
 
-/// One for each scheme: what is meant for TLS never goes over another connection.
-#[derive(Clone)]
-struct Clients {
-    plain: Client,
-    secure: Client,
-}
-
-impl Clients {
-    fn new(tls: Followed<SslConnector>, patience: Duration) -> Self {
-        Self { plain: client(None, patience), secure: client(Some(tls), patience) }
-    }
-}
-
-fn client(tls: Option<Followed<SslConnector>>, patience: Duration) -> Client {
-    let connector = Connector::new()
-        .connector(fn_service(move |target: ConnectInfo<Uri>| connect(tls.clone(), target)))
-        .timeout(patience)
-        .conn_keep_alive(KEEP_ALIVE)
-        .limit(CONNECTIONS);
-    // One deadline covers the body too, which awc's own does not.
-    Client::builder()
-        .connector(connector)
-        .disable_timeout()
-        .disable_redirects()
-        .add_default_header((header::USER_AGENT, USER_AGENT))
-        .add_default_header((header::ACCEPT, "application/json"))
-        .finish()
-}
-
-/// Connects, and shakes hands as with the host of the URL.
-async fn connect(
-    tls: Option<Followed<SslConnector>>,
-    target: ConnectInfo<Uri>,
-) -> Result<Connection<Uri, Bounded>, ConnectError> {
-    let (host, port) = (target.hostname(), target.port());
-    let connected = match literal(host) {
-        Some(address) => TcpStream::connect((address, port)).await,
-        None => TcpStream::connect((host, port)).await,
-    };
-    let stream = connected.map_err(ConnectError::Io)?;
-    let tls = tls.map(|tls| tls.now());
-    let stream = Bounded::over(stream, host, tls.as_deref(), BOUNDS).await.map_err(ConnectError::Io)?;
-    Ok(Connection::new(target.request().clone(), stream))
-}
-
 async fn ask(clients: &Clients, question: Question) -> Result<Vec<u8>, NoAnswer> {
     let request = |method: Method, url: &Url| {
-        outgoing::request(if url.scheme() == "https" { &clients.secure } else { &clients.plain }, method, url)
+        clients.request(method, url).insert_header((header::ACCEPT, "application/json"))
     };
     let sent = match question {
         Question::Get(url) => request(Method::GET, &url).send(),

@@ -24,6 +24,15 @@ pub struct Members {
 /// A socket that did not take what it was handed, and why.
 pub type Refused = (SocketHandle, Option<Closing>);
 
+/// What came of an entry.
+#[derive(Default)]
+pub struct Handed {
+    /// How many sockets were handed it.
+    pub to: usize,
+    /// Those of them that did not take it.
+    pub refused: Vec<Refused>,
+}
+
 impl Members {
     /// Are there none?
     pub fn is_empty(&self) -> bool {
@@ -77,11 +86,13 @@ impl Members {
     }
 
     /// Hands an entry to all who may see it; those who did not take it are taken out.
-    pub fn deliver(&mut self, rendered: &Rendered, limits: &Limits) -> Vec<Refused> {
-        let Some(notice) = rendered.entry.entry.as_event() else { return Vec::new() };
-        let mut refused = Vec::new();
+    pub fn deliver(&mut self, rendered: &Rendered, limits: &Limits) -> Handed {
+        let mut handed = Handed::default();
+        let Some(notice) = rendered.entry.entry.as_event() else { return handed };
+        let Handed { to, refused } = &mut handed;
         if let Audience::Only(id) = &notice.audience {
             if let (Some(socket), Some(events)) = (self.get(id), self.filters.get(id)) {
+                *to = 1;
                 refused.extend(deliver_to(socket, events, rendered, limits));
             }
         } else {
@@ -90,13 +101,16 @@ impl Members {
                     continue;
                 };
                 let sockets = group.values().filter(|socket| notice.audience.includes(&socket.address.id));
-                refused.extend(sockets.filter_map(|socket| hand(socket, rendered, frame.clone(), limits)));
+                refused.extend(sockets.filter_map(|socket| {
+                    *to += 1;
+                    hand(socket, rendered, frame.clone(), limits)
+                }));
             }
         }
-        for (socket, _) in &refused {
+        for (socket, _) in &handed.refused {
             self.remove(&socket.address.id);
         }
-        refused
+        handed
     }
 }
 

@@ -16,7 +16,10 @@ use shared::{
     protocol::{SubscriptionId, Topic, TopicKey},
     session::{EntryKind, SubscriptionChange},
     store::{Gap, Listener, LogEntry, LogPage, Position, Rung, StoreError, Subscription},
-    telemetry::metrics::METRICS,
+    telemetry::{
+        metrics::METRICS,
+        traces::{Span, SpanKind},
+    },
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -185,8 +188,8 @@ impl Relay {
         let rendered = Arc::new(Rendered::new(entry));
         let entry = &rendered.entry;
         self.node.publisher.observe(self.topic.key(), entry);
-        for (socket, closing) in self.members.deliver(&rendered, &self.node.settings.limits) {
-            self.leave_behind(&socket, closing);
+        if entry.entry.as_event().is_some() && !self.members.is_empty() {
+            self.fan_out(&rendered);
         }
         if let EntryKind::Subscription(change) = &entry.entry.kind {
             self.change(change).await;
@@ -194,6 +197,31 @@ impl Relay {
         self.position = entry.position;
         self.recent.push(rendered);
         self.followed.set(self.position);
+    }
+
+    /// Hands an event to all members that may see it, as one piece of work however many they are.
+    fn fan_out(&mut self, rendered: &Rendered) {
+        let span = Span::of(SpanKind::Consumer, "fan out", rendered.entry.entry.trace());
+        let handed = span.within(|| {
+            let handed = self.members.deliver(rendered, &self.node.settings.limits);
+            tracing::debug!(topic = ?self.topic.key(), sockets = handed.to, "an event is handed to sockets");
+            handed
+        });
+        span.note(|| {
+            let number = |number| i64::try_from(number).unwrap_or(i64::MAX).into();
+            [
+                ("messaging.system", "fhircast".into()),
+                ("messaging.operation.type", "process".into()),
+                ("messaging.operation.name", "fan out".into()),
+                ("messaging.destination.name", format!("{:?}", self.topic.key()).into()),
+                ("fhircast.channel", "websocket".into()),
+                ("fhircast.sockets", number(handed.to)),
+                ("fhircast.sockets.refused", number(handed.refused.len())),
+            ]
+        });
+        for (socket, closing) in handed.refused {
+            self.leave_behind(&socket, closing);
+        }
     }
 
     async fn change(&mut self, change: &SubscriptionChange) {

@@ -26,6 +26,7 @@ pub mod subscription_id;
 pub mod subscription_request;
 pub mod sync_error;
 pub mod topic;
+pub mod trace_context;
 pub mod unambiguous;
 pub mod webhook;
 
@@ -37,6 +38,7 @@ pub use filter::EventFilter;
 pub use scope::{MissingScope, Scopes};
 pub use subscription_id::SubscriptionId;
 pub use topic::{Topic, TopicKey};
+pub use trace_context::TraceContext;
 
 use std::borrow::Cow;
 

@@ -22,10 +22,13 @@ use super::{
 };
 use crate::{
     audit::Audit,
-    protocol::{Event, Scopes, TopicKey, sync_error::Severity},
+    protocol::{Event, Scopes, TopicKey, TraceContext, sync_error::Severity},
     session::{Audience, Rejection, Rules, SessionState, decide},
     store::{Commit, Committed, LogEntry, Once, Position, Revision, Snapshot, Store, StoreError},
-    telemetry::metrics::METRICS,
+    telemetry::{
+        metrics::METRICS,
+        traces::{Span, SpanKind},
+    },
 };
 
 /// Decides and commits events. One for each process, shared by all of its threads.
@@ -150,11 +153,37 @@ impl Publisher {
         Err(PublishError::Contended)
     }
 
+    /// Commits an event, as a part of what is current. Its entry carries on the trace.
     pub(super) async fn commit(
         &self,
         event: &Event<'_>,
         audience: Audience,
         once: Once,
+    ) -> Result<Published, PublishError> {
+        let span = Span::part(SpanKind::Producer, "publish");
+        span.note(|| {
+            [
+                ("messaging.system", "fhircast".into()),
+                ("messaging.operation.type", "send".into()),
+                ("messaging.operation.name", "publish".into()),
+                ("messaging.destination.name", format!("{:?}", event.topic.key()).into()),
+            ]
+        });
+        let published = span.over(self.decide_and_commit(event, audience, once, span.carried())).await;
+        match &published {
+            Ok(_) | Err(PublishError::Rejected(_)) => {}
+            Err(PublishError::Store(_)) => span.fail("unavailable"),
+            Err(PublishError::Contended) => span.fail("contended"),
+        }
+        published
+    }
+
+    async fn decide_and_commit(
+        &self,
+        event: &Event<'_>,
+        audience: Audience,
+        once: Once,
+        trace: Option<TraceContext>,
     ) -> Result<Published, PublishError> {
         let topic = event.topic.key();
         let mut known = self.sessions.get(&topic).filter(|known| known.since.elapsed() < KNOWN_FOR);
@@ -178,17 +207,20 @@ impl Publisher {
                     continue;
                 }
             };
+            let mut entry = change.entry;
+            entry.set_trace(trace.clone());
             let commit = Commit {
                 revision: change.depends_on_state.then_some(revision),
                 writes: change.writes,
                 content: change.content,
                 max_content_bytes: self.rules.max_content_bytes,
-                entry: change.entry,
+                entry,
                 once: once.clone(),
             };
             match self.store.commit(topic, &commit).await? {
                 Committed::At { position, revision } => {
                     self.witness.accepted(topic, &event.topic, position);
+                    tracing::debug!(?topic, %position, "an event is in the log");
                     if change.depends_on_state {
                         let state = Arc::new(change.state);
                         self.remember(topic, Known { revision, state, since: Instant::now() });

@@ -13,7 +13,10 @@ use crate::{
     },
     session::{Audience, Entry, sync_error_for},
     store::{LogEntry, Once, Position, StoreError, Subscription},
-    telemetry::metrics::{METRICS, SyncErrorCause},
+    telemetry::{
+        metrics::{METRICS, SyncErrorCause},
+        traces::{Span, SpanKind},
+    },
 };
 
 /// How long a SyncError is tried while the store is away, and the longest pause between two tries.
@@ -42,7 +45,10 @@ impl Publisher {
             reason,
         };
         let event = (notice.id.as_str(), &notice.name, entry.position);
-        self.tell_and_record(&cause, subscription, Some(event)).await.map(Some)
+        let told = self.tell_and_record(&cause, subscription, Some(event));
+        // Whoever notices may do so long after, or while it works on another event; it is a part of what this one has
+        // caused all the same.
+        Span::of(SpanKind::Internal, "report", entry.entry.trace()).over(told).await.map(Some)
     }
 
     /// Tells the others that a subscriber has lost its connection and did not come back, once for

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Derived;
-use crate::protocol::{EventName, SubscriptionId, event_name::EventKind, json};
+use crate::protocol::{EventName, SubscriptionId, TraceContext, event_name::EventKind, json};
 
 /// The version of the entry's form that this program writes, and the newest that it reads.
 pub const FORMAT: u8 = 1;
@@ -45,6 +45,13 @@ pub struct Notice {
     /// The opens that are derived from it for those who do not see it (FC-NOT-07).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub derived: Vec<Derived>,
+    /// The trace that it is of, and the span that published it.
+    #[serde(
+        default,
+        deserialize_with = "TraceContext::read_if_any",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub trace: Option<TraceContext>,
     /// The notification as the subscribers of this event see it.
     pub message: Box<RawValue>,
 }
@@ -52,7 +59,7 @@ pub struct Notice {
 impl Notice {
     /// An event of which nothing is derived.
     pub fn new(id: String, name: EventName, audience: Audience, message: Box<RawValue>) -> Self {
-        Self { id, name, audience, derived: Vec::new(), message }
+        Self { id, name, audience, derived: Vec::new(), trace: None, message }
     }
 
     /// Are the others told when a subscriber does not follow it? Not when it is a SyncError: that
@@ -144,6 +151,18 @@ impl Entry {
         }
     }
 
+    /// The trace that it is of, if it is of any.
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.as_event()?.trace.as_ref()
+    }
+
+    /// Makes an event part of a trace.
+    pub fn set_trace(&mut self, trace: Option<TraceContext>) {
+        if let EntryKind::Event(notice) = &mut self.kind {
+            notice.trace = trace;
+        }
+    }
+
     /// The entry as the store keeps it.
     pub fn to_json(&self) -> String {
         // Strings, ids and JSON that has been parsed before: it always serializes.
@@ -203,6 +222,36 @@ mod tests {
         }
         let change = Entry::subscription(SubscriptionChange::Ended { id, reason: "unsubscribed".into() });
         assert_eq!(Entry::from_json(&change.to_json()).unwrap().to_json(), change.to_json());
+    }
+
+    #[test]
+    fn a_trace_is_carried_and_where_there_is_none_nothing_is_written() {
+        let mut entry = notice(Audience::Everyone);
+        let without = entry.to_json();
+        assert!(!without.contains("trace"));
+        assert_eq!(Entry::from_json(&without).unwrap().trace(), None);
+        let trace = TraceContext::new(1, 2, 1, "vendor=1").unwrap();
+        entry.set_trace(Some(trace.clone()));
+        let text = entry.to_json();
+        assert_eq!(Entry::from_json(&text).unwrap().trace(), Some(&trace));
+        assert_eq!(Entry::from_json(&text).unwrap().to_json(), text);
+    }
+
+    #[test]
+    fn an_entry_whose_trace_cannot_be_read_is_read_without_it() {
+        let mut entry = notice(Audience::Everyone);
+        let without = entry.to_json();
+        entry.set_trace(TraceContext::new(1, 2, 1, ""));
+        let text = entry.to_json();
+        for (from, to) in [
+            ("\"00-0", "\"zz-0"),
+            (r#"{"traceparent":"#, r#"{"later":"#),
+            (r#""trace":{"#, r#""trace":7,"or":{"#),
+        ] {
+            assert!(text.contains(from), "{text}");
+            let read = Entry::from_json(&text.replacen(from, to, 1)).unwrap();
+            assert_eq!(read.to_json(), without);
+        }
     }
 
     #[test]

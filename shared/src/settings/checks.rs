@@ -4,7 +4,7 @@ use std::{fmt::Display, net::IpAddr};
 
 use super::data_keys::NONE_SEALS;
 use super::mistakes::Mistake;
-use super::{Audit, AuditTarget, AuthMode, ClientAuth, HostPort, Redis, Settings, Shape, Tls};
+use super::{Audit, AuditTarget, AuthMode, ClientAuth, HostPort, Redis, Settings, Shape, Tls, Tracing};
 
 /// What leaves the hub open to other machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,7 @@ pub(super) fn contradictions(settings: &Settings, mistakes: &[Mistake]) -> Vec<M
         found.add(settings, reason);
     }
     found.in_audit(&settings.audit);
+    found.in_tracing(&settings.tracing);
     found.0.retain(|contradiction| match contradiction {
         Mistake::Contradiction { settings, .. } => !settings.iter().any(is_mistaken),
         _ => true,
@@ -223,6 +224,23 @@ impl Contradictions {
         if audit.required && audit.to == AuditTarget::Off {
             let reason = "an audit trail that is required has to go somewhere";
             self.add(&["audit.to", "audit.required"], reason.to_owned());
+        }
+    }
+
+    fn in_tracing(&mut self, tracing: &Tracing) {
+        let Some(endpoint) = &tracing.otlp_endpoint else {
+            let reason = "there is no collector, whose address tracing.otlp_endpoint would be";
+            if !tracing.headers.is_empty() {
+                self.add(&["tracing.otlp_endpoint", "tracing.headers"], reason.to_owned());
+            }
+            if tracing.ca_file.is_some() {
+                self.add(&["tracing.otlp_endpoint", "tracing.ca_file"], reason.to_owned());
+            }
+            return;
+        };
+        if tracing.ca_file.is_some() && endpoint.scheme() != "https" {
+            let reason = "the endpoint asks for no TLS: its scheme would be https";
+            self.add(&["tracing.otlp_endpoint", "tracing.ca_file"], reason.to_owned());
         }
     }
 

@@ -5,7 +5,7 @@
 //! every mistake at once, each by the setting's name and where its value came from, and refuses contradictions.
 //! [`Settings::to_toml`] shows the result with secrets hidden.
 //!
-//! - `tree`: how settings are declared and visited · `audit`, `auth`, `callbacks`: groups with types of their own
+//! - `tree`: how settings are declared and visited · `audit`, `auth`, `callbacks`, `tracing`: groups with types of their own
 //! - `values`, `redis_url`, `durability`, `data_keys`: types and checks of single values
 //! - `load`, `environment`, `flags`: where values come from · `mistakes`: what was wrong with them
 //! - `limits`: the group that bounds everything · `checks`: what settings say about each other · `print`: the result as TOML
@@ -27,6 +27,7 @@ mod mistakes;
 mod print;
 mod redis_url;
 mod reference;
+mod tracing;
 mod tree;
 mod values;
 
@@ -49,6 +50,7 @@ pub use ipnet::IpNet;
 pub use limits::Limits;
 pub use mistakes::{Mistake, Mistakes};
 pub use redis_url::{HostPort, RedisUrl, Shape};
+pub use tracing::{CollectorHeaders, Tracing};
 pub use values::{AuthMode, ClientAuth, LogFormat, Password};
 
 use crate::protocol::sync_error::Severity;
@@ -129,6 +131,8 @@ settings! {
             cors: Cors;
             /// What the programs write about themselves.
             log: Log;
+            /// Where spans go, and of which requests.
+            tracing: Tracing;
             /// The record of who did what.
             audit: Audit;
         }

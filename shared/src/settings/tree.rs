@@ -107,6 +107,16 @@ impl Leaf for super::values::Password {
     }
 }
 
+impl Leaf for super::tracing::CollectorHeaders {
+    const FORM: Form = Form::List;
+    const EXPECTED: &'static str = "a list of headers, each as name=value";
+    const MAY_BE_SECRET: bool = true;
+
+    fn hides_a_secret(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
 impl Leaf for super::data_keys::DataKeys {
     const FORM: Form = Form::List;
     const EXPECTED: &'static str = "a list of keys, each as id:base64 of 32 bytes";

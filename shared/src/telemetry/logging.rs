@@ -1,4 +1,5 @@
-//! Log lines on standard error, as text for people or as one JSON object a line, with times as RFC 3339 has them.
+//! Log lines on standard error, as text for people or as one JSON object a line, with times as RFC 3339 has them, and
+//! with trace and span where one is current ([`super::traces::ids`]).
 //!
 //! What no line holds, whatever `log.level` says:
 //!
@@ -20,6 +21,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::traces::ids::WithIds;
 use crate::settings::{Log, LogFormat};
 
 /// The crates whose events never hold a payload: this project's.
@@ -71,8 +73,14 @@ where
     let lines = fmt::layer();
     Ok(match log.format {
         // No colours: they are control characters as well, which only the formatter may write.
-        LogFormat::Pretty => Box::new(filtered.with(lines.with_ansi(false).with_writer(OneLine(writer)))),
-        LogFormat::Json => Box::new(filtered.with(lines.json().flatten_event(true).with_writer(writer))),
+        LogFormat::Pretty => {
+            let lines = lines.with_ansi(false).with_writer(OneLine(writer));
+            Box::new(filtered.with(lines.map_event_format(WithIds)))
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_writer(writer);
+            Box::new(filtered.with(lines.map_event_format(WithIds)))
+        }
     })
 }
 
@@ -127,6 +135,8 @@ mod tests {
     use time::format_description::well_known::Rfc3339;
 
     use super::*;
+    use crate::protocol::TraceContext;
+    use crate::telemetry::traces::{Span, SpanKind};
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -189,6 +199,31 @@ mod tests {
         tracing::subscriber::with_default(subscriber, say);
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn lines_name_the_trace_that_is_current_and_no_other() {
+        let trace =
+            TraceContext::new(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c, 0xb7ad_6b71_6920_3331, 1, "");
+        let (trace_id, span_id) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        let say = || {
+            Span::of(SpanKind::Server, "request", trace.as_ref())
+                .within(|| tracing::info!(code = 7, "within"));
+            tracing::info!("without");
+        };
+        let text = said(LogFormat::Json, "info", say);
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&lines[0]["trace_id"], &lines[0]["span_id"]), (&trace_id.into(), &span_id.into()));
+        assert_eq!((&lines[0]["message"], &lines[0]["code"]), (&"within".into(), &7.into()));
+        assert_eq!((lines[1].get("trace_id"), lines[1].get("span_id")), (None, None));
+        let text = said(LogFormat::Pretty, "info", say);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[0].ends_with(&format!("within code=7 trace_id={trace_id} span_id={span_id}")),
+            "{text}"
+        );
+        assert!(lines[1].ends_with("without"), "{text}");
     }
 
     #[test]

@@ -63,6 +63,7 @@ mod stores;
 mod subscribing;
 mod tls;
 mod tokens;
+mod tracing;
 mod transport;
 mod trust;
 mod unanswered;

@@ -64,6 +64,7 @@ contract! {
         every_subscription_is_counted_as_what_it_is_in_its_partition,
         what_is_due_is_listed_with_its_age_until_it_is_claimed;
     bells:
+        an_entry_carries_its_trace_over_the_bell_and_into_the_log,
         every_entry_rings_once_in_order_in_every_process,
         a_bell_is_heard_in_its_topic_alone,
         what_a_subscription_appends_rings_as_well,

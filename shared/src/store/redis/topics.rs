@@ -17,6 +17,7 @@ use crate::{
         Announced, Announcement, Commit, Committed, History, LogPage, Once, PAGE_BYTES, Position, Result,
         Revision, Snapshot,
     },
+    telemetry::traces::{Span, SpanKind},
 };
 
 impl RedisStore {
@@ -74,7 +75,18 @@ impl RedisStore {
                 ContentWrite::Clear { prefix } => script.arg("clear").arg(prefix),
             };
         }
-        let mut reply = Reply::new(self.invoke("commit", keys.slot(), &script).await?)?;
+        let span = Span::part(SpanKind::Client, "commit");
+        span.note(|| {
+            [
+                ("db.system.name", "redis".into()),
+                ("db.operation.name", "EVALSHA".into()),
+                ("db.stored_procedure.name", "commit".into()),
+            ]
+        });
+        let answer = span.over(self.invoke("commit", keys.slot(), &script)).await;
+        let answer = answer.inspect_err(|_| span.fail("unavailable"))?;
+        drop(span);
+        let mut reply = Reply::new(answer)?;
         match reply.text()?.as_str() {
             "committed" => {
                 let (position, revision): (Position, _) = (reply.parsed()?, reply.parsed()?);

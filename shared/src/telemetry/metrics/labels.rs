@@ -254,6 +254,18 @@ labels! {
         Auth = "auth",
         /// Those towards Redis.
         Redis = "redis",
+        /// Those towards the collector of spans.
+        Tracing = "tracing",
+    }
+
+    /// Why a span does not come to the collector.
+    SpanDropped in "reason" {
+        /// As many as may wait were waiting (`tracing.waiting_spans`).
+        Full = "full",
+        /// The collector could not be reached, did not answer in time or did not take them, however often they were sent.
+        Undelivered = "undelivered",
+        /// The collector has answered that it does not take this one.
+        Rejected = "rejected",
     }
 
     /// What became of one request to a callback.

@@ -24,8 +24,8 @@ use prometheus::{
 use families::close_code;
 pub use labels::{
     Authentication, CallbackAttempt, Certificate, Channel, Connecting, Counters, Deadline, HttpRoute,
-    HttpStatus, KeysReading, Label, Limit, Notification, Publish, RedisConnection, SyncErrorCause, Unopened,
-    Verification,
+    HttpStatus, KeysReading, Label, Limit, Notification, Publish, RedisConnection, SpanDropped,
+    SyncErrorCause, Unopened, Verification,
 };
 pub use reference::reference;
 
@@ -108,6 +108,12 @@ pub struct Metrics {
     pub audit_records: IntCounter,
     /// Records that it should have and has not.
     pub audit_lost: IntCounter,
+    /// Spans that the collector has taken.
+    pub spans_exported: IntCounter,
+    /// Spans that it should have and has not, by why.
+    pub spans_dropped: Counters<SpanDropped>,
+    /// Requests to the collector that failed.
+    pub span_export_failures: IntCounter,
     /// Requests, connections and sockets that were refused or closed at a limit, by limit.
     pub limited: Counters<Limit>,
     /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.

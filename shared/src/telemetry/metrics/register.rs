@@ -208,6 +208,15 @@ impl Metrics {
             ),
             audit_records: counter("audit_records_total", "Records written to the audit trail"),
             audit_lost: counter("audit_lost_total", "Records that the audit trail could not take"),
+            spans_exported: counter("spans_exported_total", "Spans that the collector has taken"),
+            spans_dropped: counters(
+                "spans_dropped_total",
+                "Spans that the collector should have and has not, by reason",
+            ),
+            span_export_failures: counter(
+                "span_export_failures_total",
+                "Requests to the collector that failed; each may be made again",
+            ),
             limited: counters(
                 "limited_total",
                 "Requests, connections and sockets that were refused or closed at a limit, by limit",

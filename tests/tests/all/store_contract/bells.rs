@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use harness::wait::PATIENCE;
 use shared::{
-    protocol::{Topic, webhook::Mode},
-    store::{Listener, LogEntry, Rung},
+    protocol::{Topic, TraceContext, webhook::Mode},
+    store::{Committed, Listener, LogEntry, Rung},
 };
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::stores::{
-    Kind, LONG, Opened, PARTITIONS, RETENTION, assert_chained, connection, first_reading, log, open,
-    open_alone, publish, request, say, socket, topic, webhook,
+    Kind, LONG, Opened, PARTITIONS, RETENTION, assert_chained, commit, connection, first_reading, log, open,
+    open_alone, publish, request, revision, say, socket, topic, webhook,
 };
 use shared::store::Revision;
 
@@ -40,6 +40,23 @@ async fn next(listener: &mut Listener) -> Arc<LogEntry> {
         Rung::Entry(entry) => entry,
         Rung::Interrupted => panic!("nothing interrupts a listener that keeps up"),
     }
+}
+
+pub async fn an_entry_carries_its_trace_over_the_bell_and_into_the_log(kind: Kind) {
+    let store = open_to_listen(kind).await;
+    let topic = topic("t").key();
+    let mut listener = store.other.listen(topic).await.unwrap();
+    let traces =
+        [TraceContext::new(u128::MAX, 1, 1, "vendor=1,a@b=2"), None, TraceContext::new(1, u64::MAX, 0, "")];
+    for (number, trace) in traces.iter().enumerate() {
+        let mut commit = commit(revision(&*store, topic, 0).await, &format!("e{number}"));
+        commit.entry.set_trace(trace.clone());
+        assert!(matches!(store.commit(topic, &commit).await.unwrap(), Committed::At { .. }));
+        assert_eq!(next(&mut listener).await.entry.trace(), trace.as_ref());
+    }
+    let kept = log(&*store.other, topic).await;
+    let kept: Vec<_> = kept.iter().map(|entry| entry.entry.trace().cloned()).collect();
+    assert_eq!(kept, traces);
 }
 
 pub async fn every_entry_rings_once_in_order_in_every_process(kind: Kind) {
