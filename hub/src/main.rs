@@ -10,7 +10,7 @@ use shared::{
     settings::{AuditTarget, AuthMode, Defaults, Exposure, Flags, Settings},
     signals::Signals,
     store::open::{READINESS, open, watch},
-    telemetry::{Loops, Readiness, admin, logging, metrics::METRICS},
+    telemetry::{Loops, Readiness, admin, health_check, logging, metrics::METRICS},
 };
 use tokio::sync::oneshot;
 use worker::Worker;
@@ -38,17 +38,22 @@ enum Command {
     /// Seal anew what Redis keeps, with the first of the data keys, while hubs and workers go on; exits with 0 when
     /// nothing uses another key any more, and with 3 when only events in logs do, which go with their age
     Reseal(Flags),
+
+    /// Ask the hub that runs here with the same settings how it is, and print what it answers; exits with 0 when it is
+    /// well, with 1 when it is not or does not answer, and with 2 when the settings do not allow to ask
+    Health(health_check::Arguments),
 }
 
 #[actix_web::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (flags, is_to_reseal) = match arguments.command {
-        Some(Command::Reseal(flags)) => (flags, true),
-        None => (arguments.flags, false),
+    let flags = match &arguments.command {
+        Some(Command::Reseal(flags)) => flags,
+        Some(Command::Health(health)) => &health.flags,
+        None => &arguments.flags,
     };
     let defaults = if arguments.embedded { Defaults::Embedded } else { Defaults::Standard };
-    let settings = match Settings::load_here(defaults, &flags) {
+    let settings = match Settings::load_here(defaults, flags) {
         Ok(settings) => settings,
         Err(mistakes) => {
             let _ = writeln!(std::io::stderr(), "{mistakes}");
@@ -59,6 +64,10 @@ async fn main() -> ExitCode {
         let _ = write!(std::io::stdout(), "{}", settings.to_toml());
         return ExitCode::SUCCESS;
     }
+    if let Some(Command::Health(health)) = &arguments.command {
+        return health_check::run(health, &settings);
+    }
+    let is_to_reseal = arguments.command.is_some();
     match start(settings, is_to_reseal, arguments.embedded).await {
         Ok(code) => code,
         Err(error) => {
