@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod alerts;
+mod compose;
 mod dashboards;
+mod dockerfile;
 mod promql;
 mod served;
 mod tools;
