@@ -1,13 +1,15 @@
 //! What the file says of the programs is what they say of themselves.
 
+use std::net::IpAddr;
 use std::process::Command;
 
 use harness::process::program;
 use serde_json::Value;
+use shared::settings::IpNet;
 
 use super::containers::interpolated;
 use super::form::{seconds, services};
-use crate::tools::{run, text};
+use crate::tools::{run, text, yaml};
 
 /// What a hub does after its drain: LAST_REQUESTS_SECS for requests in flight, and a second for the last scrape.
 const AFTER_THE_DRAIN_SECS: u64 = 6;
@@ -52,6 +54,21 @@ fn every_variable_is_a_setting_that_the_programs_take() {
             assert_eq!(found, interpolated(value.as_str().unwrap()), "{name}: {variable}");
         }
     }
+}
+
+#[test]
+fn the_load_balancer_alone_is_believed_and_nobody_else_is_given_its_address() {
+    let compose = yaml("docker-compose.yml");
+    let address = compose["services"]["proxy"]["networks"]["default"]["ipv4_address"].as_str().unwrap();
+    for (name, service) in programs() {
+        let trusted = settings(&service)["trusted_proxies"].clone();
+        let trusted: Vec<&str> = trusted.as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
+        assert_eq!(trusted, [format!("{address}/32")], "{name}");
+    }
+    let network = &compose["networks"]["default"]["ipam"]["config"][0];
+    let [given, whole] =
+        ["ip_range", "subnet"].map(|key| network[key].as_str().unwrap().parse::<IpNet>().unwrap());
+    assert!(!given.contains(&address.parse::<IpAddr>().unwrap()) && whole.contains(&given));
 }
 
 #[test]
