@@ -9,5 +9,6 @@ mod dashboards;
 mod dockerfile;
 mod promql;
 mod served;
+mod systemd;
 mod tools;
 mod yaml;
