@@ -6,7 +6,7 @@ BUILT = target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 BUILD_PACKAGES = pkg-config libssl-dev
 RUN_PACKAGES = $(BUILD_PACKAGES) curl python3-websockets
 TEST_PACKAGES = $(BUILD_PACKAGES) redis-server curl openssl python3-websockets haproxy procps libfaketime \
-	python3-venv prometheus systemd
+	python3-venv prometheus systemd wget libnss-wrapper
 FAULT_PACKAGES = $(BUILD_PACKAGES) redis-server libfaketime
 # Of `make faults`: how long everything is broken in turn (once takes half an hour), and how often a primary is killed
 # when a replica must have each event, in each shape that has one.

@@ -10,7 +10,7 @@ use shared::{
     settings::{AuditTarget, AuthMode, Defaults, Exposure, Flags, Settings},
     signals::Signals,
     store::open::{READINESS, open, watch},
-    telemetry::{Loops, Readiness, admin, logging, metrics::METRICS},
+    telemetry::{Loops, Readiness, admin, health_check, logging, metrics::METRICS},
 };
 use tokio::sync::oneshot;
 use worker::{Worker, span_export::SpanExport};
@@ -48,25 +48,22 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-}
 
-/// What the program is started for.
-enum Task {
-    Serve { is_embedded: bool },
-    Reseal,
-    Status { is_json: bool },
+    /// Ask the hub that runs here with the same settings how it is, and print what it answers; exits with 0 when it is
+    /// well, with 1 when it is not or does not answer, and with 2 when the settings do not allow to ask
+    Health(health_check::Arguments),
 }
 
 #[actix_web::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (flags, task) = match arguments.command {
-        Some(Command::Reseal(flags)) => (flags, Task::Reseal),
-        Some(Command::Status { flags, json }) => (flags, Task::Status { is_json: json }),
-        None => (arguments.flags, Task::Serve { is_embedded: arguments.embedded }),
+    let flags = match &arguments.command {
+        Some(Command::Reseal(flags) | Command::Status { flags, .. }) => flags,
+        Some(Command::Health(health)) => &health.flags,
+        None => &arguments.flags,
     };
     let defaults = if arguments.embedded { Defaults::Embedded } else { Defaults::Standard };
-    let settings = match Settings::load_here(defaults, &flags) {
+    let settings = match Settings::load_here(defaults, flags) {
         Ok(settings) => settings,
         Err(mistakes) => {
             let _ = writeln!(std::io::stderr(), "{mistakes}");
@@ -77,7 +74,7 @@ async fn main() -> ExitCode {
         let _ = write!(std::io::stdout(), "{}", settings.to_toml());
         return ExitCode::SUCCESS;
     }
-    match start(settings, task).await {
+    match start(settings, arguments.command, arguments.embedded).await {
         Ok(code) => code,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "fhircast-hub: {error:#}");
@@ -86,13 +83,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn start(settings: Settings, task: Task) -> anyhow::Result<ExitCode> {
+async fn start(settings: Settings, command: Option<Command>, is_embedded: bool) -> anyhow::Result<ExitCode> {
     // First of all: it also sees to it that a panic says nothing of what it happened upon.
     logging::init(&settings.log)?;
-    match task {
-        Task::Serve { is_embedded } => run(settings, is_embedded).await.map(|()| ExitCode::SUCCESS),
-        Task::Reseal => reseal(&settings).await,
-        Task::Status { is_json } => status(&settings, is_json).await.map(|()| ExitCode::SUCCESS),
+    match command {
+        None => run(settings, is_embedded).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Reseal(_)) => reseal(&settings).await,
+        Some(Command::Status { json, .. }) => status(&settings, json).await.map(|()| ExitCode::SUCCESS),
+        Some(Command::Health(health)) => Ok(health_check::run(&health, &settings)),
     }
 }
 

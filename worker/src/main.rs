@@ -3,7 +3,7 @@
 use std::{io::Write, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use shared::{
     audit::Audit,
     publisher::Publisher,
@@ -11,7 +11,7 @@ use shared::{
     settings::{Defaults, Flags, Settings},
     signals::Signals,
     store::open::{READINESS, open, watch},
-    telemetry::{Loops, Readiness, admin, logging},
+    telemetry::{Loops, Readiness, admin, health_check, logging},
 };
 use tokio::select;
 use tracing::info;
@@ -22,15 +22,29 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Delivers FHIRcast notifications to webhook subscribers.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     #[command(flatten)]
     settings: Flags,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the worker that runs here with the same settings how it is, and print what it answers; exits with 0 when it
+    /// is well, with 1 when it is not or does not answer, and with 2 when the settings do not allow to ask
+    Health(health_check::Arguments),
+}
+
 fn main() -> ExitCode {
-    let flags = Arguments::parse().settings;
-    let settings = match Settings::load_here(Defaults::Standard, &flags) {
+    let Arguments { command, settings: flags } = Arguments::parse();
+    let flags = match &command {
+        Some(Command::Health(health)) => &health.flags,
+        None => &flags,
+    };
+    let settings = match Settings::load_here(Defaults::Standard, flags) {
         Ok(settings) => settings,
         Err(mistakes) => {
             let _ = writeln!(std::io::stderr(), "{mistakes}");
@@ -40,6 +54,9 @@ fn main() -> ExitCode {
     if flags.print_config {
         let _ = write!(std::io::stdout(), "{}", settings.to_toml());
         return ExitCode::SUCCESS;
+    }
+    if let Some(Command::Health(health)) = &command {
+        return health_check::run(health, &settings);
     }
     match start(settings) {
         Ok(()) => ExitCode::SUCCESS,

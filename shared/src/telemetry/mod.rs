@@ -4,6 +4,7 @@
 //! is its writer's care.
 
 pub mod admin;
+pub mod health_check;
 pub mod logging;
 mod loops;
 pub mod metrics;

@@ -78,10 +78,10 @@ impl Cluster {
         let programs = program("fhircast-hub").unwrap().parent().unwrap().to_owned();
         let mut command = Command::new(local(script));
         command.arg(programs).env("TMPDIR", folder.path()).envs(environment.iter().copied());
-        let (nodes, admin) = (["LB", "REDIS", "HUB1", "HUB2"], ["HUB1", "HUB2", "WORKER1", "WORKER2"]);
+        let (nodes, admin) = (["LB", "REDIS", "HUB1", "HUB2"], ["HUB1", "HUB2", "WORKER1", "WORKER2", "LB"]);
         let names = nodes.map(|node| format!("{node}_PORT")).into_iter();
         let names = names.chain(admin.map(|node| format!("{node}_ADMIN_PORT")));
-        command.envs(names.zip(free_ports::<8>().unwrap().map(|port| port.to_string())));
+        command.envs(names.zip(free_ports::<9>().unwrap().map(|port| port.to_string())));
         Cluster { folder, script: Process::start(script, command).unwrap() }
     }
 

@@ -24,6 +24,7 @@ mod faults;
 mod forwarded;
 mod guarded;
 mod health;
+mod health_check;
 mod heartbeats;
 mod histories;
 mod hygiene;

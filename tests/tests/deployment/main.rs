@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod alerts;
+mod compose;
 mod dashboards;
+mod dockerfile;
 mod promql;
 mod served;
+mod systemd;
 mod tools;
 mod yaml;
