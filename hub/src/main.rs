@@ -4,7 +4,12 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use hub::{embedded, reseal::reseal, server, status::status};
+use hub::{
+    embedded,
+    reseal::reseal,
+    server,
+    status::{raise_format, status},
+};
 use shared::{
     audit::Audit,
     settings::{AuditTarget, AuthMode, Defaults, Exposure, Flags, Settings},
@@ -49,6 +54,10 @@ enum Command {
         json: bool,
     },
 
+    /// Have all hubs and workers that share a Redis write the newest format that this program knows, which makes what is
+    /// new in it work; to be run when no older program is left, and none shall come back
+    RaiseFormat(Flags),
+
     /// Ask the hub that runs here with the same settings how it is, and print what it answers; exits with 0 when it is
     /// well, with 1 when it is not or does not answer, and with 2 when the settings do not allow to ask
     Health(health_check::Arguments),
@@ -58,7 +67,7 @@ enum Command {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let flags = match &arguments.command {
-        Some(Command::Reseal(flags) | Command::Status { flags, .. }) => flags,
+        Some(Command::Reseal(flags) | Command::RaiseFormat(flags) | Command::Status { flags, .. }) => flags,
         Some(Command::Health(health)) => &health.flags,
         None => &arguments.flags,
     };
@@ -89,6 +98,7 @@ async fn start(settings: Settings, command: Option<Command>, is_embedded: bool) 
     match command {
         None => run(settings, is_embedded).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Reseal(_)) => reseal(&settings).await,
+        Some(Command::RaiseFormat(_)) => raise_format(&settings).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Status { json, .. }) => status(&settings, json).await.map(|()| ExitCode::SUCCESS),
         Some(Command::Health(health)) => Ok(health_check::run(&health, &settings)),
     }

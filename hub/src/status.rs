@@ -1,4 +1,4 @@
-//! `fhircast-hub status`: what Redis holds and who uses it, as a table or as JSON. It changes nothing, and needs no data
+//! `fhircast-hub status` and `raise-format`. The first: what Redis holds and who uses it, as a table or as JSON. It changes nothing, and needs no data
 //! key: topics are told by their hashes, as log lines have them, and nothing of a patient is read.
 
 use std::{
@@ -9,8 +9,9 @@ use std::{
 
 use anyhow::Context;
 use shared::{
+    format::Format,
     settings::Settings,
-    store::redis::{Overview, Program, Server, Session, Undelivered},
+    store::redis::{self, Overview, Program, Server, Session, Undelivered},
 };
 
 /// Lines of a list in the table; JSON has all.
@@ -32,10 +33,26 @@ pub async fn status(settings: &Settings, is_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Has all programs write the newest format, and says so.
+pub async fn raise_format(settings: &Settings) -> anyhow::Result<()> {
+    let url = settings.redis.url.as_ref().context("redis.url is not set: there is no format to raise")?;
+    let (before, now) = redis::raise_format(&settings.redis).await.with_context(|| url.to_string())?;
+    let mut out = std::io::stdout();
+    if before == now {
+        writeln!(out, "all write format {now} already, the newest that this program knows")?;
+    } else {
+        writeln!(
+            out,
+            "all write format {now} from now on, in place of {before}; programs that do not know it say so"
+        )?;
+    }
+    Ok(())
+}
+
 /// The overview for people.
 fn table(overview: &Overview) -> Result<String, fmt::Error> {
     let mut page = String::new();
-    let Overview { servers, partitions, hubs, workers, census, sessions, undelivered } = overview;
+    let Overview { servers, format, partitions, hubs, workers, census, sessions, undelivered } = overview;
     section(
         &mut page,
         "Redis",
@@ -60,6 +77,7 @@ fn table(overview: &Overview) -> Result<String, fmt::Error> {
             ]
         },
     )?;
+    writeln!(page, "Format: {format}, of which this program knows those up to {}\n", Format::NEWEST)?;
     let life = |program: &Program| if program.is_alive { "alive" } else { "DEAD" }.to_owned();
     section(&mut page, "Hubs", &["ID", "", "SOCKETS"], hubs, |hub| {
         vec![hub.id.clone(), life(hub), hub.sockets.to_string()]

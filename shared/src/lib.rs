@@ -5,6 +5,7 @@
 //! - [`protocol`]: what travels on the wire, parsed and rendered; pure.
 //! - [`session`]: the rules of a session (topic) as a state machine; pure.
 //! - [`store`]: the seam to Redis and to the embedded memory store.
+//! - [`format`]: the form of what the store keeps, and how old and new programs share it.
 //! - [`publisher`]: decides and commits an event, on whichever store.
 //! - [`settings`]: one typed tree of settings for both programs.
 //! - [`signals`]: those that ask a program to stop.
@@ -17,6 +18,7 @@
 pub mod audit;
 pub mod callbacks;
 pub mod files;
+pub mod format;
 mod hashes;
 pub mod lanes;
 pub mod lock;

@@ -7,19 +7,27 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Derived;
-use crate::protocol::{EventName, SubscriptionId, TraceContext, event_name::EventKind, json};
-
-/// The version of the entry's form that this program writes, and the newest that it reads.
-pub const FORMAT: u8 = 1;
+use crate::{
+    format::{Format, Newer},
+    protocol::{EventName, SubscriptionId, TraceContext, event_name::EventKind, json},
+};
 
 /// One entry of a topic's log.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Entry {
-    #[serde(rename = "v")]
-    format: u8,
     /// What happened.
-    #[serde(flatten)]
     pub kind: EntryKind,
+}
+
+/// Why an entry cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// A newer program wrote it.
+    #[error("a log entry: {0}")]
+    Newer(#[from] Newer),
+    /// No program wrote it.
+    #[error("{0}")]
+    Broken(String),
 }
 
 /// What an entry says.
@@ -135,12 +143,12 @@ impl SubscriptionChange {
 impl Entry {
     /// An entry for an event.
     pub fn event(notice: Notice) -> Self {
-        Self { format: FORMAT, kind: EntryKind::Event(notice) }
+        Self { kind: EntryKind::Event(notice) }
     }
 
     /// An entry for a change of a subscription.
     pub fn subscription(change: SubscriptionChange) -> Self {
-        Self { format: FORMAT, kind: EntryKind::Subscription(change) }
+        Self { kind: EntryKind::Subscription(change) }
     }
 
     /// The event, if the entry is one.
@@ -163,41 +171,53 @@ impl Entry {
         }
     }
 
-    /// The entry as the store keeps it.
+    /// The entry as the store keeps it, in the newest format.
     pub fn to_json(&self) -> String {
+        self.to_json_in(Format::NEWEST)
+    }
+
+    /// The entry as the store keeps it.
+    pub fn to_json_in(&self, format: Format) -> String {
+        #[derive(Serialize)]
+        struct Written<'e> {
+            v: Format,
+            #[serde(flatten)]
+            kind: &'e EntryKind,
+        }
+        let without_trace = (self.trace().is_some() && !format.carries_traces()).then(|| {
+            let mut entry = self.clone();
+            entry.set_trace(None);
+            entry
+        });
+        let kind = &without_trace.as_ref().unwrap_or(self).kind;
         // Strings, ids and JSON that has been parsed before: it always serializes.
-        serde_json::to_string(self).unwrap_or_default()
+        serde_json::to_string(&Written { v: format, kind }).unwrap_or_default()
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote, here or in an older version.
-    pub fn from_json(text: &str) -> Result<Self, String> {
+    pub fn from_json(text: &str) -> Result<Self, Unreadable> {
         #[derive(Deserialize)]
         struct Head {
-            v: u8,
+            v: Format,
         }
-        let head: Head = serde_json::from_str(text).map_err(unreadable)?;
-        if head.v > FORMAT {
-            return Err(format!(
-                "a log entry has format {}, this program reads up to {FORMAT}: upgrade it",
-                head.v
-            ));
-        }
+        let head: Head = serde_json::from_str(text).map_err(broken)?;
+        head.v.known()?;
         #[derive(Deserialize)]
         struct Body {
             event: Option<Notice>,
             subscription: Option<SubscriptionChange>,
         }
-        let body: Body = serde_json::from_str(text).map_err(unreadable)?;
+        let body: Body = serde_json::from_str(text).map_err(broken)?;
         match (body.event, body.subscription) {
             (Some(notice), None) => Ok(Self::event(notice)),
             (None, Some(change)) => Ok(Self::subscription(change)),
-            _ => Err("a log entry is neither event nor subscription".into()),
+            _ => Err(Unreadable::Broken("a log entry is neither event nor subscription".into())),
         }
     }
 }
 
-fn unreadable(error: serde_json::Error) -> String {
-    format!("a log entry {}", json::problem(&error))
+fn broken(error: serde_json::Error) -> Unreadable {
+    Unreadable::Broken(format!("a log entry {}", json::problem(&error)))
 }
 
 #[cfg(test)]
@@ -263,9 +283,20 @@ mod tests {
     }
 
     #[test]
+    fn what_an_older_program_wrote_is_read_and_what_it_shall_read_is_written() {
+        let mut entry = notice(Audience::Everyone);
+        entry.set_trace(TraceContext::new(1, 2, 1, ""));
+        let old = entry.to_json_in(Format::OLDEST);
+        assert!(old.starts_with(r#"{"v":1,"event":{"id":"i","#) && !old.contains("trace"), "{old}");
+        let read = Entry::from_json(&old).unwrap();
+        assert_eq!((read.to_json_in(Format::OLDEST), read.trace()), (old, None));
+        assert!(entry.to_json().starts_with(r#"{"v":2,"#));
+    }
+
+    #[test]
     fn an_unknown_newer_format_is_a_clear_error() {
-        let text = notice(Audience::Everyone).to_json().replacen("\"v\":1", "\"v\":9", 1);
-        assert!(Entry::from_json(&text).unwrap_err().contains("format 9"));
+        let text = notice(Audience::Everyone).to_json().replacen("\"v\":2", "\"v\":9", 1);
+        assert_eq!(Entry::from_json(&text).unwrap_err(), Unreadable::Newer(Newer(Format::new(9))));
         assert!(Entry::from_json("nonsense").is_err());
         assert!(Entry::from_json(r#"{"v":1}"#).is_err());
     }

@@ -25,7 +25,7 @@ pub use content::{Content, ContentRefusal, ContentWrite};
 pub use current_context::CurrentContext;
 pub use decide::{Change, Rejection, Rules, decide};
 pub use derived::Derived;
-pub use entry::{Audience, Entry, EntryKind, Notice, SubscriptionChange};
+pub use entry::{Audience, Entry, EntryKind, Notice, SubscriptionChange, Unreadable as UnreadableEntry};
 pub(crate) use state::OPEN_PREFIX;
 pub use state::{Fields, OpenContext, SessionState, Unreadable};
 pub use view::{View, id, render, sync_error_for, sync_error_for_all, view, view_by};

@@ -53,9 +53,12 @@ pub use redis_url::{HostPort, RedisUrl, Shape};
 pub use tracing::{CollectorHeaders, Tracing};
 pub use values::{AuthMode, ClientAuth, LogFormat, Password};
 
-use crate::protocol::sync_error::Severity;
+use crate::{format::Format, protocol::sync_error::Severity};
 use tree::settings;
 use values::{at_least, base_paths, between, fraction, log_level, origins, public_url, seconds};
+
+/// As a setting has it.
+const NEWEST_FORMAT: u32 = Format::NEWEST.number() as u32;
 
 /// After which a loop that has not turned stands still, unless calls to Redis may take longer: soon enough for whoever
 /// looks every few seconds to notice within ten.
@@ -165,6 +168,9 @@ settings! {
         reload_secs: u64 = 5, between(1, 86_400);
         /// Number of parts that topics are spread over; every node must say the same, for as long as the data lives.
         partitions: u16 = 256, between(1, 4096);
+        /// Newest format of what Redis keeps that this process writes; lower than the program's own only to be like an
+        /// older one, when an upgrade is tried out.
+        max_format: u32 = NEWEST_FORMAT, between(1, NEWEST_FORMAT);
         /// Milliseconds after which a call to Redis has failed.
         timeout_ms: u64 = 2000, at_least(1);
         /// Milliseconds after which an attempt to connect to Redis has failed.
@@ -300,6 +306,11 @@ impl Redis {
     /// `redis.reload_secs` as a duration.
     pub fn reload_every(&self) -> Duration {
         Duration::from_secs(self.reload_secs)
+    }
+
+    /// `redis.max_format`, and no more than this program knows.
+    pub fn newest_format(&self) -> Format {
+        u8::try_from(self.max_format).map_or(Format::NEWEST, |number| Format::new(number).min(Format::NEWEST))
     }
 
     /// `redis.timeout_ms` as a duration.

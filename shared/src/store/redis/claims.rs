@@ -7,15 +7,15 @@ use uuid::Uuid;
 
 use super::{
     RedisStore, keys, not_after, owner,
-    reply::{Reply, corrupt, log_entries},
+    reply::{self, Reply, corrupt, log_entries},
     seal::Place,
     shares::some,
     sockets::parting,
     subscribed,
 };
 use crate::{
-    protocol::{json, webhook::Mode},
-    session::{Entry, SubscriptionChange},
+    protocol::webhook::Mode,
+    session::SubscriptionChange,
     store::{
         Absence, Address, Claim, Owner, PAGE_BYTES, Position, Progress, Release, Result, Subscribed,
         WebhookRequest,
@@ -33,8 +33,10 @@ impl RedisStore {
             Mode::Unsubscribe => "unsubscribe",
         };
         script.arg(id.to_string()).arg(topic.to_string()).arg(keys.partition()).arg(mode);
-        let text = serde_json::to_string(request).map_err(|error| corrupt(json::problem(&error)))?;
-        script.arg(self.seal.seal(Place::Request(id), &text)?).arg(&request.nonce).arg(limit);
+        script
+            .arg(self.seal.seal(Place::Request(id), &reply::record(request, self.format())?)?)
+            .arg(&request.nonce)
+            .arg(limit);
         script.arg(owner(request.subscription.owner.as_ref())).arg(not_after(&request.subscription));
         subscribed(&self.invoke::<String>("request_webhook", keys.slot(), &script).await?)
     }
@@ -147,7 +149,7 @@ impl RedisStore {
         };
         let reason = if let Release::End(reason) = release { reason } else { "" };
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
-        script.arg(Entry::subscription(ended).to_json()).arg(progress.asked);
+        script.arg(self.changed(ended)).arg(progress.asked);
         script.arg(claim.request.as_ref().map_or("", |request| request.nonce.as_str()));
         self.invoke("settle", keys.slot(), &script).await
     }

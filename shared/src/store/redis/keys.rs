@@ -11,6 +11,8 @@ use crate::{
 
 /// The number of partitions that this Redis was first used with.
 pub const PARTITIONS: &str = "fhircast:partitions";
+/// The number of the format that all processes write.
+pub const FORMAT: &str = "fhircast:format";
 /// Something that is sealed, so that who has other keys finds out at its start.
 pub const MARK: &str = "fhircast:seal";
 

@@ -38,7 +38,13 @@ mod startup;
 mod topics;
 mod topology;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use redis::{Script, ScriptInvocation};
@@ -62,8 +68,9 @@ use super::{
     WebhookRequest,
 };
 use crate::{
-    protocol::{SubscriptionId, TopicKey, json},
-    session::{Entry, EntryKind},
+    format::Format,
+    protocol::{SubscriptionId, TopicKey},
+    session::{Entry, EntryKind, SubscriptionChange},
     settings::{DataKeys, Redis as RedisSettings},
 };
 
@@ -80,6 +87,23 @@ pub mod edge {
     };
 }
 
+/// The connections to the servers that the settings name. Nothing is checked yet.
+async fn connect(settings: &RedisSettings) -> Result<(Dialer, Connections)> {
+    let url =
+        settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
+    let dialer = Dialer::new(url, settings)?;
+    let topology = Topology::start(url, &dialer).await;
+    let topology = topology.map_err(|error| refusal::of_who_knows_them(settings, &error))?;
+    Ok((dialer.clone(), Connections::new(dialer, topology)))
+}
+
+/// Has all processes that share a Redis write the newest format that this program knows, which no older program reads
+/// ([`crate::format`]). Answers with the format before, and now.
+pub async fn raise_format(settings: &RedisSettings) -> Result<(Format, Format)> {
+    let (_, connections) = connect(settings).await?;
+    startup::raise_format(&connections, settings).await
+}
+
 /// The store of a process.
 pub struct RedisStore {
     settings: RedisSettings,
@@ -90,6 +114,8 @@ pub struct RedisStore {
     confirmations: Confirmations,
     partitions: u16,
     retention: Retention,
+    /// The number of the format that all processes write.
+    format: AtomicU8,
 }
 
 impl RedisStore {
@@ -101,20 +127,18 @@ impl RedisStore {
         data_keys: DataKeys,
         retention: Retention,
     ) -> Result<Arc<Self>> {
-        let url =
-            settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
-        let dialer = Dialer::new(url, settings)?;
-        let topology = Topology::start(url, &dialer).await;
-        let topology = topology.map_err(|error| refusal::of_who_knows_them(settings, &error))?;
-        let connections = Arc::new(Connections::new(dialer.clone(), topology));
+        let (dialer, connections) = connect(settings).await?;
+        let connections = Arc::new(connections);
         let (scripts, seal) = (Scripts::new(), Arc::new(Seal::new(data_keys)));
-        startup::check(&connections, settings, &seal).await?;
+        let format = startup::check(&connections, settings, &seal).await?;
         startup::load(&connections, settings, &scripts).await?;
         let confirmations = Confirmations::new(settings, &dialer, scripts.confirm.clone());
         let bells = Bells::start(dialer, &connections, settings.partitions, &seal);
         let partitions = settings.partitions;
         let settings = settings.clone();
+        let format = AtomicU8::new(format.number());
         Ok(Arc::new(Self {
+            format,
             settings,
             connections,
             bells,
@@ -130,18 +154,27 @@ impl RedisStore {
         TopicKeys::new(topic, self.partitions)
     }
 
+    /// The format that is written now.
+    fn format(&self) -> Format {
+        Format::new(self.format.load(Ordering::Relaxed))
+    }
+
+    /// What says that a subscription has changed, as a log keeps it.
+    fn changed(&self, change: SubscriptionChange) -> String {
+        Entry::subscription(change).to_json_in(self.format())
+    }
+
     /// An entry as a log keeps it: what says no more than which subscription has changed is not sealed.
     fn entry(&self, topic: TopicKey, entry: &Entry) -> Result<Vec<u8>> {
         match entry.kind {
-            EntryKind::Event(_) => self.seal.seal(Place::Log(topic), &entry.to_json()),
-            EntryKind::Subscription(_) => Ok(entry.to_json().into_bytes()),
+            EntryKind::Event(_) => self.seal.seal(Place::Log(topic), &entry.to_json_in(self.format())),
+            EntryKind::Subscription(_) => Ok(entry.to_json_in(self.format()).into_bytes()),
         }
     }
 
     /// What a subscription asked for, as Redis keeps it.
     fn record(&self, subscription: &Subscription) -> Result<Vec<u8>> {
-        let record = serde_json::to_string(subscription).map_err(|error| corrupt(json::problem(&error)))?;
-        self.seal.seal(Place::Record(subscription.id), &record)
+        self.seal.seal(Place::Record(subscription.id), &reply::record(subscription, self.format())?)
     }
 
     /// Runs a script where its keys are.
@@ -217,7 +250,11 @@ impl Store for RedisStore {
     }
 
     async fn agree(&self) -> Result<()> {
-        startup::agree(&self.connections, &self.settings, &self.seal).await
+        let format = startup::agree(&self.connections, &self.settings, &self.seal, self.format()).await?;
+        if self.format.swap(format.number(), Ordering::Relaxed) != format.number() {
+            tracing::info!(%format, "what Redis keeps is written in another format from now on");
+        }
+        Ok(())
     }
 
     fn silent_for(&self) -> Duration {

@@ -3,14 +3,45 @@
 use std::{collections::HashMap, str::FromStr, sync::Arc};
 
 use redis::{FromRedisValue, Value, streams::StreamId};
+use serde::{Deserialize, Serialize};
 
 use super::seal::{NotOpened, Place, Seal};
 use crate::{
+    format::{Format, Newer},
     protocol::{TopicKey, json},
-    session::{Entry, Fields},
+    session::{Entry, Fields, UnreadableEntry},
     store::{Gap, LogEntry, Position, Revision, Snapshot, StoreError},
     telemetry::metrics::METRICS,
 };
+
+/// What a record says first of all. Those of the first format say nothing.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default = "oldest")]
+    format: Format,
+}
+
+fn oldest() -> Format {
+    Format::OLDEST
+}
+
+/// A record as it is kept in a format that says so.
+#[derive(Serialize)]
+struct Marked<'r, T> {
+    format: Format,
+    #[serde(flatten)]
+    record: &'r T,
+}
+
+/// A record as it is kept.
+pub fn record<T: Serialize>(record: &T, format: Format) -> Result<String, StoreError> {
+    let written = if format.marks_records() {
+        serde_json::to_string(&Marked { format, record })
+    } else {
+        serde_json::to_string(record)
+    };
+    written.map_err(|error| corrupt(json::problem(&error)))
+}
 
 pub fn corrupt(problem: impl ToString) -> StoreError {
     StoreError::Corrupt(problem.to_string())
@@ -45,7 +76,7 @@ impl Reply {
         text.parse().map_err(|_| corrupt("an answer that should be a number"))
     }
 
-    /// JSON that may be sealed, or `None` for nothing.
+    /// A record that may be sealed, or `None` for nothing.
     pub fn json<T: serde::de::DeserializeOwned>(
         &mut self,
         seal: &Seal,
@@ -57,7 +88,10 @@ impl Reply {
         }
         let text =
             seal.open(place, value).map_err(|problem| corrupt(format!("a subscription: {problem}")))?;
-        serde_json::from_str(&text).map(Some).map_err(|error| corrupt(json::problem(&error)))
+        let broken = |error: serde_json::Error| corrupt(json::problem(&error));
+        let Head { format } = serde_json::from_str(&text).map_err(broken)?;
+        format.known().map_err(|newer| corrupt(format!("a subscription: {newer}")))?;
+        serde_json::from_str(&text).map(Some).map_err(broken)
     }
 
     /// What is wrong before the entries that follow.
@@ -100,14 +134,17 @@ pub enum Unread {
     /// It needs a key that is not here: who has that key reads it.
     #[error("{0}")]
     NoSuchKey(NotOpened),
+    /// A newer program wrote it: who is upgraded reads it.
+    #[error("{0}")]
+    Newer(Newer),
     /// Nobody reads it.
     #[error("{0}")]
     Broken(String),
 }
 
 /// The entries of an XRANGE. One that nobody can read is left out, and said loudly: a reader sees
-/// that the next one's predecessor is not the one it has. One that only needs another key is an
-/// error: nobody is to go on without it, who can be given the key.
+/// that the next one's predecessor is not the one it has. One that only needs another key
+/// or a newer program is an error: nobody is to go on without it, who can be given the key, or be upgraded.
 pub fn log_entries(
     ids: Vec<StreamId>,
     seal: &Seal,
@@ -124,6 +161,7 @@ pub fn log_entries(
         match read(id) {
             Ok(entry) => entries.push(Arc::new(entry)),
             Err(Unread::NoSuchKey(problem)) => return Err(corrupt(format!("a log entry: {problem}"))),
+            Err(Unread::Newer(newer)) => return Err(corrupt(format!("a log entry: {newer}"))),
             Err(Unread::Broken(problem)) => {
                 METRICS.gaps.inc();
                 tracing::error!(?topic, problem, "a log entry cannot be read and is left out");
@@ -152,6 +190,9 @@ pub fn log_entry(
         position: position.parse().map_err(|_| broken("a position that is none"))?,
         previous: previous.parse().map_err(|_| broken("a position that is none"))?,
         revision: revision.parse().map_err(|_| broken("a revision that is none"))?,
-        entry: Entry::from_json(&entry).map_err(Unread::Broken)?,
+        entry: Entry::from_json(&entry).map_err(|unreadable| match unreadable {
+            UnreadableEntry::Newer(newer) => Unread::Newer(newer),
+            UnreadableEntry::Broken(problem) => Unread::Broken(problem),
+        })?,
     })
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     protocol::SubscriptionId,
-    session::{Entry, SubscriptionChange},
+    session::SubscriptionChange,
     store::{
         Activated, Activation, Address, Attached, Connection, CursorMove, Departure, Holder, Owner, Parting,
         Result, Subscribed, Subscription,
@@ -51,7 +51,7 @@ impl RedisStore {
         script.key(keys::subscription(id)).key(keys.sockets()).key(keys.leases());
         script.arg(id.to_string()).arg(topic.to_string()).arg(self.record(subscription)?);
         script.arg(lease_millis(subscription));
-        script.arg(Entry::subscription(SubscriptionChange::Renewed { id }).to_json());
+        script.arg(self.changed(SubscriptionChange::Renewed { id }));
         script.arg(grace.as_millis() as u64);
         script.arg(owner(subscription.owner.as_ref())).arg(not_after(subscription));
         subscribed(&self.invoke::<String>("renew_websocket", keys.slot(), &script).await?)
@@ -88,7 +88,7 @@ impl RedisStore {
         script.arg(id.to_string()).arg(topic.to_string()).arg(&connection.node).arg(&connection.id);
         // The script knows which connection that is, and puts it in the place of the "?".
         let replaced = SubscriptionChange::Replaced { id, connection: "?".into() };
-        script.arg(Entry::subscription(replaced).to_json());
+        script.arg(self.changed(replaced));
         let answer: Value = self.invoke("attach", keys.slot(), &script).await?;
         if answer == Value::Nil {
             return Ok(None);
@@ -208,7 +208,7 @@ impl RedisStore {
         script.key(keys::subscription(id)).key(keys.sockets()).key(keys.leases());
         script.key(keys.due()).key(keys.held());
         let ended = SubscriptionChange::Ended { id, reason: reason.to_owned() };
-        script.arg(id.to_string()).arg(topic.to_string()).arg(Entry::subscription(ended).to_json());
+        script.arg(id.to_string()).arg(topic.to_string()).arg(self.changed(ended));
         script.arg(owner(by));
         subscribed(&self.invoke::<String>("end_websocket", keys.slot(), &script).await?)
     }

@@ -14,6 +14,7 @@ use super::{
     seal::{Place, Seal},
 };
 use crate::{
+    format::Format,
     settings::{Durability, HostPort, Redis as Settings, RedisUrl, Shape},
     store::{Result, StoreError},
 };
@@ -25,19 +26,63 @@ const MARK_TEXT: &str = "fhircast";
 const MIN_MAJOR_VERSION: u32 = 7;
 
 /// Checks version, eviction policy and the number of partitions, and says what can be promised.
-pub async fn check(connections: &Connections, settings: &Settings, seal: &Seal) -> Result<()> {
+pub async fn check(connections: &Connections, settings: &Settings, seal: &Seal) -> Result<Format> {
     for server in connections.topology().primaries().servers() {
         let facts = check_server(connections, settings, server).await?;
         say_promise(server, settings.durability, &facts);
     }
-    agree(connections, settings, seal).await
+    agree(connections, settings, seal, settings.newest_format()).await
 }
 
-/// Whether this process and the others mean the same: the number of partitions, and the data keys. Who finds nothing
-/// agreed, in a Redis that is new or has lost everything, says what it means.
-pub async fn agree(connections: &Connections, settings: &Settings, seal: &Seal) -> Result<()> {
+/// Whether this process and the others mean the same: the format, which is answered, the number of partitions, and the
+/// data keys. Who finds nothing agreed, in a Redis that is new or has lost everything, says what it means.
+pub async fn agree(
+    connections: &Connections,
+    settings: &Settings,
+    seal: &Seal,
+    own: Format,
+) -> Result<Format> {
+    let format = agree_on_format(connections, settings, own).await?;
     agree_on_partitions(connections, settings).await?;
-    agree_on_keys(connections, settings, seal).await
+    agree_on_keys(connections, settings, seal).await?;
+    Ok(format)
+}
+
+/// The first process writes the newest format that it knows; a Redis that was used when nobody agreed on one has the
+/// oldest. All others write the same, and who does not know it is too old.
+async fn agree_on_format(connections: &Connections, settings: &Settings, own: Format) -> Result<Format> {
+    let partitions = |mut wire| async move {
+        redis::cmd("EXISTS").arg(keys::PARTITIONS).query_async::<bool>(&mut wire).await
+    };
+    let is_used =
+        ask(connections, settings, "format", Target::Slot(keys::slot(keys::PARTITIONS)), partitions);
+    let first = if is_used.await? { Format::OLDEST } else { own };
+    let agree = |mut wire| async move {
+        let mut both = redis::pipe();
+        both.cmd("SET").arg(keys::FORMAT).arg(first.number()).arg("NX").ignore().get(keys::FORMAT);
+        both.query_async::<(u8,)>(&mut wire).await
+    };
+    let slot = Target::Slot(keys::slot(keys::FORMAT));
+    let agreed = Format::new(ask(connections, settings, "format", slot, agree).await?.0);
+    let newest = settings.newest_format();
+    if agreed > newest {
+        return Err(StoreError::Misconfigured(format!(
+            "redis.url: what this Redis keeps has format {agreed}, and this program reads and writes up to {newest}: it is older than the others, upgrade it"
+        )));
+    }
+    Ok(agreed)
+}
+
+/// Has all processes write the newest format that this program knows. Who does not know it says so, and is not ready.
+/// Answers which it was before.
+pub async fn raise_format(connections: &Connections, settings: &Settings) -> Result<(Format, Format)> {
+    let newest = settings.newest_format();
+    let before = agree_on_format(connections, settings, newest).await?;
+    let raise = |mut wire| async move {
+        redis::cmd("SET").arg(keys::FORMAT).arg(newest.number()).query_async::<()>(&mut wire).await
+    };
+    ask(connections, settings, "format", Target::Slot(keys::slot(keys::FORMAT)), raise).await?;
+    Ok((before, newest))
 }
 
 /// Asks, and names the settings that are wrong if one is.

@@ -17,6 +17,7 @@ use super::{
     Overview, Program, Server, sessions,
 };
 use crate::{
+    format::Format,
     settings::Redis as Settings,
     store::{Census, Result, StoreError},
 };
@@ -29,7 +30,7 @@ pub struct Looking<'s> {
 
 impl Looking<'_> {
     pub async fn look(&self) -> Result<Overview> {
-        let partitions = self.partitions().await?;
+        let (format, partitions) = self.agreed().await?;
         let all: Vec<u16> = (0..partitions).collect();
         let servers = self.servers(partitions).await?;
         let census: Vec<Census> = some(self.connections.ask_each("census", &all, census::count).await)?
@@ -43,7 +44,7 @@ impl Looking<'_> {
         }
         let (sessions, undelivered) = sessions::look(&self.connections, partitions, &census).await?;
         let census = census.into_iter().filter(|of| !of.is_empty()).collect();
-        Ok(Overview { servers, partitions, hubs, workers, census, sessions, undelivered })
+        Ok(Overview { servers, format, partitions, hubs, workers, census, sessions, undelivered })
     }
 
     async fn ask<T, F>(
@@ -59,12 +60,19 @@ impl Looking<'_> {
         answer.map_err(|error| refusal::of_a_server(self.settings, operation, &error))
     }
 
-    async fn partitions(&self) -> Result<u16> {
-        let ask = |mut wire| async move {
-            redis::cmd("GET").arg(keys::PARTITIONS).query_async::<Option<u16>>(&mut wire).await
+    /// What those who use it have agreed on.
+    async fn agreed(&self) -> Result<(Format, u16)> {
+        let number = async |key: &'static str| {
+            let ask = |mut wire| async move {
+                redis::cmd("GET").arg(key).query_async::<Option<u16>>(&mut wire).await
+            };
+            self.ask("agreed", Target::Slot(keys::slot(key)), ask).await
         };
-        let agreed = self.ask("partitions", Target::Slot(keys::slot(keys::PARTITIONS)), ask).await?;
-        agreed.ok_or_else(|| StoreError::Misconfigured("no hub or worker has used this Redis yet".into()))
+        let (format, partitions) = (number(keys::FORMAT).await?, number(keys::PARTITIONS).await?);
+        let partitions = partitions
+            .ok_or_else(|| StoreError::Misconfigured("no hub or worker has used this Redis yet".into()))?;
+        let format = format.and_then(|number| u8::try_from(number).ok()).map_or(Format::OLDEST, Format::new);
+        Ok((format, partitions))
     }
 
     async fn servers(&self, partitions: u16) -> Result<Vec<Server>> {

@@ -8,11 +8,12 @@ mod sessions;
 use serde::{Serialize, Serializer};
 
 use self::looking::Looking;
-use super::{connection::Connections, dial::Dialer, refusal, topology::Topology};
+use super::connect;
 use crate::{
+    format::Format,
     protocol::{SubscriptionId, TopicKey},
     settings::Redis as Settings,
-    store::{Census, Result, StoreError, census::Kind},
+    store::{Census, Result, census::Kind},
 };
 
 /// What a store on Redis holds, and who uses it.
@@ -20,6 +21,8 @@ use crate::{
 pub struct Overview {
     /// The primaries.
     pub servers: Vec<Server>,
+    /// The format that all programs write.
+    pub format: Format,
     /// The number of partitions.
     pub partitions: u16,
     /// The hubs that have not been let go of.
@@ -153,12 +156,7 @@ fn in_numbers<S: Serializer>(census: &[Census], serializer: S) -> std::result::R
 impl Overview {
     /// Looks. Needs `redis` of the settings and nothing else.
     pub async fn take(settings: &Settings) -> Result<Self> {
-        let url =
-            settings.url.as_ref().ok_or_else(|| StoreError::Misconfigured("redis.url is not set".into()))?;
-        let dialer = Dialer::new(url, settings)?;
-        let topology = Topology::start(url, &dialer).await;
-        let topology = topology.map_err(|error| refusal::of_who_knows_them(settings, &error))?;
-        let looking = Looking { connections: Connections::new(dialer, topology), settings };
-        looking.look().await
+        let (_, connections) = connect(settings).await?;
+        Looking { connections, settings }.look().await
     }
 }
