@@ -1,5 +1,6 @@
 //! Letting go (FC-SUB-11): the sockets are closed one after the other, so that their subscribers
-//! do not all come to the next node in the same moment; what they have not got waits for them.
+//! do not all come to the next node in the same moment; what they have not got waits for them, and what they have
+//! got is confirmed before, so that it does not come again.
 
 use std::{
     sync::atomic::Ordering,
@@ -8,7 +9,7 @@ use std::{
 
 use actix_web::web;
 
-use crate::{node::Node, socket::Closing};
+use crate::{node::Node, socket::SocketHandle};
 
 /// The longest pause between two closes: few sockets need no whole window.
 const MAX_PAUSE: Duration = Duration::from_millis(5);
@@ -29,11 +30,11 @@ pub async fn drain(node: &web::Data<Node>, window: Duration) {
         if time.saturating_sub(start.elapsed()) >= TICK {
             tokio::time::sleep_until((start + time).into()).await;
         }
-        socket.close(Closing::GoingAway);
+        socket.leave();
     }
     while !node.sockets.is_empty() && Instant::now() < end {
         // Those that were on their way in when the drain began.
-        node.sockets.all().iter().for_each(|socket| socket.close(Closing::GoingAway));
+        node.sockets.all().iter().for_each(SocketHandle::leave);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     if !node.sockets.is_empty() {

@@ -184,6 +184,11 @@ impl InFlight {
         }
     }
 
+    /// Has all been confirmed up to notification number `number`?
+    pub fn is_confirmed_up_to(&self, number: u64) -> bool {
+        self.notifications.front().is_none_or(|first| first.number > number)
+    }
+
     /// How many notifications wait for their confirmation.
     pub fn unconfirmed(&self) -> usize {
         self.notifications.len()
@@ -254,7 +259,9 @@ mod tests {
     fn a_pong_confirms_for_who_never_answers() {
         let now = Instant::now();
         let mut silent = in_flight(now);
+        assert!(!silent.is_confirmed_up_to(2));
         silent.pong(2, now, ACK, false);
+        assert!(silent.is_confirmed_up_to(2) && !silent.is_confirmed_up_to(3));
         assert_eq!((silent.cursor(at(9)), silent.unconfirmed()), (at(2), 1), "FC-WSC-08");
     }
 

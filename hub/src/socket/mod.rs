@@ -4,6 +4,7 @@
 //! - `session`: the actor around the socket; thin.
 //! - `frame_lengths`: no frame is larger than it may be; no socket in it either.
 //! - `frames`: what the subscriber says; no socket in it.
+//! - `lease`: the end of the lease. `leaving`: the end of the hub.
 //! - `held`: what a socket holds while it is open.
 //! - `in_flight`: what is on its way to it, and where its cursor is; no socket in it.
 //! - `outbox`: the two ends that hand notifications to the socket.
@@ -18,6 +19,8 @@ mod frame_lengths;
 mod frames;
 mod held;
 mod in_flight;
+mod lease;
+mod leaving;
 mod outbox;
 mod overdue;
 mod session;

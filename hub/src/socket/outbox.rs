@@ -162,6 +162,11 @@ impl SocketHandle {
         }
     }
 
+    /// Has the socket closed, as the hub is shutting down, once what has been sent is confirmed.
+    pub fn leave(&self) {
+        self.session.do_send(ToSocket::Leave);
+    }
+
     /// Has the socket closed.
     pub fn close(&self, closing: Closing) {
         self.session.do_send(ToSocket::Close(closing));

@@ -1,30 +1,20 @@
 //! The actor around one socket. It decides little: [`Frames`] says what a frame means, the
 //! [`Outbox`](super::Outbox) what is confirmed, the relay what is sent.
-//!
-//! The end of the lease it keeps itself (FC-SEC-04, FC-SUB-07): from then on nothing is delivered,
-//! whether a worker lives that ends the subscription or not. What comes is withheld while the store is
-//! asked, once, whether the lease has been renewed; unless it says so the subscriber is denied.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, SpawnHandle, StreamHandler,
-    WrapFuture,
-};
+use actix::{Actor, ActorContext, AsyncContext, Handler, Message, SpawnHandle, StreamHandler};
 use actix_http::ws::{Item, ProtocolError};
 use actix_web::web;
 use actix_web_actors::ws::{self, WebsocketContext};
 use bytestring::ByteString;
 use shared::{
-    protocol::{
-        confirmation::{self, LEASE_EXPIRED},
-        sync_error::Reason,
-    },
+    protocol::{confirmation, sync_error::Reason},
     store::{Parting, Position, Subscription},
-    telemetry::metrics::{Channel, Deadline, METRICS, Notification},
+    telemetry::metrics::{Channel, METRICS, Notification},
 };
 
 use super::{
@@ -43,11 +33,6 @@ const MAX_MISSED_PONGS: u32 = 2;
 
 /// The codes with which a subscriber says that it leaves on purpose (FC-NOT-05).
 const GOODBYES: [u16; 2] = [1000, 1001];
-
-/// How long the store is asked at the end of a lease whether it has been renewed.
-const ASK_WITHIN: Duration = Duration::from_secs(2);
-/// The longest time for which a timer is set.
-const LONGEST_TIMER: Duration = Duration::from_secs(86_400);
 
 /// What others send to a socket's session.
 #[derive(Message)]
@@ -70,28 +55,32 @@ pub enum ToSocket {
     Ended(String),
     /// Close the socket.
     Close(Closing),
+    /// Close it, as the hub is shutting down, once what has been sent is confirmed.
+    Leave,
 }
 
 /// One socket. It holds its subscription until it is dropped.
 pub struct SocketSession {
-    held: Held,
-    subscription: Subscription,
+    pub(super) held: Held,
+    pub(super) subscription: Subscription,
     /// When the lease ends.
-    lease_end: Instant,
+    pub(super) lease_end: Instant,
     /// What looks at the lease next.
-    lease_timer: Option<SpawnHandle>,
+    pub(super) lease_timer: Option<SpawnHandle>,
     /// What has come since the end of the lease, while the store is asked about it.
-    withheld: Option<Vec<ToSocket>>,
+    pub(super) withheld: Option<Vec<ToSocket>>,
     /// The log's head when the connection took the subscription.
     attached_at: Position,
     /// From where the subscriber is to be served.
     cursor: Position,
     frames: Frames,
     /// The number of the last notification that has been written.
-    written: u64,
+    pub(super) written: u64,
     missed_pongs: u32,
     is_confirming: bool,
-    has_closed: bool,
+    /// It is to be closed once what has been sent is confirmed.
+    pub(super) is_leaving: bool,
+    pub(super) has_closed: bool,
 }
 
 impl SocketSession {
@@ -116,11 +105,12 @@ impl SocketSession {
             written: 0,
             missed_pongs: 0,
             is_confirming: false,
+            is_leaving: false,
             has_closed: false,
         }
     }
 
-    fn node(&self) -> &web::Data<Node> {
+    pub(super) fn node(&self) -> &web::Data<Node> {
         &self.held.node
     }
 
@@ -137,6 +127,7 @@ impl SocketSession {
                 if !self.answered(&id, status) {
                     self.count(Frames::is_one_too_many, ctx);
                 }
+                self.leave_if_confirmed(ctx);
             }
         }
     }
@@ -188,7 +179,7 @@ impl SocketSession {
         });
     }
 
-    fn ping(&self, ctx: &mut WebsocketContext<Self>) {
+    pub(super) fn ping(&self, ctx: &mut WebsocketContext<Self>) {
         ctx.ping(&self.written.to_be_bytes());
     }
 
@@ -209,6 +200,7 @@ impl SocketSession {
             }
             ToSocket::Ended(reason) => self.end(&reason, ctx),
             ToSocket::Close(closing) => self.close(closing, ctx),
+            ToSocket::Leave => self.leave(ctx),
         }
     }
 
@@ -218,67 +210,13 @@ impl SocketSession {
         ctx.text(confirmation::confirmation(topic, &terms.events, lease));
     }
 
-    fn end(&mut self, reason: &str, ctx: &mut WebsocketContext<Self>) {
+    pub(super) fn end(&mut self, reason: &str, ctx: &mut WebsocketContext<Self>) {
         let Subscription { topic, terms, .. } = &self.subscription;
         ctx.text(confirmation::denial(topic, &terms.events, reason));
         self.close(Closing::Ended, ctx);
     }
 
-    /// Has the lease looked at when it ends.
-    fn watch_lease(&mut self, ctx: &mut WebsocketContext<Self>) {
-        if let Some(timer) = self.lease_timer.take() {
-            ctx.cancel_future(timer);
-        }
-        let left = self.lease_end.saturating_duration_since(Instant::now()).min(LONGEST_TIMER);
-        self.lease_timer = Some(ctx.run_later(left, |session, ctx| {
-            session.lease_timer = None;
-            if session.is_lease_over() {
-                session.ask_for_lease(ctx);
-            } else {
-                session.watch_lease(ctx);
-            }
-        }));
-    }
-
-    fn is_lease_over(&self) -> bool {
-        Instant::now() >= self.lease_end
-    }
-
-    /// It may have been renewed, and the log not been read so far.
-    fn ask_for_lease(&mut self, ctx: &mut WebsocketContext<Self>) {
-        if self.has_closed || self.withheld.is_some() {
-            return;
-        }
-        self.withheld = Some(Vec::new());
-        let (store, id) = (self.node().store.clone(), self.subscription.id);
-        let asked = async move { tokio::time::timeout(ASK_WITHIN, store.subscription(id)).await };
-        let heard = |answer, session: &mut Self, ctx: &mut WebsocketContext<Self>| {
-            if session.has_closed || session.withheld.is_none() {
-                return;
-            }
-            match answer {
-                Ok(Ok(Some((_, lease)))) => session.go_on(lease, ctx),
-                // Who cannot be asked does not lengthen it.
-                _ => {
-                    METRICS.deadline_met(Deadline::Lease, session.lease_end.elapsed());
-                    tracing::info!(subscription = ?session.subscription.id, "the lease of an open socket is over");
-                    session.end(LEASE_EXPIRED, ctx);
-                }
-            }
-        };
-        ctx.spawn(asked.into_actor(self).map(heard));
-    }
-
-    /// The lease ends so long from now; what has been withheld is delivered.
-    fn go_on(&mut self, lease: Duration, ctx: &mut WebsocketContext<Self>) {
-        self.lease_end = Instant::now() + lease;
-        self.watch_lease(ctx);
-        for message in self.withheld.take().unwrap_or_default() {
-            Handler::<ToSocket>::handle(self, message, ctx);
-        }
-    }
-
-    fn close(&mut self, closing: Closing, ctx: &mut WebsocketContext<Self>) {
+    pub(super) fn close(&mut self, closing: Closing, ctx: &mut WebsocketContext<Self>) {
         if self.has_closed {
             return;
         }
@@ -341,6 +279,10 @@ impl Handler<ToSocket> for SocketSession {
             self.ask_for_lease(ctx);
         }
         let is_of_a_lease = matches!(&message, ToSocket::Notification { .. } | ToSocket::Text(_));
+        if self.is_leaving && is_of_a_lease {
+            // It comes to the connection that is made next.
+            return;
+        }
         match &mut self.withheld {
             Some(withheld) if is_of_a_lease => withheld.push(message),
             _ => self.send(message, ctx),
@@ -386,6 +328,7 @@ impl StreamHandler<Result<ws::Message, ProtocolError>> for SocketSession {
                         ack_timeout,
                         is_strict,
                     );
+                    self.leave_if_confirmed(ctx);
                 }
             }
             Ok(ws::Message::Close(reason)) => {

@@ -119,6 +119,10 @@ async fn play(
     size.clocks = faults.iter().any(|fault| fault.size().clocks);
     let load =
         faults.iter().map(|fault| fault.load(options)).max_by_key(|load| load.topics).context("no fault")?;
+    let mut options = options.clone();
+    let own = faults.iter().flat_map(|fault| fault.settings());
+    options.settings.extend(own.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let options = &options;
     let mut site = Site::start(options, size, journals.directory()).await?;
     let lab = journals.open("lab");
     let mut workload = Workload::start(&site, load, &chance.part(1), journals).await?;

@@ -55,6 +55,13 @@ experiments! {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_all_programs_are_upgraded_nothing_is_lost_and_nothing_comes_again() {
+    let experiment = survive(Shape::Single, "primary", "all-upgraded").await;
+    assert!(experiment.verdict.reconnects >= 6, "everybody is sent to another hub, and back");
+    assert_eq!(experiment.verdict.repeated, 0, "what has been answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_with_a_primary_when_a_replica_has_it_too() {
     let experiment = survive(Shape::Sentinel, "replicas=1", "primary-killed").await;
     assert_eq!(experiment.verdict.announced, 0, "nothing that was accepted may be lost");

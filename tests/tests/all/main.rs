@@ -21,6 +21,7 @@ mod events;
 mod examples;
 mod fault_lab;
 mod faults;
+mod formats;
 mod forwarded;
 mod guarded;
 mod health;

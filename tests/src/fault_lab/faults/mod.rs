@@ -9,6 +9,7 @@ mod links;
 mod processes;
 mod redis;
 mod table;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -71,6 +72,7 @@ enum Break {
     Redis(Trouble),
     Callbacks(Manner),
     Clocks,
+    Programs,
 }
 
 const fn fault(
@@ -151,6 +153,11 @@ impl Fault {
         Size { hubs: 2, workers: 2, clocks: matches!(self.breaks, Break::Clocks) }
     }
 
+    /// Settings of every program at the start, besides those of the site.
+    pub fn settings(&self) -> &'static [(&'static str, &'static str)] {
+        if let Break::Programs = self.breaks { &[upgrade::OLD] } else { &[] }
+    }
+
     /// The load under which it happens.
     pub fn load(&self, options: &Options) -> Load {
         Load { topics: self.topics, cast: self.cast, events_per_second: options.events_per_second }
@@ -199,6 +206,7 @@ impl Fault {
             Break::Redis(trouble) => redis::begin(site, trouble, chance, &mut broken).await?,
             Break::Callbacks(manner) => callbacks::begin(site, workload, manner)?,
             Break::Clocks => clocks::begin(site)?,
+            Break::Programs => upgrade::roll(site).await?,
         }
         Ok(broken)
     }
@@ -206,7 +214,7 @@ impl Fault {
     /// Makes it whole again.
     pub async fn end(&self, site: &mut Site, workload: &Workload, broken: Broken) -> Result<()> {
         match self.breaks {
-            Break::Nothing => Ok(()),
+            Break::Nothing | Break::Programs => Ok(()),
             Break::Process(victim, blow) => processes::end(site, victim, blow, &broken).await,
             Break::Link(link, harm) => links::end(site, link, harm, &broken).await,
             Break::Redis(trouble) => redis::end(site, trouble, &broken).await,

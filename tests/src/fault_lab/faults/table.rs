@@ -30,6 +30,13 @@ pub const FAULTS: &[Fault] = &[
         "kill -9 of a hub, which is started again",
     ),
     fault(
+        "all-upgraded",
+        ALL,
+        Break::Programs,
+        1,
+        "hubs and workers are stopped and replaced by newer ones, one after the other, and then all write the newer format",
+    ),
+    fault(
         "worker-killed",
         ALL,
         Break::Process(Victim::Worker, Blow::Kill),
