@@ -7,7 +7,7 @@ use harness::pages::up_to_date;
 use serde_json::{Map, Value, json};
 use shared::settings::Settings;
 
-use super::chart::CHART;
+use super::chart::{CHART, KUBERNETES, template, value_files};
 use crate::tools::{self, yaml};
 
 /// The settings that are secret, and where the values name the Secret that holds each.
@@ -179,4 +179,16 @@ fn the_page_of_the_chart_has_a_row_for_every_value() {
     let (before, rest) = text.split_once(begin).unwrap();
     let (_, after) = rest.split_once(end).unwrap();
     up_to_date(&readme, &format!("{before}{begin}{table}{end}{after}")).unwrap();
+}
+
+#[test]
+fn the_readme_names_every_example_and_its_trial_is_what_helm_takes() {
+    let readme = tools::text(&format!("{CHART}/README.md"));
+    for values in value_files() {
+        assert!(readme.contains(&format!("| `{values}-values.yaml` | ")), "{values}");
+    }
+    let (_, trial) = readme.split_once("\nhelm install trial helm/fhircast-hub ").unwrap();
+    let (trial, _) = trial.split_once("\nhelm test").unwrap();
+    let arguments = trial.split_whitespace().filter(|argument| *argument != "\\");
+    tools::run(template(KUBERNETES[1]).args(arguments));
 }
