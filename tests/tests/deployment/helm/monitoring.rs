@@ -69,6 +69,22 @@ fn alerts_are_those_of_the_repository_with_runbooks_that_can_be_reached() {
 }
 
 #[test]
+fn the_alert_on_memory_goes_by_the_limits_that_pods_have() {
+    let values = yaml("helm/fhircast-hub/values.yaml");
+    let rules = rules(&yaml("deploy/prometheus/alerts.yaml")["groups"]);
+    let rule = rules.iter().find(|rule| rule["alert"] == "FhircastMemoryHigh").unwrap();
+    for component in ["hub", "worker"] {
+        let limit = text(&values[component]["resources"]["limits"]["memory"]);
+        let factor = match limit.strip_suffix("Gi").unwrap() {
+            "1" => String::new(),
+            more => format!("{more} * "),
+        };
+        let part = format!("{{job=\"fhircast-{component}\"}} > 0.8 * {factor}1024 * 1024 * 1024");
+        assert!(text(&rule["expr"]).contains(&part), "{part}: {}", rule["expr"]);
+    }
+}
+
+#[test]
 fn dashboards_are_those_of_the_repository_where_grafanas_sidecar_finds_them() {
     for rendered in watched() {
         let (label, value) = match rendered.values.as_str() {
