@@ -84,7 +84,7 @@
 
 {{/* The variables of settings that are secret. */}}
 {{- define "fhircast.secretNames" -}}
-{{- $names := list "FHIRCAST_DATA_KEYS" "FHIRCAST_REDIS__URL" "FHIRCAST_REDIS__PASSWORD" "FHIRCAST_REDIS__SENTINEL_PASSWORD" "FHIRCAST_AUTH__CLIENT_SECRET" -}}
+{{- $names := list "FHIRCAST_DATA_KEYS" "FHIRCAST_REDIS__URL" "FHIRCAST_REDIS__PASSWORD" "FHIRCAST_REDIS__SENTINEL_PASSWORD" "FHIRCAST_AUTH__CLIENT_SECRET" "FHIRCAST_TRACING__HEADERS" -}}
 {{- range $setting, $_ := .Values.extraSecrets }}
 {{- $names = append $names (include "fhircast.variable" $setting) }}
 {{- end }}
@@ -148,6 +148,9 @@
 {{- end }}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.clients) }}
 {{- $mistakes = append $mistakes "networkPolicy.clients is empty: nobody would reach the hubs. Name the namespace of the ingress controller, or who else comes" }}
+{{- end }}
+{{- if and .Values.networkPolicy.enabled (get (get $settings "tracing" | default dict) "otlp_endpoint") (not .Values.networkPolicy.otlp.to) }}
+{{- $mistakes = append $mistakes "networkPolicy.otlp.to is empty: no trace would reach settings.tracing.otlp_endpoint" }}
 {{- end }}
 {{- toYaml $mistakes }}
 {{- end }}

@@ -98,7 +98,7 @@
 
 {{/* Secret settings that come as variables: a list of setting, existingSecret and key, as YAML. */}}
 {{- define "fhircast.secretVariables" -}}
-{{- $all := dict "redis.url" .Values.secrets.redis.url "redis.password" .Values.secrets.redis.password "redis.sentinel_password" .Values.secrets.redis.sentinel_password "auth.client_secret" .Values.secrets.auth.client_secret -}}
+{{- $all := dict "redis.url" .Values.secrets.redis.url "redis.password" .Values.secrets.redis.password "redis.sentinel_password" .Values.secrets.redis.sentinel_password "auth.client_secret" .Values.secrets.auth.client_secret "tracing.headers" .Values.secrets.tracing.headers -}}
 {{- $all = merge $all (deepCopy .Values.extraSecrets) -}}
 {{- $found := list -}}
 {{- range $setting, $secret := $all }}

@@ -186,7 +186,7 @@ fn every_certificate_and_key_that_the_settings_name_is_mounted() {
 
 #[test]
 fn nothing_secret_is_made() {
-    let secret = ["data_keys", "password", "sentinel_password", "client_secret"];
+    let secret = ["data_keys", "password", "sentinel_password", "client_secret", "headers"];
     for rendered in rendered() {
         assert_eq!(rendered.of("Secret").count(), 0, "{}", rendered.name());
         for line in rendered.settings().lines() {

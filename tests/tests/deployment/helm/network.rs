@@ -114,7 +114,7 @@ fn a_policy_lets_each_program_out_to_what_it_needs() {
         assert!(to(rules, 53)[0].contains("kube-system"), "names");
         assert!(to(rules, 6379)[0].contains("10.30.0.0/24"), "Redis");
         assert!(to(rules, 26379)[0].contains("10.30.0.0/24"), "Sentinels");
-        assert!(to(rules, 4317)[0].contains("otel-collector"), "traces");
+        assert!(to(rules, 4318)[0].contains("otel-collector"), "traces");
         assert_eq!(to(rules, 3128), ["null"], "the values' own");
     }
     assert!(to(egress("-hub"), 8443)[0].contains("10.40.0.0/24"), "the authorization server");

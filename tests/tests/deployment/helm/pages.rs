@@ -11,11 +11,12 @@ use super::chart::{CHART, KUBERNETES, template, value_files};
 use crate::tools::{self, yaml};
 
 /// The settings that are secret, and where the values name the Secret that holds each.
-const SECRETS: [(&str, &str); 4] = [
+const SECRETS: [(&str, &str); 5] = [
     ("data_keys", "secrets.data_keys_file, or in extraSecrets.data_keys"),
     ("redis.password", "secrets.redis.password"),
     ("redis.sentinel_password", "secrets.redis.sentinel_password"),
     ("auth.client_secret", "secrets.auth.client_secret"),
+    ("tracing.headers", "secrets.tracing.headers"),
 ];
 
 /// What a setting is in a file.

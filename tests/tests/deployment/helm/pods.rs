@@ -182,3 +182,20 @@ fn a_change_of_the_settings_replaces_the_pods_and_another_does_not() {
         assert!(of(before).is_string() && of(before) != of(after));
     }
 }
+
+#[test]
+fn pods_start_the_programs_where_the_image_has_them_as_its_user() {
+    let dockerfile = crate::tools::text("deploy/Dockerfile");
+    let folder = "/usr/local/bin/";
+    assert!(dockerfile.contains(&format!("COPY --from=build /programs/ {folder}\n")), "{dockerfile}");
+    for rendered in rendered() {
+        for (spec, container) in programs(rendered) {
+            assert!(text(&container["command"][0]).starts_with(folder), "{}", rendered.name());
+            // OpenShift chooses another where the values leave it to it.
+            if let Some(user) = spec["securityContext"]["runAsUser"].as_u64() {
+                let line = format!("USER {user}:{}\n", spec["securityContext"]["runAsGroup"]);
+                assert!(dockerfile.contains(&line), "{}: {line}", rendered.name());
+            }
+        }
+    }
+}

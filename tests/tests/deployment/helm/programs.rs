@@ -22,6 +22,7 @@ fn secret(variable: &str) -> &'static str {
     match variable {
         "FHIRCAST_REDIS__URL" => "rediss://me:hush@redis.example.org:6379",
         "FHIRCAST_DATA_KEYS" => DATA_KEY,
+        "FHIRCAST_TRACING__HEADERS" => "authorization=Bearer hush",
         _ => "hush",
     }
 }
@@ -123,7 +124,7 @@ fn example(setting: &Setting) -> Value {
         "syncerror.severity" => json!("error"),
         "audit.to" => json!("/var/log/fhircast/audit"),
         "audit.format" => json!("fhir"),
-        "retry.jitter" => json!(0.35),
+        "retry.jitter" | "tracing.sample_ratio" => json!(0.35),
         name => match (&setting.kind, setting.expected.as_str()) {
             (Type::Flag, _) => json!(setting.default != "true"),
             (Type::Whole, _) => json!(whole()),

@@ -49,6 +49,7 @@ fn the_schema_refuses_a_secret_among_the_settings_and_says_where_it_belongs() {
         ),
         ("trial", "settings: {redis: {sentinel_password: hush}}", &["secrets.redis.sentinel_password"]),
         ("trial", "settings: {auth: {client_secret: hush}}", &["secrets.auth.client_secret"]),
+        ("trial", "settings: {tracing: {headers: [a=hush]}}", &["secrets.tracing.headers"]),
         ("trial", "settings: {data_keys: [\"k:hush\"]}", &["settings.data_keys", "secrets.data_keys_file"]),
         (
             "haproxy",
@@ -147,6 +148,11 @@ fn an_entrance_that_nobody_or_everybody_would_find_is_refused() {
             &["gateway.hosts is empty", "gateway.parentRefs is empty"],
         ),
         ("sentinel", "networkPolicy: {clients: []}", &["networkPolicy.clients is empty"]),
+        (
+            "monitoring",
+            "networkPolicy: {otlp: {to: []}}",
+            &["networkPolicy.otlp.to is empty", "tracing.otlp_endpoint"],
+        ),
         ("haproxy", "ingress: {idleSeconds: 40}", &["ingress.idleSeconds is 40", "settings.ping_secs"]),
         ("monitoring", "ingress: {idleSeconds: 5000}", &["ingress.idleSeconds is 5000", "4000"]),
         ("haproxy", "ingress: {hosts: [\"*.example.org\"]}", &["ingress.hosts.0: Does not match pattern"]),
