@@ -78,5 +78,6 @@ fuzz:
 
 docs:
 	@deploy/local/ensure-packages $(BUILD_PACKAGES)
-	FHIRCAST_WRITE_DOCS=1 cargo test --locked -p fhircast-tests --test all -- \
-		conformance_page::the_page made_pages::the_page
+	@deploy/tools/ensure
+	FHIRCAST_WRITE_DOCS=1 cargo test --locked -p fhircast-tests --test all --test deployment -- \
+		conformance_page::the_page made_pages::the_page pages::the_page

@@ -3,8 +3,8 @@
 //! It knows the programs only from outside: their settings, their log lines, HTTP, WebSocket and Redis. A room each:
 //! the processes ([`process`], [`redis_shape`], [`system`]), an app's two sides ([`client`] asks, [`socket`] and
 //! [`callback_server`] are told) and an attacker's ([`attack`]), who tells names ([`name_server`]), what is sent
-//! ([`examples`], [`certs`], [`tls_client`], [`tokens`]), who collects spans ([`otlp_collector`]), how a run is judged ([`history`], [`metrics`], [`wait`]), and
-//! what nobody may print ([`hygiene`]).
+//! ([`examples`], [`certs`], [`tls_client`], [`tokens`]), who collects spans ([`otlp_collector`]), how a run is judged
+//! ([`history`], [`metrics`], [`wait`]), pages that are made ([`pages`]), and what nobody may print ([`hygiene`]).
 
 pub mod attack;
 pub mod callback_server;
@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod name_server;
 mod orphans;
 pub mod otlp_collector;
+pub mod pages;
 pub mod process;
 pub mod process_stats;
 pub mod redis_cluster;

@@ -1,37 +1,22 @@
 //! Pages that are made of the code: that they are up to date. `make docs` writes them.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
-use harness::{client::App, system::Hub};
+use harness::{
+    client::App,
+    pages::{root, up_to_date},
+    system::Hub,
+};
 use shared::{settings::Settings, telemetry::metrics};
-
-/// When it is set, pages are written instead of compared.
-const WRITE: &str = "FHIRCAST_WRITE_DOCS";
-
-/// The folder of the project.
-pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// Compares a file of the project with what is to be in it, or writes it.
-pub fn assert_up_to_date(file: &str, page: &str) {
-    let path = root().join(file);
-    if std::env::var_os(WRITE).is_some() {
-        fs::write(&path, page).unwrap();
-    }
-    let written = fs::read_to_string(&path).unwrap_or_default();
-    let changed = written.lines().zip(page.lines()).find(|(written, made)| written != made);
-    assert!(written == page, "{file} is not up to date: run `make docs`; the first change: {changed:?}");
-}
 
 #[test]
 fn the_page_of_the_settings_is_what_the_programs_declare() {
-    assert_up_to_date("docs/CONFIGURATION.md", &Settings::reference().unwrap());
+    up_to_date("docs/CONFIGURATION.md", &Settings::reference().unwrap()).unwrap();
 }
 
 #[test]
 fn the_page_of_the_metrics_is_what_the_programs_declare() {
-    assert_up_to_date("docs/METRICS.md", &metrics::reference());
+    up_to_date("docs/METRICS.md", &metrics::reference()).unwrap();
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod alerts;
 mod compose;
 mod dashboards;
 mod dockerfile;
+mod helm;
 mod promql;
 mod served;
 mod systemd;
