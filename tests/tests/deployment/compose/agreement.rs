@@ -61,6 +61,28 @@ fn every_variable_is_a_setting_that_the_programs_take() {
 }
 
 #[test]
+fn the_command_for_traces_names_the_collector_that_it_starts() {
+    let line = text("docker-compose.yml");
+    let line =
+        line.lines().find_map(|line| line.strip_suffix(" docker compose --profile tracing up")).unwrap();
+    let (variable, endpoint) = line.trim_start_matches('#').trim().split_once('=').unwrap();
+    let collector = yaml("docker-compose.yml")["services"]["otel-collector"].clone();
+    assert_eq!(collector["profiles"], serde_json::json!(["tracing"]));
+    let port = endpoint.strip_prefix("http://otel-collector:").unwrap();
+    let receiver =
+        yaml("deploy/compose/otel-collector.yaml")["receivers"]["otlp"]["protocols"]["http"].clone();
+    assert_eq!(receiver["endpoint"], format!("0.0.0.0:{port}"));
+    for (name, mut service) in programs() {
+        let value =
+            service["environment"].get_mut(variable).unwrap_or_else(|| panic!("{name} has no {variable}"));
+        assert!(value.is_null(), "{name}: nothing is traced unless it is asked for");
+        *value = endpoint.into();
+        let taken = settings(&service)["tracing"]["otlp_endpoint"].clone();
+        assert_eq!(taken.as_str().unwrap().trim_end_matches('/'), endpoint, "{name}");
+    }
+}
+
+#[test]
 fn the_load_balancer_alone_is_believed_and_nobody_else_is_given_its_address() {
     let compose = yaml("docker-compose.yml");
     let address = compose["services"]["proxy"]["networks"]["default"]["ipv4_address"].as_str().unwrap();
