@@ -22,13 +22,17 @@ fn programs() -> Vec<(String, Value)> {
     programs
 }
 
+/// What a service's environment holds; what has no value is not in it, unless somebody sets it outside.
+fn variables(service: &Value) -> Vec<(String, String)> {
+    let all = service["environment"].as_object().unwrap().iter();
+    all.filter_map(|(name, value)| Some((name.clone(), interpolated(value.as_str()?)))).collect()
+}
+
 /// The settings in force in a service, as the program itself prints them.
 fn settings(service: &Value) -> toml::Table {
     let mut command = Command::new(program(service["entrypoint"][0].as_str().unwrap()).unwrap());
     command.arg("--print-config").env_clear();
-    for (variable, value) in service["environment"].as_object().unwrap() {
-        command.env(variable, interpolated(value.as_str().unwrap()));
-    }
+    command.envs(variables(service));
     toml::from_str(&run(&mut command)).unwrap()
 }
 
@@ -36,7 +40,7 @@ fn settings(service: &Value) -> toml::Table {
 fn every_variable_is_a_setting_that_the_programs_take() {
     for (name, service) in programs() {
         let settings = settings(&service);
-        for (variable, value) in service["environment"].as_object().unwrap() {
+        for (variable, value) in variables(&service) {
             // A program refuses what it does not know, so that it has printed anything is the proof; that it has taken this
             // value is seen in what it printed.
             let setting = variable.strip_prefix("FHIRCAST_").unwrap().to_lowercase();
@@ -51,8 +55,30 @@ fn every_variable_is_a_setting_that_the_programs_take() {
                 }
                 other => other.to_string(),
             };
-            assert_eq!(found, interpolated(value.as_str().unwrap()), "{name}: {variable}");
+            assert_eq!(found, value, "{name}: {variable}");
         }
+    }
+}
+
+#[test]
+fn the_command_for_traces_names_the_collector_that_it_starts() {
+    let line = text("docker-compose.yml");
+    let line =
+        line.lines().find_map(|line| line.strip_suffix(" docker compose --profile tracing up")).unwrap();
+    let (variable, endpoint) = line.trim_start_matches('#').trim().split_once('=').unwrap();
+    let collector = yaml("docker-compose.yml")["services"]["otel-collector"].clone();
+    assert_eq!(collector["profiles"], serde_json::json!(["tracing"]));
+    let port = endpoint.strip_prefix("http://otel-collector:").unwrap();
+    let receiver =
+        yaml("deploy/compose/otel-collector.yaml")["receivers"]["otlp"]["protocols"]["http"].clone();
+    assert_eq!(receiver["endpoint"], format!("0.0.0.0:{port}"));
+    for (name, mut service) in programs() {
+        let value =
+            service["environment"].get_mut(variable).unwrap_or_else(|| panic!("{name} has no {variable}"));
+        assert!(value.is_null(), "{name}: nothing is traced unless it is asked for");
+        *value = endpoint.into();
+        let taken = settings(&service)["tracing"]["otlp_endpoint"].clone();
+        assert_eq!(taken.as_str().unwrap().trim_end_matches('/'), endpoint, "{name}");
     }
 }
 

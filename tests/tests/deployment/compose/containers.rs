@@ -180,7 +180,10 @@ impl Containers {
         command.env("LB_DNS", self.name_server.address().to_string());
         command.env("LB_SOURCE", self.addresses[name].to_string());
         for (variable, value) in self.services[name]["environment"].as_object().into_iter().flatten() {
-            command.env(variable, self.local(name, &interpolated(value.as_str().unwrap())));
+            // What has no value comes from outside, where nobody sets it.
+            if let Some(value) = value.as_str() {
+                command.env(variable, self.local(name, &interpolated(value)));
+            }
         }
         let directory = self.services[name]["working_dir"].as_str().unwrap_or_default();
         command.current_dir(self.inside(name, directory));

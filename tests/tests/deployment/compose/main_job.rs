@@ -11,6 +11,7 @@ use harness::metrics::Metrics;
 use harness::process::Signal;
 use harness::socket::{Listener, Socket};
 use harness::wait::{PATIENCE, eventually};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -168,10 +169,10 @@ async fn apps_on_both_channels_are_served_through_the_load_balancer_and_lose_not
 }
 
 #[tokio::test]
-async fn the_sentinels_put_the_replica_in_the_place_of_a_primary_that_was_killed_and_hubs_find_it_by_its_name()
- {
+async fn the_sentinels_put_the_replica_in_the_place_of_a_primary_that_was_killed_and_all_find_it_by_its_name()
+{
     let mut containers = Containers::new();
-    containers.up(&["hub1", "hub2"]).await;
+    containers.up(&["proxy", "worker1", "worker2", "prometheus"]).await;
     let [one, two] = ["hub1", "hub2"]
         .map(|hub| App::new(&format!("http://{}/api/hub", containers.at(hub, 8080))).unwrap());
     let topic = fresh_topic();
@@ -217,5 +218,22 @@ async fn the_sentinels_put_the_replica_in_the_place_of_a_primary_that_was_killed
     })
     .await
     .unwrap();
+    all_is_scraped(&containers.at("prometheus", 9090)).await;
     assert_eq!(containers.leaks(), Vec::<String>::new());
+}
+
+/// Prometheus has found all that is to be scraped, and has the alerts.
+async fn all_is_scraped(prometheus: &str) {
+    let api = App::new(&format!("http://{prometheus}/api/v1")).unwrap();
+    let scraped = || async {
+        let targets = api.get("/targets").await.ok()?.json().ok()?["data"]["activeTargets"].clone();
+        let targets = targets.as_array()?.clone();
+        let is_up = |target: &Value| target["health"] == "up";
+        (targets.len() == 5 && targets.iter().all(is_up)).then_some(())
+    };
+    if let Err(error) = eventually(PATIENCE, "all that is to be scraped", scraped).await {
+        panic!("{error}: {}", api.get("/targets").await.unwrap().body);
+    }
+    let rules = api.get("/rules").await.unwrap().json().unwrap();
+    assert!(!rules["data"]["groups"].as_array().unwrap().is_empty(), "{rules}");
 }
