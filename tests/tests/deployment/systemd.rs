@@ -18,8 +18,8 @@ fn unit(program: &str) -> String {
 
 /// The last value of a directive.
 fn directive<'a>(unit: &'a str, name: &str) -> &'a str {
-    let values = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    values.last().unwrap_or_else(|| panic!("no {name}"))
+    let mut values = unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    values.next_back().unwrap_or_else(|| panic!("no {name}"))
 }
 
 /// What a program makes of a file of settings beside what its unit says of the environment.
