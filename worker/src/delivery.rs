@@ -1,7 +1,7 @@
 //! One claim on a webhook subscription, from its beginning until it is given back.
 //!
 //! First a pending request is verified, or a subscription whose lease is over is denied
-//! ([`crate::verification`]). Then what waits is delivered, in order, one request at a time:
+//! ([`crate::verification`]). Then what waits is delivered, in order, one request at a time ([`crate::attempt`]):
 //!
 //! - 2xx: the cursor moves on, in the store, before the next event is sent.
 //! - Refused: a SyncError to the others, and the cursor moves on.
@@ -27,31 +27,18 @@ use std::{
 };
 
 use shared::{
-    audit::Record,
-    protocol::{sync_error::Reason, webhook},
-    session::{render, view},
+    session::view,
     store::{Channel, Claim, LogEntry, Position, Progress, Release, StoreError, Subscription},
-    telemetry::{
-        metrics::{Channel as ChannelLabel, METRICS, Notification},
-        traces::{Span, SpanKind},
-    },
+    telemetry::metrics::METRICS,
 };
 use tokio::{select, time::sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use crate::{
-    Served, Tally,
-    deliverer::Deliverer,
-    http_client::{Answer, RequestError},
-    outcome::{Outcome, counted_as, outcome},
-};
-
-/// The `hub.reason` of a subscription whose callback answered 410.
-const GONE: &str = "the callback is gone";
+use crate::{Served, Tally, deliverer::Deliverer};
 
 /// When a subscription is looked at again whose host or address has as many requests as it may, in
 /// milliseconds: not all that wait for the same one come at the same time.
-const BUSY_PAUSE: Range<u64> = 100..500;
+pub(crate) const BUSY_PAUSE: Range<u64> = 100..500;
 
 /// The same for one that nobody has confirmed yet, and while as many of those are being verified as may.
 pub(crate) const CROWDED_PAUSE: Range<u64> = 1000..4000;
@@ -211,126 +198,6 @@ impl<'w> Delivery<'w> {
         Ok(Served::Delivered(self.tally))
     }
 
-    /// One request, and what follows from its answer. Something, when it ends the claim.
-    async fn attempt(
-        &mut self,
-        subscription: &Subscription,
-        entry: &Arc<LogEntry>,
-    ) -> Result<Option<Served>, Interruption> {
-        let span = Span::of(SpanKind::Consumer, "deliver", entry.entry.trace());
-        span.note(|| {
-            [
-                ("messaging.system", "fhircast".into()),
-                ("messaging.operation.type", "process".into()),
-                ("messaging.operation.name", "deliver".into()),
-                ("messaging.destination.name", format!("{:?}", self.claim.address.topic).into()),
-                ("fhircast.channel", "webhook".into()),
-                ("fhircast.attempts", i64::from(self.progress.attempts).into()),
-            ]
-        });
-        let attempted = span.over(self.ask_and_follow(subscription, entry)).await;
-        match &attempted {
-            Ok(_) => {}
-            Err(Interruption::Lost) => span.fail("lost"),
-            Err(Interruption::Cut) => span.fail("cut"),
-            Err(Interruption::Store(_)) => span.fail("unavailable"),
-        }
-        attempted
-    }
-
-    async fn ask_and_follow(
-        &mut self,
-        subscription: &Subscription,
-        entry: &Arc<LogEntry>,
-    ) -> Result<Option<Served>, Interruption> {
-        let Channel::Webhook { callback, secret } = &subscription.channel else { return Ok(None) };
-        let seen = view(&entry.entry, &subscription.id, &subscription.terms.events);
-        let Some(body) = seen.and_then(|view| render(&entry.entry, view)) else { return Ok(None) };
-        METRICS.renderings.inc();
-        let signature = secret.as_ref().map(|secret| webhook::signature(secret, body.as_bytes()));
-        let deliverer = self.deliverer;
-        let sent_before = self.sent.replace(entry.position);
-        let begun = Instant::now();
-        let result = self.beside(deliverer.http.post(callback.url(), body, signature)).await?;
-        if let Err(RequestError::Crowded) = result {
-            self.sent = sent_before;
-            self.look_around().await?;
-            return self.wait(rand::random_range(BUSY_PAUSE)).await.map(Some);
-        }
-        if self.progress.attempts == 0 {
-            METRICS.notifications(ChannelLabel::Webhook, Notification::Sent).inc();
-        } else {
-            METRICS.callback_retries.inc();
-        }
-        if result.is_ok() {
-            METRICS.answered(ChannelLabel::Webhook, begun.elapsed());
-        }
-        METRICS.callback_attempts.with(counted_as(&result)).inc();
-        match outcome(&result) {
-            Outcome::Delivered => {
-                self.tally.delivered += 1;
-                METRICS.notifications(ChannelLabel::Webhook, Notification::Confirmed).inc();
-                debug!(?callback, topic = ?self.claim.address.topic, "an event is delivered");
-                METRICS.delivered(
-                    ChannelLabel::Webhook,
-                    Duration::from_millis(self.now().saturating_sub(entry.position.millis)),
-                );
-                self.move_on(entry).await?;
-                Ok(None)
-            }
-            Outcome::Refused(status) => {
-                self.tally.refused += 1;
-                METRICS.notifications(ChannelLabel::Webhook, Notification::Refused).inc();
-                info!(?callback, topic = ?self.claim.address.topic, status, "a subscriber refused an event");
-                self.report(subscription, entry, Reason::Refused(status)).await?;
-                self.move_on(entry).await?;
-                Ok(None)
-            }
-            Outcome::Gone => {
-                METRICS.notifications(ChannelLabel::Webhook, Notification::Refused).inc();
-                info!(?callback, topic = ?self.claim.address.topic, "a subscriber is gone: its subscription ends");
-                self.report(subscription, entry, Reason::Refused(410)).await?;
-                self.settle(None, Release::End(GONE)).await?;
-                self.deliverer.audit.note(Record::denial(subscription, GONE));
-                Ok(Some(Served::Ended))
-            }
-            Outcome::Retry { after } => self.failed(subscription, entry, &result, after).await,
-        }
-    }
-
-    async fn failed(
-        &mut self,
-        subscription: &Subscription,
-        entry: &LogEntry,
-        result: &Result<Answer, RequestError>,
-        after: Option<Duration>,
-    ) -> Result<Option<Served>, Interruption> {
-        let rules = self.deliverer.rules;
-        let Channel::Webhook { callback, .. } = &subscription.channel else { return Ok(None) };
-        let now = self.now();
-        self.progress.attempts += 1;
-        let attempts = self.progress.attempts;
-        let reason = match result {
-            Ok(answer) => format!("status {}", answer.status),
-            Err(error) => error.to_string(),
-        };
-        let age = Duration::from_millis(now.saturating_sub(entry.position.millis));
-        if attempts >= rules.max_attempts || age >= rules.give_up {
-            METRICS.callback_give_ups.inc();
-            self.tally.given_up += 1;
-            warn!(?callback, topic = ?self.claim.address.topic, attempts, reason, "an event is given up for a subscriber");
-            self.report(subscription, entry, Reason::Undelivered).await?;
-            self.move_on(entry).await?;
-            return Ok(None);
-        }
-        let pause =
-            rules.backoff.after(attempts, rand::random()).max(after.unwrap_or_default()).min(rules.give_up);
-        info!(?callback, topic = ?self.claim.address.topic, attempts, reason, ?pause, "a delivery failed and will be tried again");
-        self.progress.retry_at = now.saturating_add(millis(pause)).max(now + 1);
-        self.look_around().await?;
-        self.wait(u64::MAX).await.map(Some)
-    }
-
     /// Gives the claim back until the next try or report, and for so many milliseconds at most.
     pub(crate) async fn wait(&mut self, at_most: u64) -> Result<Served, Interruption> {
         let until_next = self.plan().wake_at.saturating_sub(self.now());
@@ -340,7 +207,7 @@ impl<'w> Delivery<'w> {
     }
 
     /// The entry is done with. The last one of a batch is noted when the claim is given back.
-    async fn move_on(&mut self, entry: &LogEntry) -> Result<(), Interruption> {
+    pub(crate) async fn move_on(&mut self, entry: &LogEntry) -> Result<(), Interruption> {
         self.batch.pop_front();
         self.progress =
             Progress { cursor: entry.position, reported: self.progress.reported, ..Progress::default() };

@@ -18,7 +18,7 @@
 //!
 //! What it relies on: the store's due set and the fence of its claims, and the store's clock.
 //!
-//! The rooms: `claims` is the loop that takes what is due, `delivery`, `verification` and `absence`
+//! The rooms: `claims` is the loop that takes what is due, `delivery` (an `attempt` after the other), `verification` and `absence`
 //! what is done with one claim, `reports` whom the others are told about meanwhile, `gap` what a
 //! subscriber is told that has missed something; `nodes` looks for hubs that have died, `census` counts,
 //! `span_export` sends spans to a collector. `plan`, `outcome`, `retry` and `rendezvous` are the
@@ -27,6 +27,7 @@
 
 mod absence;
 mod addresses;
+mod attempt;
 mod census;
 mod claims;
 pub mod connection;

@@ -22,6 +22,7 @@
 //!
 //! Rules: FC-SUB-04, FC-SUB-05, FC-SEC-04.
 
+mod bells;
 pub mod census;
 mod history;
 pub mod memory;
@@ -34,8 +35,9 @@ mod subscription;
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use tokio::sync::broadcast;
 
+use bells::{BELL_CAPACITY, DUE_BELL_CAPACITY};
+pub use bells::{DueListener, Listener, Rung};
 pub use census::Census;
 pub use history::{History, NotARevision, Revision};
 pub use owner::{NotAnOwner, Owner};
@@ -227,52 +229,6 @@ pub enum Gap {
     Lost,
 }
 
-/// A topic's bell rang.
-#[derive(Debug, Clone)]
-pub enum Rung {
-    /// With this entry.
-    Entry(Arc<LogEntry>),
-    /// Bells may have been missed: read the log.
-    Interrupted,
-}
-
-/// Hears the bell of one topic, until it is dropped.
-pub struct Listener {
-    receiver: broadcast::Receiver<Rung>,
-    _registration: Box<dyn Send + Sync>,
-}
-
-impl Listener {
-    fn new(receiver: broadcast::Receiver<Rung>, registration: impl Send + Sync + 'static) -> Self {
-        Self { receiver, _registration: Box::new(registration) }
-    }
-
-    /// Waits for the bell. A store that has gone away rings no more.
-    pub async fn next(&mut self) -> Rung {
-        match self.receiver.recv().await {
-            Ok(rung) => rung,
-            Err(broadcast::error::RecvError::Lagged(_)) => Rung::Interrupted,
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-        }
-    }
-}
-
-/// Hears when something becomes due in any of the partitions that [`Store::watch_due`] named.
-pub struct DueListener {
-    receiver: broadcast::Receiver<u16>,
-}
-
-impl DueListener {
-    /// Waits. `None`: bells may have been missed, look at all partitions.
-    pub async fn next(&mut self) -> Option<u16> {
-        match self.receiver.recv().await {
-            Ok(partition) => Some(partition),
-            Err(broadcast::error::RecvError::Lagged(_)) => None,
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-        }
-    }
-}
-
 /// Where the hub's state lives. See the module's page for what every implementation promises.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
@@ -417,9 +373,3 @@ pub trait Store: Send + Sync + 'static {
 /// Bytes of entries after which a page of the log ends, and a claim brings no more: an update may
 /// have megabytes.
 const PAGE_BYTES: usize = 1 << 20;
-
-/// Bells that wait for a topic's listener before it counts as interrupted. Its memory is taken for
-/// every topic that is served.
-const BELL_CAPACITY: usize = 32;
-/// Bells of the due sets that wait for a worker.
-const DUE_BELL_CAPACITY: usize = 512;
