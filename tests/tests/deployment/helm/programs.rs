@@ -114,6 +114,7 @@ fn example(setting: &Setting) -> Value {
         "listen" => json!("0.0.0.0:8181"),
         "admin_listen" => json!("0.0.0.0:9191"),
         "base_paths" => json!(["/a/b", "/c"]),
+        "redis.max_format" => json!(1),
         "redis.url" => json!("rediss+sentinel://a:1,b:2/main"),
         "auth.jwks" => json!("/etc/jwks.json"),
         "cors.allowed_origins" => json!(["https://a.example"]),
