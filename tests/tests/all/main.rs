@@ -39,6 +39,7 @@ mod losses;
 mod made_pages;
 mod malformed;
 mod many_names;
+mod measured;
 mod memory;
 mod messages;
 mod missed_entries;
