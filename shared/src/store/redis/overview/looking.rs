@@ -122,7 +122,10 @@ impl Looking<'_> {
         for address in primaries.servers() {
             let ask = |mut wire| async move { redis::cmd("INFO").query_async::<String>(&mut wire).await };
             let answer = self.ask("info", Target::Server(address), ask).await;
-            let problem = answer.as_ref().err().map(ToString::to_string);
+            let problem = answer.as_ref().err().map(|error| match error {
+                StoreError::Unavailable(why) => why.clone(),
+                other => other.to_string(),
+            });
             let info = answer.unwrap_or_default();
             let number = |name| field(&info, name).and_then(|text| text.parse().ok()).unwrap_or_default();
             let is_well = |name| field(&info, name).is_none_or(|status| status == "ok");
