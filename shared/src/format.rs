@@ -2,8 +2,9 @@
 //!
 //! Every entry of a log and every record of a subscription says in which format it is. A program reads all formats up to
 //! its own newest; what is newer is an error that says so, and is not passed over: who is upgraded reads it. All programs
-//! write the format that has been agreed on in Redis ([`crate::store`]), however new they are; it is raised by hand when
-//! no older program is left, and until then everybody can go back.
+//! write the format that has been agreed on in Redis ([`crate::store`]), however new they are. The first program to use a
+//! Redis agrees on its own newest; for those that come later it is raised by hand, when no older program is left, and
+//! until then everybody can go back.
 //!
 //! | format | since then |
 //! |---|---|
