@@ -9,7 +9,7 @@ use std::{
 
 use actix_web::web;
 
-use crate::{node::Node, socket::SocketHandle};
+use crate::node::Node;
 
 /// The longest pause between two closes: few sockets need no whole window.
 const MAX_PAUSE: Duration = Duration::from_millis(5);
@@ -17,6 +17,10 @@ const MAX_PAUSE: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_millis(1);
 /// The part of the window in which sockets are closed; the rest is for the last of them.
 const CLOSING_PART: f64 = 0.8;
+/// How long at most, and for what part of what is left of the window, a subscriber may take to confirm what it has been
+/// sent. What is not confirmed by then comes again, with the same id.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
+const CONFIRMING_PART: f64 = 0.5;
 
 /// Closes all sockets within the window, and waits until the store knows of each.
 pub async fn drain(node: &web::Data<Node>, window: Duration) {
@@ -30,11 +34,11 @@ pub async fn drain(node: &web::Data<Node>, window: Duration) {
         if time.saturating_sub(start.elapsed()) >= TICK {
             tokio::time::sleep_until((start + time).into()).await;
         }
-        socket.leave();
+        socket.leave(until_closed(end));
     }
     while !node.sockets.is_empty() && Instant::now() < end {
         // Those that were on their way in when the drain began.
-        node.sockets.all().iter().for_each(SocketHandle::leave);
+        node.sockets.all().iter().for_each(|socket| socket.leave(until_closed(end)));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     if !node.sockets.is_empty() {
@@ -43,6 +47,12 @@ pub async fn drain(node: &web::Data<Node>, window: Duration) {
             "the drain time is over and sockets are still open"
         );
     }
+}
+
+/// How long it may take from now on until a socket is closed, when the window ends at `end`: the store has to hear of it
+/// before. None at all is as well: it is closed at once.
+fn until_closed(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now()).mul_f64(CONFIRMING_PART).min(CONFIRMED_WITHIN)
 }
 
 /// When each of so many sockets is closed, from the beginning of the window on.

@@ -15,7 +15,10 @@ use shared::{
     settings::{AuditTarget, AuthMode, Defaults, Exposure, Flags, Settings},
     signals::Signals,
     store::open::{READINESS, open, watch},
-    telemetry::{Loops, Readiness, admin, health_check, logging, metrics::METRICS},
+    telemetry::{
+        Loops, Readiness, admin, health_check, logging,
+        metrics::{METRICS, Missing},
+    },
 };
 use tokio::sync::oneshot;
 use worker::{Worker, span_export::SpanExport};
@@ -154,10 +157,10 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
         // The error itself would repeat what a panic says.
         worker.await.map_err(|_| anyhow::anyhow!("the worker has broken down"))?;
     }
+    audit.finish();
     if let Some(spans) = spans {
         spans.finish().await;
     }
-    audit.finish();
     admin_handle.stop(true).await;
     tracing::info!("stopped");
     served
@@ -166,7 +169,8 @@ async fn run(settings: Settings, is_embedded: bool) -> anyhow::Result<()> {
 /// Says, at every start, what leaves the hub open (FC-SEC-01).
 fn warn_of_exposure(settings: &Settings) {
     let exposures = settings.exposures();
-    METRICS.insecure.set((!exposures.is_empty()).into());
+    METRICS.insecure(Missing::Authentication, exposures.contains(&Exposure::NoAuthentication));
+    METRICS.insecure(Missing::Tls, exposures.contains(&Exposure::NoTls));
     for exposure in &exposures {
         match exposure {
             Exposure::NoAuthentication => tracing::warn!(

@@ -113,6 +113,7 @@ impl Hub {
             () = stop => {}
         }
         self.readiness.set("draining", false, "yes");
+        self.node.loops.end();
         drain(&self.node, self.node.settings.drain()).await;
         living.abort();
         resign(&self.node).await;

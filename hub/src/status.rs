@@ -52,15 +52,43 @@ pub async fn raise_format(settings: &Settings) -> anyhow::Result<()> {
 /// The overview for people.
 fn table(overview: &Overview) -> Result<String, fmt::Error> {
     let mut page = String::new();
-    let Overview { servers, format, partitions, hubs, workers, census, sessions, undelivered } = overview;
+    let Overview {
+        problems,
+        unanswered,
+        servers,
+        format,
+        partitions,
+        hubs,
+        workers,
+        census,
+        sessions,
+        undelivered,
+    } = overview;
     section(
         &mut page,
         "Redis",
         &["SERVER", "VERSION", "PARTITIONS", "REPLICAS", "MEMORY", "PERSISTENCE"],
         servers,
         |server| {
-            let Server { address, version, replicas, used_bytes, max_bytes, has_aof, persists, partitions } =
-                server;
+            let Server {
+                address,
+                version,
+                replicas,
+                used_bytes,
+                max_bytes,
+                has_aof,
+                persists,
+                partitions,
+                problem,
+            } = server;
+            if let Some(problem) = problem {
+                return vec![
+                    address.clone(),
+                    "?".to_owned(),
+                    partitions.to_string(),
+                    format!("DOES NOT ANSWER: {problem}"),
+                ];
+            }
             let memory = match max_bytes {
                 0 => mebibytes(*used_bytes),
                 _ => format!("{} of {}", mebibytes(*used_bytes), mebibytes(*max_bytes)),
@@ -77,6 +105,17 @@ fn table(overview: &Overview) -> Result<String, fmt::Error> {
             ]
         },
     )?;
+    for problem in problems {
+        writeln!(page, "NOT KNOWN: {problem}")?;
+    }
+    if !unanswered.is_empty() {
+        writeln!(
+            page,
+            "NOT KNOWN: what {} of {partitions} partitions hold, whose server does not answer",
+            unanswered.len()
+        )?;
+    }
+    let format = format.map_or_else(|| "not known".to_owned(), |format| format.to_string());
     writeln!(page, "Format: {format}, of which this program knows those up to {}\n", Format::NEWEST)?;
     let life = |program: &Program| if program.is_alive { "alive" } else { "DEAD" }.to_owned();
     section(&mut page, "Hubs", &["ID", "", "SOCKETS"], hubs, |hub| {
@@ -92,11 +131,11 @@ fn table(overview: &Overview) -> Result<String, fmt::Error> {
         &["PARTITION", "SUBSCRIPTIONS", "DUE", "OLDEST DUE", "LATER"],
         &oldest_first,
         |of| {
-            let oldest = if of.due.is_empty() { String::new() } else { seconds(of.oldest_due()) };
+            let oldest = if of.due_count == 0 { String::new() } else { seconds(of.oldest_due()) };
             vec![
                 of.partition.to_string(),
                 of.subscriptions.len().to_string(),
-                of.due.len().to_string(),
+                of.due_count.to_string(),
                 oldest,
                 of.later.to_string(),
             ]

@@ -43,9 +43,8 @@ impl Delivery<'_> {
                     self.report_absences(subscription, absence).await?;
                 }
             }
-            self.met(Deadline::Lease, self.claim.lease_end);
             info!(subscription = ?id, ?topic, "the lease of a socket's subscription is over");
-            return self.end(subscription, LEASE_EXPIRED).await;
+            return self.end(subscription, LEASE_EXPIRED, (Deadline::Lease, self.claim.lease_end)).await;
         }
         let Some(absence) = self.claim.absence else {
             // The store gives none out that is held.
@@ -62,9 +61,8 @@ impl Delivery<'_> {
             Parting::SentAway | Parting::Left => {}
         }
         if is_over {
-            self.met(Deadline::Grace, absence.until);
             info!(subscription = ?id, ?topic, parting = ?absence.parting, "a subscriber did not come back: its subscription ends");
-            return self.end(subscription, GONE).await;
+            return self.end(subscription, GONE, (Deadline::Grace, absence.until)).await;
         }
         self.await_next(absence).await
     }
@@ -73,8 +71,10 @@ impl Delivery<'_> {
         &mut self,
         subscription: &Subscription,
         reason: &'static str,
+        (deadline, at): (Deadline, u64),
     ) -> Result<Served, Interruption> {
         self.settle(None, Release::End(reason)).await?;
+        self.met(deadline, at);
         self.deliverer.audit.note(Record::denial(subscription, reason));
         Ok(Served::Ended)
     }

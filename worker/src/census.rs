@@ -18,6 +18,10 @@ pub(crate) async fn expose(store: Arc<dyn Store>, partitions: Vec<u16>) {
         Ok(census) => census,
         Err(error) => return debug!(%error, "what there is cannot be counted"),
     };
+    if census.len() < partitions.len() {
+        // A part is not the whole: what was counted last stays.
+        return debug!(counted = census.len(), of = partitions.len(), "not all partitions can be counted");
+    }
     let (mut websockets, mut webhooks, mut due, mut oldest) = (0, 0, 0, Duration::ZERO);
     for partition in &census {
         for counted in &partition.subscriptions {
@@ -26,7 +30,7 @@ pub(crate) async fn expose(store: Arc<dyn Store>, partitions: Vec<u16>) {
                 Kind::Webhook => webhooks += 1,
             }
         }
-        due += partition.due.len();
+        due += partition.due_count;
         oldest = oldest.max(partition.oldest_due());
     }
     METRICS.subscriptions(Channel::Websocket, websockets);

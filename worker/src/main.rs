@@ -94,7 +94,7 @@ async fn run(settings: Settings) -> Result<()> {
     let rules = session::Rules::from(&settings.limits);
     let severity = settings.syncerror.severity;
     let publisher = Arc::new(Publisher::new(store.clone(), rules, severity, audit.clone()));
-    let worker = Worker::new(store.clone(), publisher, audit.clone(), loops, &settings)?;
+    let worker = Worker::new(store.clone(), publisher, audit.clone(), loops.clone(), &settings)?;
     let watch = actix_rt::spawn(watch(store, readiness.clone()));
     info!(admin = url, "working");
 
@@ -102,12 +102,13 @@ async fn run(settings: Settings) -> Result<()> {
         signals.first().await;
         info!(drain_secs = settings.drain_secs, "stopping");
         readiness.set("draining", false, "yes");
+        loops.end();
     };
     worker.run_until_stopped(stop).await;
+    audit.finish();
     if let Some(spans) = spans {
         spans.finish().await;
     }
-    audit.finish();
     watch.abort();
     admin_handle.stop(true).await;
     info!("stopped");

@@ -210,11 +210,11 @@ impl Delivery<'_> {
     /// Tells the others what it has not got, and the subscriber that its lease is over; forgets it.
     pub(crate) async fn expire(&mut self, subscription: &Subscription) -> Result<Served, Interruption> {
         self.report_owed(subscription).await?;
-        self.met(Deadline::Lease, self.claim.lease_end);
         if let Some(pause) = self.deny(subscription, LEASE_EXPIRED).await? {
             return self.wait(millis(pause)).await;
         }
         self.settle(None, Release::End(LEASE_EXPIRED)).await?;
+        self.met(Deadline::Lease, self.claim.lease_end);
         Ok(Served::Ended)
     }
 

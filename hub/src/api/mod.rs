@@ -62,15 +62,16 @@ async fn serve(
     node: web::Data<Node>,
     route: Route,
 ) -> HttpResponse {
-    let begun = Instant::now();
+    let mut counted =
+        Counted { route: counted_as(&request, &route), begun: Instant::now(), status: HttpStatus::Left };
     let pause = node.settings.limits.refusal_pause();
     let address = client_address(&request, &node.settings);
-    let counted = counted_as(&request, &route);
     let mut audited = Audited::new(&request, &route, address);
     let answered = answer(&request, payload, node.clone(), route, address, &mut audited).await;
     let answered = audited.end(&node, answered);
     let status = answered.as_ref().map_or_else(ApiError::status, HttpResponse::status);
-    METRICS.http_request(counted, class(status), begun.elapsed());
+    counted.status = class(status);
+    drop(counted);
     if let Err(ApiError::Limited(_)) = &answered {
         // Who asks again at once is slowed; who waits loses nothing.
         tokio::time::sleep(pause).await;
@@ -121,6 +122,19 @@ async fn answer(
         Route::WellKnown | Route::Metadata | Route::Socket(_) => Err(ApiError::MethodNotAllowed("GET")),
         Route::BadTopic(problem) => Err(ApiError::BadRequest(problem)),
         Route::Unknown => Err(ApiError::NotFound("nothing is served at this path")),
+    }
+}
+
+/// Counts a request when it is over, also when nobody waits for its answer any more.
+struct Counted {
+    route: HttpRoute,
+    begun: Instant,
+    status: HttpStatus,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        METRICS.http_request(self.route, self.status, self.begun.elapsed());
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     Joiner,
-    members::deliver_to,
+    members::{Delivered, deliver_to},
     recent::Rendered,
     topic::{ENDED, PAGE, Relay, TRY_AGAIN, close},
 };
@@ -112,12 +112,15 @@ impl Relay {
         let Joiner { subscription, socket, .. } = joiner;
         let change = match &rendered.entry.entry.kind {
             EntryKind::Event(_) => {
-                let refused =
-                    deliver_to(socket, &subscription.terms.events, rendered, &self.node.settings.limits);
-                if refused.is_none() {
-                    METRICS.replayed_notifications.inc();
-                }
-                return Ok(refused.map(|(_, closing)| self.wait_or_give_up(joiner, closing)));
+                let limits = &self.node.settings.limits;
+                return Ok(match deliver_to(socket, &subscription.terms.events, rendered, limits) {
+                    Delivered::NotForIt => None,
+                    Delivered::Taken => {
+                        METRICS.replayed_notifications.inc();
+                        None
+                    }
+                    Delivered::Refused((_, closing)) => Some(self.wait_or_give_up(joiner, closing)),
+                });
             }
             EntryKind::Subscription(change) => change,
         };

@@ -92,8 +92,14 @@ impl Members {
         let Handed { to, refused } = &mut handed;
         if let Audience::Only(id) = &notice.audience {
             if let (Some(socket), Some(events)) = (self.get(id), self.filters.get(id)) {
-                *to = 1;
-                refused.extend(deliver_to(socket, events, rendered, limits));
+                match deliver_to(socket, events, rendered, limits) {
+                    Delivered::NotForIt => {}
+                    Delivered::Taken => *to = 1,
+                    Delivered::Refused(by) => {
+                        *to = 1;
+                        refused.push(by);
+                    }
+                }
             }
         } else {
             for (events, group) in &self.groups {
@@ -114,15 +120,26 @@ impl Members {
     }
 }
 
+/// What became of an entry that was to be handed to a socket.
+pub enum Delivered {
+    /// Its subscriber may not see it.
+    NotForIt,
+    /// It is on its way.
+    Taken,
+    /// It was not taken.
+    Refused(Refused),
+}
+
 /// Hands an entry to one socket, if it may see it.
 pub fn deliver_to(
     socket: &SocketHandle,
     events: &EventFilter,
     rendered: &Rendered,
     limits: &Limits,
-) -> Option<Refused> {
-    let view = shared::session::view(&rendered.entry.entry, &socket.address.id, events)?;
-    hand(socket, rendered, rendered.frame(view)?, limits)
+) -> Delivered {
+    let view = shared::session::view(&rendered.entry.entry, &socket.address.id, events);
+    let Some(frame) = view.and_then(|view| rendered.frame(view)) else { return Delivered::NotForIt };
+    hand(socket, rendered, frame, limits).map_or(Delivered::Taken, Delivered::Refused)
 }
 
 fn hand(socket: &SocketHandle, rendered: &Rendered, frame: Frame, limits: &Limits) -> Option<Refused> {

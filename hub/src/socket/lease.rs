@@ -6,10 +6,7 @@ use std::time::{Duration, Instant};
 
 use actix::{ActorFutureExt, AsyncContext, Handler, WrapFuture};
 use actix_web_actors::ws::WebsocketContext;
-use shared::{
-    protocol::confirmation::LEASE_EXPIRED,
-    telemetry::metrics::{Deadline, METRICS},
-};
+use shared::protocol::confirmation::LEASE_EXPIRED;
 
 use super::session::{SocketSession, ToSocket};
 
@@ -55,7 +52,6 @@ impl SocketSession {
                 Ok(Ok(Some((_, lease)))) => session.go_on(lease, ctx),
                 // Who cannot be asked does not lengthen it.
                 _ => {
-                    METRICS.deadline_met(Deadline::Lease, session.lease_end.elapsed());
                     tracing::info!(subscription = ?session.subscription.id, "the lease of an open socket is over");
                     session.end(LEASE_EXPIRED, ctx);
                 }

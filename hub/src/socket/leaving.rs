@@ -8,19 +8,16 @@ use actix_web_actors::ws::WebsocketContext;
 
 use super::{close::Closing, session::SocketSession};
 
-/// How long a confirmation is waited for. What is not confirmed by then comes again, with the same id.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(1);
-
 impl SocketSession {
-    /// Closes the socket, once what has been sent is confirmed, or not in time.
-    pub(super) fn leave(&mut self, ctx: &mut WebsocketContext<Self>) {
+    /// Closes the socket, once what has been sent is confirmed, or not within this time.
+    pub(super) fn leave(&mut self, within: Duration, ctx: &mut WebsocketContext<Self>) {
         if self.is_leaving {
             return;
         }
         self.is_leaving = true;
         // Of who never answers a pong has to do.
         self.ping(ctx);
-        ctx.run_later(CONFIRMED_WITHIN, |session, ctx| session.close(Closing::GoingAway, ctx));
+        ctx.run_later(within, |session, ctx| session.close(Closing::GoingAway, ctx));
         self.leave_if_confirmed(ctx);
     }
 

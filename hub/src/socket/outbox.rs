@@ -162,9 +162,9 @@ impl SocketHandle {
         }
     }
 
-    /// Has the socket closed, as the hub is shutting down, once what has been sent is confirmed.
-    pub fn leave(&self) {
-        self.session.do_send(ToSocket::Leave);
+    /// Has the socket closed, as the hub is shutting down, once what has been sent is confirmed, and within this time.
+    pub fn leave(&self, within: Duration) {
+        self.session.do_send(ToSocket::Leave(within));
     }
 
     /// Has the socket closed.

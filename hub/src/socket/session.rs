@@ -55,8 +55,8 @@ pub enum ToSocket {
     Ended(String),
     /// Close the socket.
     Close(Closing),
-    /// Close it, as the hub is shutting down, once what has been sent is confirmed.
-    Leave,
+    /// Close it, as the hub is shutting down, once what has been sent is confirmed, and within this time.
+    Leave(Duration),
 }
 
 /// One socket. It holds its subscription until it is dropped.
@@ -200,7 +200,7 @@ impl SocketSession {
             }
             ToSocket::Ended(reason) => self.end(&reason, ctx),
             ToSocket::Close(closing) => self.close(closing, ctx),
-            ToSocket::Leave => self.leave(ctx),
+            ToSocket::Leave(within) => self.leave(within, ctx),
         }
     }
 
@@ -220,6 +220,9 @@ impl SocketSession {
         if self.has_closed {
             return;
         }
+        // What it is not sent any more, as it is leaving, makes it no slow reader.
+        let is_slow = matches!(closing, Closing::TooSlow | Closing::Unanswered);
+        let closing = if self.is_leaving && is_slow { Closing::GoingAway } else { closing };
         self.has_closed = true;
         self.held.parting = closing.parting();
         METRICS.websocket_closed(Some(closing.code()));

@@ -144,12 +144,12 @@ pub async fn save_cursors(node: web::Data<Node>) {
             .collect();
         for chunk in moved.chunks(SAVE_AT_ONCE) {
             let moves: Vec<CursorMove> = chunk.iter().map(|(_, moved)| moved.clone()).collect();
-            match node.store.save_cursors(&moves).await {
+            // There may be many partitions to ask.
+            match turning.while_waiting(node.store.save_cursors(&moves)).await {
                 Ok(_) => chunk.iter().for_each(|(socket, moved)| socket.outbox.saved(moved.cursor)),
                 // Those of other servers need not wait.
                 Err(error) => tracing::warn!(%error, "cursors are not saved; trying again"),
             }
-            turning.turned();
         }
     }
 }

@@ -187,7 +187,7 @@ fn is_key(key: &str) -> bool {
         part.len() <= most && part.bytes().all(is_of_it) && part.bytes().next().is_some_and(is_first)
     };
     match key.split_once('@') {
-        None => is_part(key, 256, false),
+        None => is_part(key, 256, true),
         Some((tenant, vendor)) => is_part(tenant, 241, true) && is_part(vendor, 14, false),
     }
 }

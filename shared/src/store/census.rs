@@ -11,7 +11,9 @@ pub struct Census {
     pub partition: u16,
     /// Its subscriptions, in no order.
     pub subscriptions: Vec<Counted>,
-    /// What waits for a worker, and for how long it has been waiting, longest first.
+    /// How many of them wait for a worker.
+    pub due_count: usize,
+    /// The first of those, and for how long they have been waiting, longest first; not all when there are many.
     pub due: Vec<(Address, Duration)>,
     /// How many wait for a later time, or are claimed.
     pub later: usize,
@@ -20,7 +22,7 @@ pub struct Census {
 impl Census {
     /// Is there nothing?
     pub fn is_empty(&self) -> bool {
-        self.subscriptions.is_empty() && self.due.is_empty() && self.later == 0
+        self.subscriptions.is_empty() && self.due_count == 0 && self.later == 0
     }
 
     /// For how long the oldest of what is due has been due; zero when nothing is.

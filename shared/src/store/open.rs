@@ -1,9 +1,6 @@
 //! Opening the store that the settings name, and keeping the readiness true to it.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{Result, Retention, Store, StoreError, memory::MemoryStore, redis::RedisStore};
 use crate::{
@@ -79,30 +76,57 @@ pub async fn open(settings: &Settings, readiness: &Readiness) -> Result<Arc<dyn 
 }
 
 /// Keeps the readiness true to the store, for as long as it is polled: whether it answers, whether what it holds fits
-/// the settings of this process, and whether this process hears its bells.
+/// the settings of this process, and whether this process hears its bells. None waits for another.
 pub async fn watch(store: Arc<dyn Store>, readiness: Readiness) {
-    let mut agreed_at: Option<Instant> = None;
+    tokio::join!(
+        watch_answers(&*store, &readiness),
+        watch_bells(&*store, &readiness),
+        watch_agreement(&*store, &readiness)
+    );
+}
+
+async fn watch_answers(store: &dyn Store, readiness: &Readiness) {
     loop {
         match store.ping().await {
             Ok(()) => readiness.set(STORE, true, "ok"),
             Err(_) => readiness.set(STORE, false, "does not answer"),
         }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+async fn watch_bells(store: &dyn Store, readiness: &Readiness) {
+    loop {
         match store.silent_for() {
             silent if silent < SILENT_AFTER => readiness.set(BELLS, true, "heard"),
             silent => readiness.set(BELLS, false, format!("not heard for {} s", silent.as_secs())),
         }
-        if agreed_at.is_none_or(|at| at.elapsed() >= AGREE_EVERY) {
-            match store.agree().await {
-                Ok(()) => readiness.set(AGREEMENT, true, "ok"),
-                Err(StoreError::Misconfigured(mistake)) => {
-                    tracing::error!(mistake, "Redis holds what is another cluster's");
-                    readiness.set(AGREEMENT, false, mistake);
-                }
-                // Whether it answers is said above.
-                Err(_) => {}
-            }
-            agreed_at = Some(Instant::now());
-        }
         tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+async fn watch_agreement(store: &dyn Store, readiness: &Readiness) {
+    let mut last_mistake = None;
+    loop {
+        match store.agree().await {
+            Ok(()) => {
+                last_mistake = None;
+                readiness.set(AGREEMENT, true, "ok");
+            }
+            Err(StoreError::Misconfigured(mistake)) => {
+                if last_mistake.as_ref() != Some(&mistake) {
+                    tracing::error!(
+                        mistake,
+                        "this program and the others on this Redis do not mean the same"
+                    );
+                    last_mistake = Some(mistake.clone());
+                }
+                readiness.set(AGREEMENT, false, mistake);
+            }
+            // Whether it answers is said elsewhere; at the start it has been agreed on.
+            Err(_) if last_mistake.is_none() => readiness.set(AGREEMENT, true, "ok"),
+            Err(_) => {}
+        }
+        tokio::time::sleep(AGREE_EVERY).await;
     }
 }

@@ -73,7 +73,7 @@ pub struct TcpProxy {
     server: watch::Sender<Option<SocketAddr>>,
     link: watch::Sender<Link>,
     /// Of connections to Redis on which is heard what is published.
-    subscribers: watch::Sender<Link>,
+    subscribers: watch::Sender<Option<Paces>>,
     task: JoinHandle<()>,
     /// Bound and never listening: it keeps the port while the link is cut.
     _port: TcpSocket,
@@ -94,7 +94,8 @@ impl TcpProxy {
         port.bind((Ipv4Addr::LOCALHOST, 0).into()).context("no port for a proxy")?;
         let address = port.local_addr()?;
         let server = watch::Sender::new(None);
-        let [link, subscribers] = [(); 2].map(|()| watch::Sender::new(Link::Open(Paces::default())));
+        let (link, subscribers) =
+            (watch::Sender::new(Link::Open(Paces::default())), watch::Sender::new(None));
         // Listening before anybody is told the address.
         let listener = listen(address)?;
         let links = Links { all: link.subscribe(), subscribers: subscribers.subscribe() };
@@ -117,10 +118,10 @@ impl TcpProxy {
         self.link.send_replace(Link::Open(paces));
     }
 
-    /// Of the connections to Redis, those on which is heard what is published go at these paces from now on, and all
-    /// others as before.
+    /// Of the connections to Redis, those on which is heard what is published go at these paces from now on, whatever is
+    /// set for all, until it is mended.
     pub fn set_for_subscribers(&self, paces: Paces) {
-        self.subscribers.send_replace(Link::Open(paces));
+        self.subscribers.send_replace(Some(paces));
     }
 
     /// Ends every connection with RST, on both sides, and refuses new ones.
@@ -130,7 +131,7 @@ impl TcpProxy {
 
     /// A plain wire again.
     pub fn mend(&self) {
-        self.set_for_subscribers(Paces::default());
+        self.subscribers.send_replace(None);
         self.set(Paces::default());
     }
 }
@@ -202,12 +203,13 @@ async fn serve(
 #[derive(Clone)]
 struct Links {
     all: watch::Receiver<Link>,
-    subscribers: watch::Receiver<Link>,
+    subscribers: watch::Receiver<Option<Paces>>,
 }
 
 /// What one connection goes by: the link of all, until it has said that it subscribes.
 struct Own {
     links: Links,
+    has_spoken: AtomicBool,
     is_subscriber: AtomicBool,
     link: watch::Sender<Link>,
 }
@@ -215,21 +217,20 @@ struct Own {
 impl Own {
     fn new(links: Links) -> Own {
         let link = watch::Sender::new(*links.all.borrow());
-        Own { links, is_subscriber: AtomicBool::new(false), link }
+        Own { links, has_spoken: AtomicBool::default(), is_subscriber: AtomicBool::default(), link }
     }
 
     fn refresh(&self) {
         let Links { all, subscribers } = &self.links;
-        let link =
-            if self.is_subscriber.load(Ordering::Relaxed) { *subscribers.borrow() } else { *all.borrow() };
+        let own = (*subscribers.borrow()).filter(|_| self.is_subscriber.load(Ordering::Relaxed));
+        let link = own.map_or_else(|| *all.borrow(), Link::Open);
         self.link.send_replace(link);
     }
 
-    /// Looks at what a client sends.
+    /// Looks at what a client says first.
     fn hear(&self, chunk: &[u8]) {
-        if !self.is_subscriber.load(Ordering::Relaxed)
-            && chunk.windows(SUBSCRIBES.len()).any(|bytes| bytes == SUBSCRIBES)
-        {
+        let is_first = !self.has_spoken.swap(true, Ordering::Relaxed);
+        if is_first && chunk.windows(SUBSCRIBES.len()).any(|bytes| bytes == SUBSCRIBES) {
             self.is_subscriber.store(true, Ordering::Relaxed);
             self.refresh();
         }

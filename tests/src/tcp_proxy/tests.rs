@@ -188,3 +188,25 @@ async fn a_server_that_is_not_there_is_seen_by_who_connects() {
     let mut stream = client(&proxy).await;
     assert!(timeout(PATIENCE, stream.read_u8()).await.unwrap().is_err());
 }
+
+#[tokio::test]
+async fn who_hears_what_is_published_may_have_a_pace_of_its_own_and_else_has_that_of_all() {
+    let proxy = echo().await;
+    let (mut subscriber, mut other) = (client(&proxy).await, client(&proxy).await);
+    ask(&mut subscriber, b"HELLO 3").await;
+    ask(&mut other, b"GET x").await;
+    ask(&mut other, b"HELLO 3").await;
+
+    proxy.set_for_subscribers(Paces::both(Pace::Silent));
+    subscriber.write_all(b"x").await.unwrap();
+    assert!(is_quiet(&mut subscriber).await);
+    ask(&mut other, b"still here").await;
+
+    proxy.mend();
+    timeout(PATIENCE, subscriber.read_u8()).await.unwrap().unwrap();
+    proxy.set(Paces::both(Pace::Silent));
+    for stream in [&mut subscriber, &mut other] {
+        stream.write_all(b"y").await.unwrap();
+        assert!(is_quiet(stream).await, "what is set for all is set for it too");
+    }
+}

@@ -46,6 +46,27 @@ async fn a_hub_that_is_stopped_closes_its_sockets_with_1001_and_exits_0(kind: Ki
     }
 }
 
+/// It has answered before, so an answer is waited for, and not for longer than there is time.
+#[tokio::test]
+async fn a_subscriber_that_does_not_confirm_what_it_was_sent_keeps_no_hub_from_its_end() {
+    for drain_secs in ["0", "1"] {
+        let mut setup = Kind::Cluster.own(&[("drain_secs", drain_secs)]).await;
+        let topic = fresh_topic();
+        let listener = setup.listener(&topic, "*").await;
+        setup.publish(&patient_open(&topic, "1")).await;
+        listener.wait_for_event(PATIENCE, "1").await.unwrap();
+        listener.answer_with(|_| None);
+        setup.publish(&patient_open(&topic, "2")).await;
+        listener.wait_for_event(PATIENCE, "2").await.unwrap();
+        let exited = first_hub(&mut setup).stop(PATIENCE).await.unwrap();
+        assert_eq!(exited.code(), Some(0), "FC-SUB-11: {drain_secs}");
+        assert_eq!(listener.wait_closed(PATIENCE).await.unwrap(), Some(1001), "FC-SUB-11: {drain_secs}");
+        let tail = first_hub(&mut setup).log_tail();
+        let is_late = tail.contains("the drain time is over and sockets are still open");
+        assert!(!is_late || drain_secs == "0", "{tail}");
+    }
+}
+
 #[tokio::test]
 async fn a_subscriber_of_a_stopped_hub_resumes_on_another_at_the_same_endpoint() {
     let mut setup = draining(Kind::Cluster).await;

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use harness::{
+    process::Signal,
+    redis_cluster::{ClusterOptions, ClusterRedis},
     redis_server::Durability,
     system::{Hub, System, Worker},
     tcp_proxy::{Pace, Paces, TcpProxy},
@@ -119,6 +121,27 @@ async fn bells_that_are_not_heard_are_noticed_within_ten_seconds_though_all_else
     for admin in wired.admins() {
         until_ready_is(admin, 200).await;
     }
+}
+
+/// What one server of several has is not to be had then; the rest is, and whoever wants that is not to be sent away.
+#[tokio::test]
+async fn a_cluster_of_which_one_server_is_away_leaves_the_programs_ready() {
+    let node_timeout = Duration::from_secs(60);
+    let options = ClusterOptions { replicas: 0, node_timeout, ..Durability::None.into() };
+    let mut redis = ClusterRedis::start(options).await.unwrap();
+    redis.ask_servers(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]).await.unwrap();
+    let hub = Hub::start(&[("redis.url", redis.url().as_str())]).await.unwrap();
+    until_ready_is(hub.admin_url(), 200).await;
+    redis.signal(0, Signal::STOP).unwrap();
+    let stopped = Instant::now();
+    while stopped.elapsed() < NOTICED_WITHIN {
+        let (status, report) = ask(hub.admin_url(), "/readyz").await;
+        assert_eq!(status, 200, "{:?}: {report}", stopped.elapsed());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let refused = "fhircast_redis_connects_total{connection=\"bells\",outcome=\"failed\"}";
+    assert!(hub.metrics().await.unwrap().value(refused) >= Some(1.0), "its bells are not heard");
+    redis.signal(0, Signal::CONT).unwrap();
 }
 
 #[tokio::test]

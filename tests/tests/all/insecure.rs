@@ -26,7 +26,13 @@ async fn a_hub_refuses_to_be_reached_from_other_machines_unless_told_twice() {
     let hub = Hub::start_embedded(&settings).await.unwrap();
     assert!(says(&hub, NO_AUTHENTICATION), "FC-SEC-01: {}", hub.log_tail());
     assert!(says(&hub, NO_TLS), "FC-SEC-01: {}", hub.log_tail());
-    assert_eq!(hub.metrics().await.unwrap().value("fhircast_insecure"), Some(1.0), "FC-SEC-01");
+    assert_eq!(missing(&hub).await, [Some(1.0), Some(1.0)], "FC-SEC-01");
+}
+
+/// What the hub shows to be missing: authentication, TLS.
+async fn missing(hub: &Hub) -> [Option<f64>; 2] {
+    let metrics = hub.metrics().await.unwrap();
+    ["authentication", "tls"].map(|what| metrics.value(&format!("fhircast_insecure{{missing=\"{what}\"}}")))
 }
 
 #[tokio::test]
@@ -37,7 +43,7 @@ async fn a_hub_says_which_of_both_is_missing() {
     let hub = Hub::start_embedded(&settings).await.unwrap();
     assert!(says(&hub, NO_AUTHENTICATION), "FC-SEC-01: {}", hub.log_tail());
     assert!(!says(&hub, NO_TLS), "FC-SEC-01: {}", hub.log_tail());
-    assert_eq!(hub.metrics().await.unwrap().value("fhircast_insecure"), Some(1.0), "FC-SEC-01");
+    assert_eq!(missing(&hub).await, [Some(1.0), Some(0.0)], "FC-SEC-01");
 }
 
 #[tokio::test]

@@ -61,8 +61,10 @@ async fn after_fifty_thousand_short_sessions_redis_holds_what_it_held_before() {
     let partitions = PARTITIONS.to_string();
     let worker =
         Worker::start(&[("redis.url", &redis.url()), ("redis.partitions", &partitions)]).await.unwrap();
-    let both = || async { (keys(redis).await == 2).then_some(()) };
-    eventually(ENDED_WITHIN, "the number of partitions and the worker are there", both).await.unwrap();
+    let all = || async { (keys(redis).await == 3).then_some(()) };
+    eventually(ENDED_WITHIN, "the format, the number of partitions and the worker are there", all)
+        .await
+        .unwrap();
     let (keys_before, used_before) = (keys(redis).await, used(redis).await);
 
     let publisher = publisher(store.share());

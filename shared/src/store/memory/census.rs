@@ -22,6 +22,7 @@ impl State {
         Census {
             partition,
             subscriptions: self.due.leased(partition).filter_map(counted).collect(),
+            due_count: waiting.len(),
             due: waiting.into_iter().map(age).collect(),
             later,
         }

@@ -8,7 +8,7 @@ use std::{
 
 use redis::{RedisResult, Value, from_redis_value};
 
-use super::{RedisStore, keys, link::Wire, shares::some};
+use super::{RedisStore, connection::Connections, keys, link::Wire, shares::some};
 use crate::store::{
     Address, Census, Result,
     census::{Counted, Kind},
@@ -18,20 +18,36 @@ use crate::store::{
 const MOST_LISTED: isize = 1000;
 /// Subscriptions that are looked at in one call.
 const AT_ONCE: usize = 5000;
+/// Partitions that are counted in one call.
+const PARTITIONS_AT_ONCE: usize = 32;
 
 impl RedisStore {
     /// What one server cannot say now is left out.
     pub(super) async fn census_of(&self, partitions: &[u16]) -> Result<Vec<Census>> {
-        let counted = self.connections.ask_each("census", partitions, count).await;
-        Ok(some(counted)?.into_iter().flatten().collect())
+        of(&self.connections, partitions).await
+    }
+}
+
+/// Counts in some partitions after the other: each call has a time-out.
+pub async fn of(connections: &Connections, partitions: &[u16]) -> Result<Vec<Census>> {
+    let mut census = Vec::new();
+    let mut problem = None;
+    for some_of_them in partitions.chunks(PARTITIONS_AT_ONCE) {
+        match some(connections.ask_each("census", some_of_them, count).await) {
+            Ok(counted) => census.extend(counted.into_iter().flatten()),
+            Err(error) => problem = Some(error),
+        }
+    }
+    match problem {
+        Some(error) if census.is_empty() => Err(error),
+        _ => Ok(census),
     }
 }
 
 /// Members of a sorted set with their scores.
 type Scored = Vec<(String, f64)>;
 
-/// Two round trips, however many partitions there are.
-pub async fn count(mut wire: Wire, partitions: Vec<u16>) -> RedisResult<Vec<Census>> {
+async fn count(mut wire: Wire, partitions: Vec<u16>) -> RedisResult<Vec<Census>> {
     // Each server goes by its own clock.
     let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(&mut wire).await?;
     let now = seconds * 1000 + micros / 1000;
@@ -41,14 +57,21 @@ pub async fn count(mut wire: Wire, partitions: Vec<u16>) -> RedisResult<Vec<Cens
         all.zrangebyscore_limit_withscores(&due, "-inf", now, 0, MOST_LISTED);
         all.zcount(&due, format!("({now}"), "+inf");
         all.zrangebyscore_limit_withscores(&leases, "-inf", now, 0, MOST_LISTED);
+        all.zcount(&leases, "-inf", now);
+        all.zcount(&due, "-inf", now);
         all.zrange(&leases, 0, -1);
     }
     let answers: Vec<Value> = all.query_async(&mut wire).await?;
     let (mut census, mut members) = (Vec::new(), Vec::new());
-    for (partition, answers) in partitions.into_iter().zip(answers.chunks(4)) {
+    for (partition, answers) in partitions.into_iter().zip(answers.chunks(6)) {
         let read = Value::Array(answers.to_vec());
-        let (due, later, over, all): (Scored, usize, Scored, Vec<String>) = from_redis_value(read)?;
-        census.push(Census { partition, subscriptions: Vec::new(), due: waiting(due, over, now), later });
+        let (due, later, over, overs, dues, all): (Scored, usize, Scored, usize, usize, Vec<String>) =
+            from_redis_value(read)?;
+        let listed = due.len() + over.len();
+        let due = waiting(due, over, now);
+        // Who is due and over is one; among more than are listed nobody looks.
+        let due_count = if listed == dues + overs { due.len() } else { dues + overs };
+        census.push(Census { partition, subscriptions: Vec::new(), due_count, due, later });
         members.extend(all.iter().filter_map(|member| Some((partition, keys::address(member)?))));
     }
     let mut counted: HashMap<u16, Vec<Counted>> = HashMap::new();

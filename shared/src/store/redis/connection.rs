@@ -50,6 +50,8 @@ pub struct Connections {
     dialer: Dialer,
     topology: Topology,
     servers: Arc<Servers>,
+    /// When each server has last answered what was asked of all ([`super::shares`]).
+    pub(super) answered: Mutex<HashMap<HostPort, Instant>>,
     keeper: JoinHandle<()>,
 }
 
@@ -84,7 +86,7 @@ impl Connections {
     pub fn new(dialer: Dialer, topology: Topology) -> Self {
         let servers = Arc::new(Servers::default());
         let keeper = tokio::spawn(keep_to_primaries(servers.clone(), topology.changes()));
-        Self { dialer, topology, servers, keeper }
+        Self { dialer, topology, servers, answered: Mutex::default(), keeper }
     }
 
     /// Who answers for what.
@@ -159,17 +161,16 @@ impl Connections {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        METRICS.redis_call(operation);
-        let begun = Instant::now();
-        let deadline = begun + self.dialer.timeout();
+        let mut asked = Asked::new(operation);
+        let deadline = asked.begun + self.dialer.timeout();
         let mut last_error = None;
         let tries = self.try_until_answered(on, target, ask, &mut last_error);
         let answer = match timeout_at(deadline, tries).await {
             Ok(answer) => answer,
             Err(_) => Err(last_error.unwrap_or_else(timed_out)),
         };
-        METRICS.redis_answered(operation, begun.elapsed());
-        answer.inspect_err(|_| METRICS.redis_error(operation))
+        asked.is_answered = answer.is_ok();
+        answer
     }
 
     async fn try_until_answered<T, F>(
@@ -288,6 +289,29 @@ async fn keep_to_primaries(servers: Arc<Servers>, mut primaries: watch::Receiver
         let known = primaries.borrow_and_update().clone();
         let mut servers = lock(&servers);
         servers.retain(|server, _| known.servers().contains(server));
+    }
+}
+
+/// Counts a call when it is over, also when nobody waits for its answer any more: then it has failed.
+struct Asked {
+    operation: &'static str,
+    begun: Instant,
+    is_answered: bool,
+}
+
+impl Asked {
+    fn new(operation: &'static str) -> Self {
+        METRICS.redis_call(operation);
+        Self { operation, begun: Instant::now(), is_answered: false }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        METRICS.redis_answered(self.operation, self.begun.elapsed());
+        if !self.is_answered {
+            METRICS.redis_error(self.operation);
+        }
     }
 }
 

@@ -14,6 +14,7 @@
 //!
 //! Relies on Redis 7 or newer with `maxmemory-policy noeviction`; both are checked at the start.
 
+mod agreement;
 mod backoff;
 mod bells;
 mod bulk;
@@ -50,6 +51,7 @@ use async_trait::async_trait;
 use redis::{Script, ScriptInvocation};
 
 use self::{
+    agreement::Agreement,
     bells::Bells,
     confirmations::Confirmations,
     connection::{Connections, Target},
@@ -101,7 +103,7 @@ async fn connect(settings: &RedisSettings) -> Result<(Dialer, Connections)> {
 /// ([`crate::format`]). Answers with the format before, and now.
 pub async fn raise_format(settings: &RedisSettings) -> Result<(Format, Format)> {
     let (_, connections) = connect(settings).await?;
-    startup::raise_format(&connections, settings).await
+    Agreement::at_the_start(&connections, settings).raise_format().await
 }
 
 /// The store of a process.
@@ -250,7 +252,8 @@ impl Store for RedisStore {
     }
 
     async fn agree(&self) -> Result<()> {
-        let format = startup::agree(&self.connections, &self.settings, &self.seal, self.format()).await?;
+        let format =
+            Agreement::later(&self.connections, &self.settings).reach(&self.seal, self.format()).await?;
         if self.format.swap(format.number(), Ordering::Relaxed) != format.number() {
             tracing::info!(%format, "what Redis keeps is written in another format from now on");
         }
@@ -258,7 +261,7 @@ impl Store for RedisStore {
     }
 
     fn silent_for(&self) -> Duration {
-        self.bells.silent_for()
+        self.bells.silent_for(|server| self.connections.has_answered(server))
     }
 
     async fn census(&self, partitions: &[u16]) -> Result<Vec<Census>> {

@@ -239,7 +239,7 @@ impl RedisStore {
 
     /// What all is sealed with now, so is the mark: who has not that key is not let in any more.
     async fn leave_mark(&self) -> Result<()> {
-        let mark = self.sealing().map(|_| super::startup::mark(&self.seal)).transpose()?;
+        let mark = self.sealing().map(|_| super::agreement::mark(&self.seal)).transpose()?;
         let mark = mark.as_deref();
         let leave = |mut wire| async move {
             match mark {

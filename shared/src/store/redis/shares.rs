@@ -1,16 +1,21 @@
 //! What is asked of all servers: each primary for its share of the partitions, all at once. One that is away, or a slot on
 //! the move, keeps nobody waiting for the others.
 
-use std::{collections::HashMap, future::Future};
+use std::{collections::HashMap, future::Future, time::Duration};
 
 use futures_util::future::join_all;
 use redis::RedisResult;
+use tokio::time::Instant;
 
 use super::{connection::Connections, keys, link::Wire};
 use crate::{
+    lock::lock,
     settings::HostPort,
     store::{Result, StoreError},
 };
+
+/// How long ago an answer may be to count: the pause between two questions, and the time of one that got none.
+const LATELY: Duration = Duration::from_secs(5);
 
 impl Connections {
     /// Asks each primary for its share of some partitions, all at once.
@@ -37,6 +42,11 @@ impl Connections {
             }
         });
         join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    /// Has this server answered lately what was asked of all? Somebody asks every second.
+    pub fn has_answered(&self, server: &HostPort) -> bool {
+        lock(&self.answered).get(server).is_some_and(|at| at.elapsed() < LATELY)
     }
 
     /// A slot has moved, or is on the move: the partitions of the others do not wait for that.
@@ -74,7 +84,9 @@ impl Connections {
             let problem = format!("{operation}: nobody has {} of the partitions", share.len());
             return Err(StoreError::Unavailable(problem));
         };
-        self.call_share(operation, server, |wire| ask(wire, share.to_vec())).await
+        let answer = self.call_share(operation, server, |wire| ask(wire, share.to_vec())).await?;
+        lock(&self.answered).insert(server.clone(), Instant::now());
+        Ok(answer)
     }
 }
 

@@ -5,22 +5,19 @@
 use redis::RedisResult;
 
 use super::{
+    agreement::Agreement,
     connection::{Connections, Target},
-    keys,
     link::Wire,
     promise::{Facts, promise},
     refusal,
     scripts::Scripts,
-    seal::{Place, Seal},
+    seal::Seal,
 };
 use crate::{
     format::Format,
     settings::{Durability, HostPort, Redis as Settings, RedisUrl, Shape},
     store::{Result, StoreError},
 };
-
-/// What the mark says.
-const MARK_TEXT: &str = "fhircast";
 
 /// The oldest Redis that has what the scripts use.
 const MIN_MAJOR_VERSION: u32 = 7;
@@ -31,58 +28,7 @@ pub async fn check(connections: &Connections, settings: &Settings, seal: &Seal) 
         let facts = check_server(connections, settings, server).await?;
         say_promise(server, settings.durability, &facts);
     }
-    agree(connections, settings, seal, settings.newest_format()).await
-}
-
-/// Whether this process and the others mean the same: the format, which is answered, the number of partitions, and the
-/// data keys. Who finds nothing agreed, in a Redis that is new or has lost everything, says what it means.
-pub async fn agree(
-    connections: &Connections,
-    settings: &Settings,
-    seal: &Seal,
-    own: Format,
-) -> Result<Format> {
-    let format = agree_on_format(connections, settings, own).await?;
-    agree_on_partitions(connections, settings).await?;
-    agree_on_keys(connections, settings, seal).await?;
-    Ok(format)
-}
-
-/// The first process writes the newest format that it knows; a Redis that was used when nobody agreed on one has the
-/// oldest. All others write the same, and who does not know it is too old.
-async fn agree_on_format(connections: &Connections, settings: &Settings, own: Format) -> Result<Format> {
-    let partitions = |mut wire| async move {
-        redis::cmd("EXISTS").arg(keys::PARTITIONS).query_async::<bool>(&mut wire).await
-    };
-    let is_used =
-        ask(connections, settings, "format", Target::Slot(keys::slot(keys::PARTITIONS)), partitions);
-    let first = if is_used.await? { Format::OLDEST } else { own };
-    let agree = |mut wire| async move {
-        let mut both = redis::pipe();
-        both.cmd("SET").arg(keys::FORMAT).arg(first.number()).arg("NX").ignore().get(keys::FORMAT);
-        both.query_async::<(u8,)>(&mut wire).await
-    };
-    let slot = Target::Slot(keys::slot(keys::FORMAT));
-    let agreed = Format::new(ask(connections, settings, "format", slot, agree).await?.0);
-    let newest = settings.newest_format();
-    if agreed > newest {
-        return Err(StoreError::Misconfigured(format!(
-            "redis.url: what this Redis keeps has format {agreed}, and this program reads and writes up to {newest}: it is older than the others, upgrade it"
-        )));
-    }
-    Ok(agreed)
-}
-
-/// Has all processes write the newest format that this program knows. Who does not know it says so, and is not ready.
-/// Answers which it was before.
-pub async fn raise_format(connections: &Connections, settings: &Settings) -> Result<(Format, Format)> {
-    let newest = settings.newest_format();
-    let before = agree_on_format(connections, settings, newest).await?;
-    let raise = |mut wire| async move {
-        redis::cmd("SET").arg(keys::FORMAT).arg(newest.number()).query_async::<()>(&mut wire).await
-    };
-    ask(connections, settings, "format", Target::Slot(keys::slot(keys::FORMAT)), raise).await?;
-    Ok((before, newest))
+    Agreement::at_the_start(connections, settings).reach(seal, settings.newest_format()).await
 }
 
 /// Asks, and names the settings that are wrong if one is.
@@ -149,60 +95,6 @@ async fn appendfsync(connections: &Connections, address: &HostPort) -> Option<St
         config.arg("GET").arg("appendfsync").query_async::<(String, String)>(&mut wire).await
     };
     connections.call("config", Target::Server(address), ask).await.ok().map(|(_, value)| value)
-}
-
-/// The first process writes the number of partitions; the others must have the same.
-async fn agree_on_partitions(connections: &Connections, settings: &Settings) -> Result<()> {
-    let partitions = settings.partitions;
-    let agree = |mut wire| async move {
-        redis::pipe()
-            .cmd("SET")
-            .arg(keys::PARTITIONS)
-            .arg(partitions)
-            .arg("NX")
-            .ignore()
-            .get(keys::PARTITIONS)
-            .query_async::<(u16,)>(&mut wire)
-            .await
-    };
-    let slot = Target::Slot(keys::slot(keys::PARTITIONS));
-    let (agreed,) = ask(connections, settings, "partitions", slot, agree).await?;
-    if agreed != partitions {
-        return Err(StoreError::Misconfigured(format!(
-            "redis.partitions: it is {partitions} here and {agreed} in Redis; it cannot change while there are sessions"
-        )));
-    }
-    Ok(())
-}
-
-/// Something sealed, by which the others find out whether they have the same keys.
-pub fn mark(seal: &Seal) -> Result<Vec<u8>> {
-    seal.seal(Place::Mark, MARK_TEXT)
-}
-
-/// The first process that seals leaves a mark; whoever cannot open it has not the keys for what else is sealed, and
-/// would write what the others cannot open.
-async fn agree_on_keys(connections: &Connections, settings: &Settings, seal: &Seal) -> Result<()> {
-    let own = seal.sealing().map(|_| mark(seal)).transpose()?;
-    let own = own.as_deref();
-    let agree = |mut wire| async move {
-        let mut both = redis::pipe();
-        if let Some(own) = own {
-            both.cmd("SET").arg(keys::MARK).arg(own).arg("NX").ignore();
-        }
-        both.get(keys::MARK).query_async::<(Option<Vec<u8>>,)>(&mut wire).await
-    };
-    let slot = Target::Slot(keys::slot(keys::MARK));
-    let (mark,) = ask(connections, settings, "data keys", slot, agree).await?;
-    let Some(mark) = mark else { return Ok(()) };
-    // Of one that is not sealed nothing can be told.
-    match seal.read(Place::Mark, mark) {
-        Ok(_) => Ok(()),
-        Err(problem) => {
-            let problem = format!("data_keys: they are not those of what Redis holds: {problem}");
-            Err(StoreError::Misconfigured(problem))
-        }
-    }
 }
 
 /// Loads the scripts, so that the first publish is one round trip as well. A server that becomes a

@@ -142,6 +142,16 @@ labels! {
         ClientError = "4xx",
         /// The hub cannot.
         ServerError = "5xx",
+        /// There was none: who asked has left before.
+        Left = "none",
+    }
+
+    /// What a hub is missing that other machines reach.
+    Missing in "missing" {
+        /// Authentication: whoever reaches it may read and change every session.
+        Authentication = "authentication",
+        /// TLS: whoever is on the way may read and change what is said.
+        Tls = "tls",
     }
 
     /// What came of asking a callback whether it wants what was asked for in its name (FC-WHK-02).

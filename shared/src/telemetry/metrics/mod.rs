@@ -24,7 +24,7 @@ use prometheus::{
 use families::close_code;
 pub use labels::{
     Authentication, CallbackAttempt, Certificate, Channel, Connecting, Counters, Deadline, HttpRoute,
-    HttpStatus, KeysReading, Label, Limit, Notification, Publish, RedisConnection, SpanDropped,
+    HttpStatus, KeysReading, Label, Limit, Missing, Notification, Publish, RedisConnection, SpanDropped,
     SyncErrorCause, Unopened, Verification,
 };
 pub use reference::reference;
@@ -81,7 +81,7 @@ pub struct Metrics {
     due_oldest: Gauge,
     /// Workers that are alive, as far as this one knows.
     pub workers: IntGauge,
-    http_request: HistogramVec,
+    http_request: Vec<Histogram>,
     loop_turn: GaugeVec,
     /// 1 while `/readyz` says 200, otherwise 0.
     pub ready: IntGauge,
@@ -116,8 +116,7 @@ pub struct Metrics {
     pub span_export_failures: IntCounter,
     /// Requests, connections and sockets that were refused or closed at a limit, by limit.
     pub limited: Counters<Limit>,
-    /// 1 while the hub may be reached from other machines without authentication or TLS, otherwise 0.
-    pub insecure: IntGauge,
+    insecure: IntGaugeVec,
     /// 1 while what this process writes to Redis is not sealed (FC-SEC-03), otherwise 0.
     pub unsealed: IntGauge,
     /// Values from Redis that were not opened, by what is wrong with them.
@@ -159,8 +158,13 @@ impl Metrics {
 
     /// Notes how long a request to the hub took until its answer began.
     pub fn http_request(&self, route: HttpRoute, status: HttpStatus, after: Duration) {
-        let labels = [route.as_str(), status.as_str()];
-        self.http_request.with_label_values(&labels).observe(after.as_secs_f64());
+        let place = route.index() * HttpStatus::ALL.len() + status.index();
+        self.http_request[place].observe(after.as_secs_f64());
+    }
+
+    /// Notes whether other machines reach the hub without this.
+    pub fn insecure(&self, missing: Missing, is_missing: bool) {
+        self.insecure.with_label_values(&[missing.as_str()]).set(is_missing.into());
     }
 
     /// Notes that a loop has turned, at this time in seconds since 1970.

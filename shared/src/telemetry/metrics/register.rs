@@ -7,8 +7,8 @@ use super::{
         seconds_gauges,
     },
     labels::{
-        Certificate, Channel, Connecting, Counters, Deadline, HttpRoute, HttpStatus, Label, Notification,
-        RedisConnection,
+        Certificate, Channel, Connecting, Counters, Deadline, HttpRoute, HttpStatus, Label, Missing,
+        Notification, RedisConnection,
     },
 };
 
@@ -59,7 +59,7 @@ impl Metrics {
         let time_on = |channel: Channel| delivery.with_label_values(&[channel.as_str()]);
         let ack = histograms(
             "ack_seconds",
-            "Time from a notification's write on a channel to its subscriber's answer",
+            "Time from a notification's write to a WebSocket, or from the beginning of a request to a callback, to the answer",
             ACK_SECONDS,
             &[known::<Channel>()],
         );
@@ -77,6 +77,24 @@ impl Metrics {
             &[known::<Channel>()],
         );
         let subscriptions_on = |channel: Channel| subscriptions.with_label_values(&[channel.as_str()]);
+        let http_requests = histograms(
+            "http_request_seconds",
+            "Time from a request's head to its answer, by what was asked for and the class of the status",
+            HTTP_REQUEST_SECONDS,
+            &[known::<HttpRoute>(), known::<HttpStatus>()],
+        );
+        let of_route = |route: &HttpRoute| {
+            let route = route.as_str();
+            HttpStatus::ALL.iter().map(move |status| [route, status.as_str()])
+        };
+        let http_request = HttpRoute::ALL.iter().flat_map(of_route);
+        let http_request = http_request.map(|labels| http_requests.with_label_values(&labels)).collect();
+        let insecure = gauges(
+            "insecure",
+            "1 while other machines may reach the hub without this",
+            &[known::<Missing>()],
+        );
+        Missing::ALL.iter().for_each(|missing| insecure.with_label_values(&[missing.as_str()]).set(0));
         let redis_connects = counters_of(
             "redis_connects_total",
             "Connections to Redis that were made or could not be, but for those of the pool",
@@ -152,12 +170,7 @@ impl Metrics {
                 "For how long the oldest of the subscriptions that wait for a worker has been waiting, in the partitions that this worker looks after first",
             ),
             workers: gauge("workers", "Workers that are alive, as far as this worker knows; 0 in a hub"),
-            http_request: histograms(
-                "http_request_seconds",
-                "Time from a request's head to its answer, by what was asked for and the class of the status",
-                HTTP_REQUEST_SECONDS,
-                &[known::<HttpRoute>(), known::<HttpStatus>()],
-            ),
+            http_request,
             loop_turn: seconds_gauges(
                 "loop_turn_timestamp_seconds",
                 "When a loop of this program has last turned, in seconds since 1970, by loop",
@@ -221,10 +234,7 @@ impl Metrics {
                 "limited_total",
                 "Requests, connections and sockets that were refused or closed at a limit, by limit",
             ),
-            insecure: gauge(
-                "insecure",
-                "1 while other machines may reach the hub without authentication or TLS",
-            ),
+            insecure,
             unsealed: gauge("unsealed", "1 while what this process writes to Redis is not sealed"),
             unopened: counters(
                 "unopened_total",

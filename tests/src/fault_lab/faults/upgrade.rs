@@ -15,7 +15,10 @@ pub(super) const OLD: (&str, &str) = (SETTING, "1");
 const NEW: (&str, &str) = (SETTING, "2");
 const SETTING: &str = "redis.max_format";
 
-/// How long a program may take to stop: longer than the drain.
+/// What a program says that writes another format from then on.
+const FOLLOWS: &str = "is written in another format from now on";
+
+/// How long a program may take to stop, which is longer than the drain, or to see that the format has been raised.
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
 /// How long two programs of one kind run side by side before the next is replaced.
 const BETWEEN: Duration = Duration::from_millis(700);
@@ -39,7 +42,10 @@ pub(super) async fn roll(site: &mut Site) -> Result<()> {
     let raised = run("fhircast-hub", &["raise-format"], &[("redis.url", url.as_str())]).await?;
     let said = String::from_utf8_lossy(&raised.stdout).into_owned();
     ensure!(raised.status.success() && said.contains("format 2 from now on, in place of 1"), "{said}");
-    // They look every five seconds.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    let hubs = site.hubs.iter_mut().map(|site| site.hub.process());
+    for process in hubs.chain(site.workers.iter_mut().map(|site| site.worker.process())) {
+        let follows = |line: &str| line.contains(FOLLOWS).then_some(());
+        process.wait_for_log(STOPPED_WITHIN, "the newer format", follows).await?;
+    }
     Ok(())
 }

@@ -125,7 +125,7 @@ pub async fn a_lease_that_is_over_is_due_under_its_socket_and_its_node_hears_of_
     assert!(store.other.settle(&held, &held.progress, None, Release::End("lease expired")).await.unwrap());
     let said = say(&log(&*store, topic.key()).await);
     let id = address.id;
-    let ended = format!(r#"{{"v":1,"subscription":{{"ended":{{"id":"{id}","reason":"lease expired"}}}}}}"#);
+    let ended = format!(r#"{{"v":2,"subscription":{{"ended":{{"id":"{id}","reason":"lease expired"}}}}}}"#);
     assert_eq!(said.last(), Some(&ended), "FC-SUB-07, FC-SUB-10");
     assert!(!is_due(&*store, address).await);
 }

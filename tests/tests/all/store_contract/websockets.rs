@@ -113,7 +113,7 @@ pub async fn renewing_replaces_the_terms_and_tells_who_holds_it(kind: Kind) {
     assert_eq!(store.subscription(subscription.id).await.unwrap().unwrap().0, subscription);
     let entries = log(&*store, topic.key()).await;
     let id = subscription.id;
-    let change = format!(r#"{{"v":1,"subscription":{{"renewed":{{"id":"{id}"}}}}}}"#);
+    let change = format!(r#"{{"v":2,"subscription":{{"renewed":{{"id":"{id}"}}}}}}"#);
     assert_eq!(say(&entries), ["e", &change]);
     assert_chained(&entries);
     assert_eq!(entries[1].revision.number, 1, "it is no change of the session");
@@ -183,7 +183,7 @@ pub async fn a_newer_connection_takes_over_and_the_older_is_told(kind: Kind) {
     let head = store.session(topic.key(), None).await.unwrap().0.head;
     assert_eq!(second.head, head, "the older one has lost it up to there");
     let id = address.id;
-    let change = format!(r#"{{"v":1,"subscription":{{"replaced":{{"id":"{id}","connection":"first"}}}}}}"#);
+    let change = format!(r#"{{"v":2,"subscription":{{"replaced":{{"id":"{id}","connection":"first"}}}}}}"#);
     assert_eq!(said(&*store, &topic).await, [change], "FC-WSC-04");
     assert_eq!(store.session(topic.key(), None).await.unwrap().0.revision, Revision::NONE);
 }
@@ -364,7 +364,7 @@ pub async fn ending_removes_it_and_tells_who_holds_it(kind: Kind) {
         assert_eq!(store.end_websocket(address, None, "over").await.unwrap(), Subscribed::Unknown);
     }
     let id = held.id;
-    let change = format!(r#"{{"v":1,"subscription":{{"ended":{{"id":"{id}","reason":"\"over\""}}}}}}"#);
+    let change = format!(r#"{{"v":2,"subscription":{{"ended":{{"id":"{id}","reason":"\"over\""}}}}}}"#);
     assert_eq!(said(&*store, &topic).await, [change]);
 }
 

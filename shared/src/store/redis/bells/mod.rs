@@ -62,8 +62,8 @@ struct Wanted {
     connected: AtomicU64,
     /// How many have to be made at the start.
     first: u64,
-    /// When each server has last been heard.
-    heard: Mutex<HashMap<HostPort, Instant>>,
+    /// When each server has last been heard, by the number of the task that keeps the connection to it.
+    heard: Mutex<HashMap<u64, (HostPort, Instant)>>,
 }
 
 /// Who listens to one channel.
@@ -152,10 +152,11 @@ impl Bells {
         self.wanted.connected.load(Ordering::Relaxed).saturating_sub(self.wanted.first)
     }
 
-    /// How long it is since the server has been heard that has not been for longest.
-    pub fn silent_for(&self) -> Duration {
+    /// How long it is since the server has been heard that has not been for longest, of those of which this is so.
+    pub fn silent_for(&self, is_asked_for: impl Fn(&HostPort) -> bool) -> Duration {
         let heard = lock(&self.wanted.heard);
-        heard.values().map(Instant::elapsed).max().unwrap_or_default()
+        let those = heard.values().filter(|(server, _)| is_asked_for(server));
+        those.map(|(_, at)| at.elapsed()).max().unwrap_or_default()
     }
 
     /// Hears the due sets that are watched.
@@ -248,14 +249,24 @@ impl Wanted {
         lock(&self.topics).contains_key(channel) || (keys::is_due_bell(channel) && is_watched())
     }
 
-    /// This server has been heard.
-    fn hear(&self, server: &HostPort) {
-        lock(&self.heard).insert(server.clone(), Instant::now());
+    /// A task that keeps the connection to this server begins. Answers with its number.
+    fn begin(&self, server: &HostPort) -> u64 {
+        let mut heard = lock(&self.heard);
+        let number = heard.keys().max().map_or(0, |last| last + 1);
+        heard.insert(number, (server.clone(), Instant::now()));
+        number
     }
 
-    /// Nothing is wanted of this server any more.
-    fn forget(&self, server: &HostPort) {
-        lock(&self.heard).remove(server);
+    /// The server of this task has been heard.
+    fn hear(&self, number: u64) {
+        if let Some((_, at)) = lock(&self.heard).get_mut(&number) {
+            *at = Instant::now();
+        }
+    }
+
+    /// Nothing is wanted of it any more.
+    fn end(&self, number: u64) {
+        lock(&self.heard).remove(&number);
     }
 
     /// Bells of these channels may have been missed.

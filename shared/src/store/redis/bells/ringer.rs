@@ -26,7 +26,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Keeps the connection to one server, and rings what it hears.
 pub struct Ringer {
-    pub server: HostPort,
+    /// Its number among those that there are.
+    pub number: u64,
+    server: HostPort,
     pub door: Door,
     pub dialer: Dialer,
     pub wanted: Arc<Wanted>,
@@ -47,6 +49,7 @@ impl Ringer {
         seal: &Arc<Seal>,
     ) -> Self {
         Self {
+            number: wanted.begin(server),
             server: server.clone(),
             door: dialer.subscriber(server),
             dialer: dialer.clone(),
@@ -61,9 +64,8 @@ impl Ringer {
     /// Runs until nobody can ask any more.
     pub async fn run(self, mut waiting: mpsc::Receiver<Request>) {
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
-        self.wanted.hear(&self.server);
         self.keep(&mut waiting, &mut backoff).await;
-        self.wanted.forget(&self.server);
+        self.wanted.end(self.number);
     }
 
     async fn keep(&self, waiting: &mut mpsc::Receiver<Request>, backoff: &mut Backoff) {
@@ -74,7 +76,7 @@ impl Ringer {
                     backoff.reset();
                     is_said = false;
                     self.wanted.connected.fetch_add(1, Ordering::Relaxed);
-                    self.wanted.hear(&self.server);
+                    self.wanted.hear(self.number);
                     match serving.run(waiting).await {
                         Ok(()) => return,
                         Err(error) => error,

@@ -276,7 +276,7 @@ impl<'a> Serving<'a> {
         let answers = self.ask(all).await?;
         if !has_probe {
             // Of a server that has no slot of ours nothing else is to be heard.
-            self.ringer.wanted.hear(&self.ringer.server);
+            self.ringer.wanted.hear(self.ringer.number);
         }
         for answer in answers {
             match answer {
@@ -324,7 +324,7 @@ impl<'a> Serving<'a> {
             if let Some(rung) = probe.rung.take() {
                 METRICS.bell_lag.observe(rung.elapsed().as_secs_f64());
             }
-            self.ringer.wanted.hear(&self.ringer.server);
+            self.ringer.wanted.hear(self.ringer.number);
             return;
         }
         if keys::is_due_bell(channel) {

@@ -19,12 +19,17 @@ use crate::{
 /// What a store on Redis holds, and who uses it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Overview {
+    /// What could not be asked for, and why: it is missing from the rest.
+    pub problems: Vec<String>,
     /// The primaries.
     pub servers: Vec<Server>,
-    /// The format that all programs write.
-    pub format: Format,
+    /// The format that all programs write, as far as it is known.
+    pub format: Option<Format>,
     /// The number of partitions.
     pub partitions: u16,
+    /// The partitions of which nothing is known, since their server does not answer.
+    #[serde(rename = "partitions_unanswered")]
+    pub unanswered: Vec<u16>,
     /// The hubs that have not been let go of.
     pub hubs: Vec<Program>,
     /// The workers that have said lately that they are alive.
@@ -57,6 +62,8 @@ pub struct Server {
     pub persists: bool,
     /// Partitions that it has.
     pub partitions: usize,
+    /// Why nothing else is known of it.
+    pub problem: Option<String>,
 }
 
 /// A hub or a worker.
@@ -147,7 +154,7 @@ fn in_numbers<S: Serializer>(census: &[Census], serializer: S) -> std::result::R
     serializer.collect_seq(census.iter().map(|of| Numbers {
         partition: of.partition,
         subscriptions: of.subscriptions.len(),
-        due: of.due.len(),
+        due: of.due_count,
         oldest_due_ms: of.oldest_due().as_millis(),
         later: of.later,
     }))
