@@ -1,6 +1,6 @@
 {{/* What contradicts itself, or would be open by mistake: all of it is said at once, and nothing is made. */}}
 {{- define "fhircast.checks" -}}
-{{- $mistakes := concat (include "fhircast.redisMistakes" . | fromYamlArray) (include "fhircast.secretMistakes" . | fromYamlArray) (include "fhircast.exposureMistakes" . | fromYamlArray) (include "fhircast.podMistakes" . | fromYamlArray) -}}
+{{- $mistakes := concat (include "fhircast.redisMistakes" . | fromYamlArray) (include "fhircast.secretMistakes" . | fromYamlArray) (include "fhircast.exposureMistakes" . | fromYamlArray) (include "fhircast.networkMistakes" . | fromYamlArray) (include "fhircast.podMistakes" . | fromYamlArray) (include "fhircast.alertMistakes" . | fromYamlArray) -}}
 {{- if $mistakes }}
 {{- fail (printf "\n  %s\n" (join "\n  " $mistakes)) }}
 {{- end }}
@@ -65,6 +65,9 @@
 {{- end }}
 {{- end }}
 {{- $manager := get $certificate "certManager" | default dict }}
+{{- if and (get $manager "enabled") $certificate.existingSecret }}
+{{- $mistakes = append $mistakes (printf "certificates.%s.existingSecret and certificates.%s.certManager.enabled: cert-manager would overwrite that Secret; only one of them can be" $group $group) }}
+{{- end }}
 {{- if and (get $manager "enabled") (not (get (get $manager "issuerRef" | default dict) "name")) }}
 {{- $mistakes = append $mistakes (printf "certificates.%s.certManager.issuerRef.name: who issues the certificate?" $group) }}
 {{- end }}
@@ -146,12 +149,6 @@
 {{- $mistakes = append $mistakes "gateway.parentRefs is empty: which Gateway is the route for?" }}
 {{- end }}
 {{- end }}
-{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.clients) }}
-{{- $mistakes = append $mistakes "networkPolicy.clients is empty: nobody would reach the hubs. Name the namespace of the ingress controller, or who else comes" }}
-{{- end }}
-{{- if and .Values.networkPolicy.enabled (get (get $settings "tracing" | default dict) "otlp_endpoint") (not .Values.networkPolicy.otlp.to) }}
-{{- $mistakes = append $mistakes "networkPolicy.otlp.to is empty: no trace would reach settings.tracing.otlp_endpoint" }}
-{{- end }}
 {{- toYaml $mistakes }}
 {{- end }}
 
@@ -199,5 +196,20 @@
 {{- $mistakes = append $mistakes (printf "settings.audit.to is %s, and the pods' file system is read-only: name stdout, or a path on a volume of extraVolumeMounts that each pod has for itself" $to) }}
 {{- end }}
 {{- end }}
+{{- toYaml $mistakes }}
+{{- end }}
+
+{{/* Names of alerts that are to be left out, and that there are not. */}}
+{{- define "fhircast.alertMistakes" -}}
+{{- $mistakes := list -}}
+{{- with .Values.monitoring.prometheusRule.disabled -}}
+{{- $known := list -}}
+{{- range ($.Files.Get "files/alerts.yaml" | fromYaml).groups }}{{ range .rules }}{{ $known = append $known (get . "alert") }}{{ end }}{{ end -}}
+{{- range . -}}
+{{- if not (has . $known) -}}
+{{- $mistakes = append $mistakes (printf "monitoring.prometheusRule.disabled: there is no alert %s" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- toYaml $mistakes }}
 {{- end }}

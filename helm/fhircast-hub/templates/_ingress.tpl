@@ -14,8 +14,10 @@ nginx.ingress.kubernetes.io/proxy-body-size: {{ $body | quote }}
 nginx.ingress.kubernetes.io/proxy-http-version: "1.1"
 nginx.ingress.kubernetes.io/backend-protocol: {{ ternary "HTTPS" "HTTP" $hasTls }}
 {{- else if eq $ingress.controller "haproxy" -}}
-{{/* That of HAProxy Technologies, and the community's; neither has a bound on bodies of its own. */ -}}
-haproxy.org/timeout-tunnel: {{ $idle }}s
+{{/*
+That of HAProxy Technologies, and the community's; neither has a bound on bodies of its own. The former takes its time-out of
+WebSockets (timeout-tunnel, an hour by default) from its ConfigMap alone.
+*/ -}}
 haproxy.org/timeout-server: {{ $idle }}s
 haproxy-ingress.github.io/timeout-tunnel: {{ $idle }}s
 haproxy-ingress.github.io/proxy-body-size: {{ $body | quote }}

@@ -7,28 +7,28 @@
 {{/* What selects the pods of a component. It never changes: selectors of Deployments cannot. Takes root and component. */}}
 {{- define "fhircast.selector" -}}
 app.kubernetes.io/name: fhircast-hub
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
-{{/* The labels of a component's manifests. Takes root and component. */}}
+{{/*
+The labels of a component's manifests: its own go before those of its values (`labels`), and these before `commonLabels`. Takes
+root, component and labels (none: it has none).
+*/}}
 {{- define "fhircast.labels" -}}
-{{ include "fhircast.selector" . }}
-app.kubernetes.io/part-of: fhircast
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := include "fhircast.selector" . | fromYaml -}}
+{{- $chart := printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" -}}
+{{- $about := dict "app.kubernetes.io/part-of" "fhircast" "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service "helm.sh/chart" $chart -}}
+{{- toYaml (merge $own $about (deepCopy (.labels | default dict)) (deepCopy .root.Values.commonLabels)) }}
 {{- end }}
 
-{{/* The labels of a component's pods: none that change with the chart, which would close all sockets. Takes root and component. */}}
+{{/*
+The labels of a component's pods, in the same order: none that change with the chart, which would close all sockets. Takes root,
+component and labels (none: it has none).
+*/}}
 {{- define "fhircast.podLabels" -}}
-{{ include "fhircast.selector" . }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $own := include "fhircast.selector" . | fromYaml -}}
+{{- toYaml (merge $own (deepCopy (.labels | default dict)) (deepCopy .root.Values.commonLabels)) }}
 {{- end }}
 
 {{- define "fhircast.serviceAccountName" -}}

@@ -145,6 +145,12 @@ metadata:
 spec:
   {{- if not $values.autoscaling.enabled }}
   replicas: {{ $values.replicas }}
+  {{- else }}
+  {{- /* As many as there are: what was named before and is named no more, Kubernetes sets to one. */}}
+  {{- $deployed := lookup "apps/v1" "Deployment" $root.Release.Namespace (printf "%s-%s" (include "fhircast.fullname" $root) $component) }}
+  {{- with get (get $deployed "spec" | default dict) "replicas" }}
+  replicas: {{ . | int }}
+  {{- end }}
   {{- end }}
   strategy:
     type: RollingUpdate
@@ -158,13 +164,10 @@ spec:
         {{- with merge (deepCopy $values.podAnnotations) $root.Values.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-      labels:
-        {{- include "fhircast.podLabels" $here | nindent 8 }}
-        {{- with merge (deepCopy $values.podLabels) $root.Values.podLabels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
+      {{- $podLabels := merge (deepCopy $values.podLabels) $root.Values.podLabels }}
+      labels: {{- include "fhircast.podLabels" (merge (dict "labels" $podLabels) $here) | nindent 8 }}
     spec:
-      serviceAccountName: {{ include "fhircast.serviceAccountName" $root }}
+      serviceAccountName: {{ include "fhircast.serviceAccountName" $root | quote }}
       automountServiceAccountToken: false
       # The variables of Services would only be in the way of the settings' own.
       enableServiceLinks: false

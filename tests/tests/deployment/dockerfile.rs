@@ -68,11 +68,11 @@ fn what_is_copied_is_let_through_and_is_enough_for_cargo() {
 fn the_programs_need_no_library_that_the_image_lacks() {
     let base = arguments("FROM").pop().unwrap();
     assert!(
-        base.starts_with("gcr.io/distroless/cc-debian12"),
+        base.starts_with("gcr.io/distroless/cc-debian13"),
         "{base}: what is known here is of another image"
     );
     // glibc and OpenSSL of those who build and of those who run are of one release.
-    assert!(arguments("FROM")[0].contains("bookworm"));
+    assert!(arguments("FROM")[0].contains("trixie"));
     for name in ["fhircast-hub", "fhircast-worker"] {
         let listed = run(Command::new("objdump").arg("-p").arg(program(name).unwrap()));
         let needed: BTreeSet<&str> =
@@ -82,6 +82,16 @@ fn the_programs_need_no_library_that_the_image_lacks() {
             assert!(LIBRARIES.contains(&library), "{name} needs {library}");
         }
     }
+}
+
+#[test]
+fn what_was_built_of_other_sources_is_never_taken_for_what_these_make() {
+    let build = arguments("RUN").into_iter().find(|arguments| arguments.contains("cargo build")).unwrap();
+    let kept: Vec<&str> = build
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("--mount=type=cache,target=")?.split(',').next())
+        .collect();
+    assert_eq!(kept, ["/usr/local/cargo/registry"], "cargo goes by times, which a checkout may put back");
 }
 
 #[test]

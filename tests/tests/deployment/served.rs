@@ -16,6 +16,8 @@ use crate::promql::Selector;
 const OF_TARGETS: [&str; 3] = ["namespace", "job", "instance"];
 /// What is not served, but made by Prometheus itself.
 const OF_PROMETHEUS: [&str; 2] = ["up", "ALERTS"];
+/// What redis_exporter serves, where there is one.
+const OF_REDIS: [&str; 2] = ["redis_memory_used_bytes", "redis_memory_max_bytes"];
 
 /// All that is served.
 pub struct Served {
@@ -114,6 +116,9 @@ impl Served {
     pub fn labels(&self, series: &str) -> Option<BTreeSet<&str>> {
         if OF_PROMETHEUS.contains(&series) {
             return Some(BTreeSet::from(["alertname", "alertstate", "severity"]));
+        }
+        if OF_REDIS.contains(&series) {
+            return Some(BTreeSet::new());
         }
         let family = self.family(series)?;
         let labels = self.families[&family].labels.keys().map(String::as_str);

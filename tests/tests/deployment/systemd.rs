@@ -39,18 +39,81 @@ fn example() -> std::path::PathBuf {
 fn systemd_takes_the_units_and_finds_little_that_they_leave_open() {
     let folder = tempfile::tempdir().unwrap();
     let threshold = format!("--threshold={EXPOSURE}");
+    let mut files = Vec::new();
     for name in PROGRAMS {
-        // It looks for what is started.
-        let here = unit(name)
-            .replace(&format!("/usr/local/bin/{name}"), &program(name).unwrap().display().to_string());
-        let file = folder.path().join(format!("{name}.service"));
-        std::fs::write(&file, here).unwrap();
+        let restart =
+            (format!("fhircast-restart@{name}.service"), text("deploy/systemd/fhircast-restart@.service"));
+        let health = ["service", "timer"].map(|kind| format!("{name}-health.{kind}"));
+        let health = health.map(|file| (file.clone(), text(&format!("deploy/systemd/{file}"))));
+        for (file, unit) in health.into_iter().chain([restart, (format!("{name}.service"), unit(name))]) {
+            // It looks for what is started.
+            let here = unit
+                .replace(&format!("/usr/local/bin/{name}"), &program(name).unwrap().display().to_string());
+            let file = folder.path().join(file);
+            std::fs::write(&file, here).unwrap();
+            files.push(file);
+        }
+    }
+    for file in files {
         let mut verify = Command::new("sh");
         verify.args(["-c", "systemd-analyze verify --man=no \"$0\" 2>&1"]).arg(&file);
-        assert_eq!(run(&mut verify), "", "{name}");
-        run(Command::new("systemd-analyze")
-            .args(["security", "--offline=true", "--no-pager", &threshold])
-            .arg(&file));
+        verify.env("SYSTEMD_UNIT_PATH", format!("{}:", folder.path().display()));
+        assert_eq!(run(&mut verify), "", "{}", file.display());
+        if file.extension().is_some_and(|kind| kind == "service") {
+            run(Command::new("systemd-analyze")
+                .args(["security", "--offline=true", "--no-pager", &threshold])
+                .arg(&file));
+        }
+    }
+}
+
+#[test]
+fn a_program_that_hangs_is_asked_where_it_answers_and_restarted_only_when_it_does_not() {
+    for name in PROGRAMS {
+        let unit = unit(name);
+        let health = text(&format!("deploy/systemd/{name}-health.service"));
+        // The same user, settings and confinement.
+        for line in ["User", "Group", "EnvironmentFile"] {
+            assert_eq!(directive(&health, line), directive(&unit, line), "{name}");
+        }
+        let listens = |unit: &str| {
+            unit.lines().find(|line| line.starts_with("Environment=FHIRCAST_ADMIN_LISTEN")).map(str::to_owned)
+        };
+        assert_eq!(listens(&health), listens(&unit), "{name}");
+        let confined = |unit: &str| {
+            let rest = &unit[unit.find("NoNewPrivileges").unwrap()..];
+            rest.split("[Install]").next().unwrap().trim().to_owned()
+        };
+        assert_eq!(confined(&health), confined(&unit), "{name}");
+        assert_eq!(directive(&health, "OnFailure"), format!("fhircast-restart@{name}.service"));
+        let restart = text("deploy/systemd/fhircast-restart@.service").replace("%i", name);
+        assert!(directive(&restart, "ExecStart").ends_with(&format!(" try-restart {name}.service")));
+        let timer = text(&format!("deploy/systemd/{name}-health.timer"));
+        for line in ["PartOf", "WantedBy"] {
+            assert_eq!(directive(&timer, line), format!("{name}.service"));
+        }
+
+        // What the unit runs, with a program in the place of this one that answers so.
+        let command = directive(&health, "ExecStart").strip_prefix("/bin/sh -c '").unwrap();
+        let command = command.strip_suffix('\'').unwrap().replace("$$", "$").replace("sleep $pause", ":");
+        let asks = format!("/usr/local/bin/{name} health --config /etc/fhircast/fhircast.toml");
+        let folder = tempfile::tempdir().unwrap();
+        for (answers, ends, asked) in [("0 0 0", 0, 1), ("1 1 0", 0, 3), ("1 1 1", 1, 3), ("2 2 2", 2, 1)] {
+            let note = folder.path().join(answers.replace(' ', "-"));
+            let said = format!(
+                "{{ echo >>{0}; set -- {answers}; shift $(($(wc -l <{0}) - 1)); (exit $1); }}",
+                note.display()
+            );
+            let command = command.replace(&asks, &said);
+            assert!(command.contains("set --"), "{name} asks otherwise: {command}");
+            let status = Command::new("sh").args(["-c", &command]).status().unwrap();
+            assert_eq!(status.code(), Some(ends), "{name}: {answers}: {command}");
+            let times = std::fs::read_to_string(note).unwrap().lines().count();
+            assert_eq!(times, asked, "{name}: {answers}");
+        }
+        assert_eq!(directive(&health, "SuccessExitStatus"), "2", "a restart would not help");
+        let help = run(Command::new(program(name).unwrap()).args(["health", "--help"]));
+        assert!(help.contains("with 2 when the settings do not allow to ask"), "{help}");
     }
 }
 

@@ -124,6 +124,20 @@ fn the_load_balancer_lets_a_socket_idle_for_longer_than_two_pings() {
 }
 
 #[test]
+fn the_load_balancer_waits_for_the_answer_to_a_publish_for_longer_than_a_hub_takes() {
+    let (_, hub) = programs().remove(0);
+    let redis = settings(&hub)["redis"].clone();
+    let longest = ["timeout_ms", "durability_timeout_ms"].map(|name| redis[name].as_integer().unwrap());
+    for file in ["deploy/compose/haproxy.cfg", "deploy/local/secure-haproxy.cfg"] {
+        let configuration = text(file);
+        let publishes = configuration.split("\nbackend publishes\n").nth(1).unwrap();
+        let waits = publishes.lines().find_map(|line| line.trim().strip_prefix("timeout server ")).unwrap();
+        let waits: i64 = waits.strip_suffix("ms").unwrap().parse().unwrap();
+        assert!(waits > longest.iter().sum(), "{file}: {waits} ms");
+    }
+}
+
+#[test]
 fn health_is_asked_of_the_very_program_that_runs() {
     for (name, service) in programs() {
         let test: Vec<&str> =

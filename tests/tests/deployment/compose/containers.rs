@@ -24,8 +24,8 @@ use crate::tools::{repository, yaml};
 /// Every port of which a file speaks.
 const PORTS: [u16; 6] = [6379, 26379, 8080, 9100, 8404, 9090];
 /// The addresses of the machine that runs the containers, and of the load balancer, in their network.
-const HOST: &str = "172.31.73.1";
-const PROXY: &str = "172.31.73.2";
+const HOST: &str = "10.213.73.1";
+const PROXY: &str = "10.213.73.2";
 
 /// The services, and those that have been started.
 pub struct Containers {

@@ -1,6 +1,7 @@
 //! The file itself, and the configuration files, as their own tools judge them; and how the containers are confined.
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -8,6 +9,25 @@ use super::containers::mounts;
 use crate::tools::{attempt, repository, run, text, tool, yaml};
 
 const FILE: &str = "docker-compose.yml";
+
+/// Of the containers, and of `make cluster SECURE=1`.
+const HAPROXY: [&str; 2] = ["deploy/compose/haproxy.cfg", "deploy/local/secure-haproxy.cfg"];
+
+/// How long a hub knows a publish that it has taken (FC-REQ-07).
+const RESEND: Duration = Duration::from_secs(5);
+
+/// The lines of a part of haproxy's configuration, without comments: `backend hubs`.
+fn part(file: &str, name: &str) -> Vec<String> {
+    let text = text(file);
+    let lines = text.lines().skip_while(|line| *line != name).skip(1);
+    let lines = lines.take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
+    let lines: Vec<String> = lines
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    assert!(!lines.is_empty(), "{file}: no {name}");
+    lines
+}
 
 /// The services with their names.
 pub fn services() -> Vec<(String, Value)> {
@@ -72,6 +92,23 @@ fn what_a_container_logs_is_bounded_and_one_that_ends_is_started_again() {
 }
 
 #[test]
+fn each_image_that_is_built_is_built_by_one_service_and_by_the_others_neither_built_nor_pulled() {
+    let services = services();
+    let mut built = 0;
+    for (name, service) in services.iter().filter(|(_, service)| !service["build"].is_null()) {
+        built += 1;
+        for (other, same) in services.iter().filter(|(_, other)| other["image"] == service["image"]) {
+            assert!(
+                other == name || same["build"].is_null(),
+                "{name} and {other} would both make their image"
+            );
+            assert!(other == name || same["pull_policy"] == "never", "{other} would be pulled");
+        }
+    }
+    assert_eq!(built, 1);
+}
+
+#[test]
 fn images_are_pinned() {
     for (name, service) in services() {
         let image = service["image"].as_str().unwrap();
@@ -129,10 +166,53 @@ fn haproxy_takes_its_configuration_and_the_secure_one_says_the_same_of_time_outs
     let mut check = Command::new("haproxy");
     let said = run(check.args(["-c", "-V", "-f", "deploy/compose/haproxy.cfg"]).envs(addresses));
     assert!(!said.to_lowercase().contains("warning"), "{said}");
-    let [ours, secure] = ["deploy/compose/haproxy.cfg", "deploy/local/secure-haproxy.cfg"].map(|file| {
-        let text = text(file);
-        let defaults = text.split("\n\n").find(|part| part.starts_with("defaults")).unwrap();
-        defaults.to_owned()
+    assert_eq!(part(HAPROXY[0], "defaults"), part(HAPROXY[1], "defaults"));
+    // What differs is where hubs are and how they are spoken to.
+    let said = |file: &str, name: &str| {
+        let lines = part(file, name).into_iter();
+        lines
+            .filter(|line| {
+                !["server ", "default-server ", "source "].iter().any(|other| line.starts_with(other))
+            })
+            .collect::<Vec<_>>()
+    };
+    for name in ["backend hubs", "backend publishes", "backend sockets"] {
+        let [ours, secure] = HAPROXY.map(|file| said(file, name));
+        assert!(ours.iter().any(|line| line.starts_with("retry-on ")), "{name}: {ours:?}");
+        assert_eq!(ours, secure, "{name}");
+    }
+    let [ours, secure] = HAPROXY.map(|file| {
+        let lines = part(file, "frontend fhircast").into_iter();
+        lines.filter(|line| line.contains("_backend ")).collect::<Vec<_>>()
     });
     assert_eq!(ours, secure);
+}
+
+#[test]
+fn a_publish_that_is_sent_again_reaches_a_hub_while_that_still_knows_the_first() {
+    for file in HAPROXY {
+        let publishes = part(file, "backend publishes");
+        let value = |name: &str| {
+            let found = publishes.iter().find_map(|line| line.strip_prefix(name));
+            found.unwrap_or_else(|| panic!("{file}: no {name}")).trim().to_owned()
+        };
+        let milliseconds = |name: &str| value(name).strip_suffix("ms").unwrap().parse::<u64>().unwrap();
+        let retries: u64 = value("retries").parse().unwrap();
+        // Each time it may wait for the answer, and then for the next connection.
+        let last = retries * (milliseconds("timeout server") + milliseconds("timeout connect"));
+        assert!(Duration::from_millis(last) < RESEND, "{file}: it may come again after {last} ms");
+        // No other backend sends again what was posted and may have been taken.
+        let others = part(file, "backend hubs");
+        assert!(
+            others.iter().any(|line| line == "http-request disable-l7-retry unless { method GET }"),
+            "{file}"
+        );
+        let sorted = part(file, "frontend fhircast");
+        let chosen = sorted.iter().find_map(|line| line.strip_prefix("use_backend publishes if ")).unwrap();
+        for condition in ["{ method POST }", "application/fhir+json }", "{ req.hdr_val(content-length) le "] {
+            assert!(chosen.contains(condition), "{file}: {chosen}");
+        }
+        // Or the time that a slow client takes would count as the hub's.
+        assert!(publishes.iter().any(|line| line.starts_with("http-request wait-for-body time ")), "{file}");
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::tools::{attempt, repository, run, tool, yaml, yaml_documents};
+use crate::tools::{attempt, repository, run, run_with, tool, yaml, yaml_documents};
 
 /// Where the chart is, from the top of the repository.
 pub const CHART: &str = "helm/fhircast-hub";
@@ -152,6 +152,54 @@ fn every_values_file_passes_helm_lint() {
     for values in files {
         run(Command::new(tool("helm")).args(["lint", "--strict", CHART, "-f", &path_of(&values)]));
     }
+}
+
+#[test]
+fn no_key_is_there_twice_and_every_label_is_a_text_whatever_releases_and_labels_are_called() {
+    let labels = "{commonLabels: {a: common, app.kubernetes.io/name: common}, podLabels: {a: pods, b: pods}, \
+                  hub: {podLabels: {b: hub, app.kubernetes.io/instance: hub}}, \
+                  monitoring: {serviceMonitor: {labels: {a: \"1\"}}, prometheusRule: {labels: {a: \"2\"}}}}";
+    let mut command = Command::new(tool("helm"));
+    command.args([
+        "template",
+        "1234",
+        CHART,
+        "--kube-version",
+        "1.37.0",
+        "-f",
+        &path_of("monitoring"),
+        "-f",
+        "-",
+    ]);
+    let (success, made) = attempt(&mut command, labels);
+    assert!(success, "{made}");
+    let mut lint = Command::new(tool("yamllint"));
+    assert_eq!(run_with(lint.args(["-d", "{rules: {key-duplicates: enable}}", "-"]), &made), "");
+    let mut pods = 0;
+    for manifest in yaml_documents(&made).into_iter().filter(|manifest| !manifest.is_null()) {
+        let template = &manifest["spec"]["template"]["metadata"]["labels"];
+        for labels in [&manifest["metadata"]["labels"], template] {
+            for (name, value) in labels.as_object().into_iter().flatten() {
+                assert!(value.is_string(), "{}: {name}: {value}", manifest["kind"]);
+            }
+        }
+        assert!(manifest["metadata"]["name"].is_string(), "{manifest}");
+        let own = [("ServiceMonitor", "1"), ("PrometheusRule", "2")]
+            .into_iter()
+            .find(|own| manifest["kind"] == own.0);
+        if let Some((kind, label)) = own {
+            assert_eq!(manifest["metadata"]["labels"]["a"], label, "{kind}");
+        }
+        if manifest["kind"] == "Deployment" {
+            assert!(selects(&manifest["spec"]["selector"]["matchLabels"], template), "{template}");
+            assert_eq!(template["app.kubernetes.io/instance"], "1234");
+            assert_eq!(template["a"], "pods");
+            let is_hub = template["app.kubernetes.io/component"] == "hub";
+            assert_eq!(template["b"], if is_hub { "hub" } else { "pods" });
+            pods += 1;
+        }
+    }
+    assert_eq!(pods, 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::chart::{Rendered, list, name_of, rendered, selects, text};
+use super::chart::{Rendered, list, name_of, path_of, rendered, selects, text, try_template};
 use crate::tools::{self, yaml};
 
 fn watched() -> impl Iterator<Item = &'static Rendered> {
@@ -50,6 +50,10 @@ fn alerts_are_those_of_the_repository_with_runbooks_that_can_be_reached() {
     let mut with_base = 0;
     for rendered in watched() {
         let made = rules(&rendered.of("PrometheusRule").next().unwrap()["spec"]["groups"]);
+        let values = yaml(&path_of(&rendered.values));
+        let left_out = list(&values["monitoring"]["prometheusRule"]["disabled"]);
+        let source: Vec<Value> =
+            source.iter().filter(|rule| !left_out.contains(&rule["alert"])).cloned().collect();
         assert_eq!(made.len(), source.len());
         for (mut made, source) in made.into_iter().zip(source.clone()) {
             if rendered.values == "monitoring" && source.get("alert").is_some() {
@@ -82,6 +86,45 @@ fn the_alert_on_memory_goes_by_the_limits_that_pods_have() {
         let part = format!("{{job=\"fhircast-{component}\"}} > 0.8 * {factor}1024 * 1024 * 1024");
         assert!(text(&rule["expr"]).contains(&part), "{part}: {}", rule["expr"]);
     }
+}
+
+/// The alert on memory that is made with these limits.
+fn memory_alert(limits: &str) -> Value {
+    let made = try_template("monitoring", limits).unwrap();
+    let rule = made.into_iter().find(|made| made["kind"] == "PrometheusRule").unwrap();
+    let rules = rules(&rule["spec"]["groups"]);
+    rules.into_iter().find(|rule| rule["alert"] == "FhircastMemoryHigh").unwrap()
+}
+
+#[test]
+fn the_alert_on_memory_goes_by_other_limits_where_the_values_have_others() {
+    let alert = memory_alert(
+        "{hub: {resources: {limits: {memory: 1536Mi}}}, worker: {resources: {limits: {memory: 800000000}}}}",
+    );
+    for part in ["fhircast-hub\"} > 0.8 * 1536 * 1024 * 1024\n", "fhircast-worker\"} > 0.8 * 800000000\n"] {
+        assert!(text(&alert["expr"]).contains(part), "{part}: {}", alert["expr"]);
+    }
+    let said = text(&alert["annotations"]["description"]);
+    assert!(said.ends_with("the chart lets a hub have 1536Mi and a worker 800000000."), "{said}");
+    let alert = memory_alert("{worker: {resources: {limits: {memory: 2G}}}}");
+    for part in [
+        "fhircast-hub\"} > 0.8 * 2 * 1024 * 1024 * 1024\n",
+        "fhircast-worker\"} > 0.8 * 2 * 1000 * 1000 * 1000\n",
+    ] {
+        assert!(text(&alert["expr"]).contains(part), "{part}: {}", alert["expr"]);
+    }
+}
+
+#[test]
+fn alerts_that_are_not_wanted_are_left_out_and_one_that_there_is_not_is_refused() {
+    let all = rules(&yaml("deploy/prometheus/alerts.yaml")["groups"]);
+    let more = "monitoring: {prometheusRule: {disabled: [FhircastUnsealed]}}";
+    let made = try_template("monitoring", more).unwrap();
+    let made = rules(&made.iter().find(|made| made["kind"] == "PrometheusRule").unwrap()["spec"]["groups"]);
+    assert_eq!(made.len(), all.len() - 1);
+    assert!(made.iter().all(|rule| rule["alert"] != "FhircastUnsealed"));
+    let said = try_template("monitoring", &more.replace("Unsealed", "Sealed")).unwrap_err();
+    assert!(said.contains("monitoring.prometheusRule.disabled: there is no alert FhircastSealed"), "{said}");
 }
 
 #[test]

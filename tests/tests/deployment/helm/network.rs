@@ -15,15 +15,18 @@ fn annotations(values: &str) -> &Value {
 
 #[test]
 fn each_controller_is_told_of_idle_sockets_large_bodies_and_tls_behind_it() {
-    let nginx = annotations("sentinel");
+    let with_nginx = try_template("sentinel", "ingress: {controller: nginx}").unwrap();
+    let nginx = &with_nginx.iter().find(|made| made["kind"] == "Ingress").unwrap()["metadata"]["annotations"];
     assert_eq!(nginx["nginx.ingress.kubernetes.io/proxy-read-timeout"], "3600");
     assert_eq!(nginx["nginx.ingress.kubernetes.io/proxy-send-timeout"], "3600");
     assert_eq!(nginx["nginx.ingress.kubernetes.io/proxy-body-size"], "4194304", "limits.body_bytes");
     assert_eq!(nginx["nginx.ingress.kubernetes.io/backend-protocol"], "HTTPS");
-    assert_eq!(nginx["cert-manager.io/cluster-issuer"], "public");
+    assert_eq!(annotations("sentinel")["cert-manager.io/cluster-issuer"], "public", "the values' own");
 
     let haproxy = annotations("haproxy");
-    assert_eq!(haproxy["haproxy.org/timeout-tunnel"], "3600s");
+    // On an Ingress this one is not read: it is of the controller's ConfigMap.
+    assert!(haproxy.get("haproxy.org/timeout-tunnel").is_none());
+    assert_eq!(haproxy["haproxy.org/timeout-server"], "3600s");
     assert_eq!(haproxy["haproxy.org/server-ssl"], "true");
     assert_eq!(haproxy["haproxy-ingress.github.io/timeout-tunnel"], "3600s");
     assert_eq!(haproxy["haproxy-ingress.github.io/backend-protocol"], "h1-ssl");
@@ -115,7 +118,7 @@ fn a_policy_lets_each_program_out_to_what_it_needs() {
         assert!(to(rules, 6379)[0].contains("10.30.0.0/24"), "Redis");
         assert!(to(rules, 26379)[0].contains("10.30.0.0/24"), "Sentinels");
         assert!(to(rules, 4318)[0].contains("otel-collector"), "traces");
-        assert_eq!(to(rules, 3128), ["null"], "the values' own");
+        assert_eq!(to(rules, 6514), ["null"], "the values' own");
     }
     assert!(to(egress("-hub"), 8443)[0].contains("10.40.0.0/24"), "the authorization server");
     assert!(to(egress("-worker"), 8443).is_empty());

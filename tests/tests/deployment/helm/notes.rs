@@ -1,6 +1,7 @@
 //! What is said after an install: what to do next, and what is not secure yet.
 
-use super::chart::{text, try_template};
+use super::chart::{KUBERNETES, path_of, template, text, try_template};
+use crate::tools::{attempt, yaml_documents};
 
 /// What is said of these values beside those of a file.
 fn notes(values: &str, more: &str) -> String {
@@ -48,6 +49,24 @@ fn what_is_run_in_earnest_is_told_of_nothing_that_it_has() {
     let notes = notes("sentinel", "");
     assert!(notes.contains("hub.url: https://fhircast.example.org/api/hub"), "{notes}");
     assert_eq!(warnings(&notes), [""; 0]);
+}
+
+#[test]
+fn what_an_older_kubernetes_lacks_and_what_dashboards_would_not_show_is_told() {
+    let said = |kubernetes: &str| {
+        let manifest = r#"{extraManifests: ['{kind: Notes, text: {{ include (print $.Template.BasePath "/NOTES.txt") . | quote }}}'], monitoring: {prometheusRule: {enabled: false}}}"#;
+        let mut command = template(kubernetes);
+        let (success, made) = attempt(command.args(["-f", &path_of("monitoring"), "-f", "-"]), manifest);
+        assert!(success, "{made}");
+        let notes = yaml_documents(&made).into_iter().find(|made| made["kind"] == "Notes").unwrap();
+        text(&notes["text"]).to_owned()
+    };
+    let [old, new] = KUBERNETES.map(said);
+    let has = |notes: &str, part: &str| warnings(notes).iter().any(|warning| warning.contains(part));
+    assert!(has(&old, "has no pause before a pod stops (hub.preStopSleepSeconds"), "{old}");
+    assert!(!has(&new, "hub.preStopSleepSeconds"), "{new}");
+    assert!(has(&new, "fhircast-records"), "{new}");
+    assert!(!has(&notes("monitoring", ""), "fhircast-records"));
 }
 
 #[test]

@@ -177,6 +177,11 @@ fn what_is_said_in_two_ways_or_only_half_is_refused() {
             &["settings.log.level and extraSecrets"],
         ),
         (
+            "sentinel",
+            "certificates: {tls: {existingSecret: ours}}",
+            &["certificates.tls.existingSecret and certificates.tls.certManager.enabled", "overwrite"],
+        ),
+        (
             "introspection",
             "certificates: {auth: {ca: {existingSecret: a}}}",
             &["certificates.auth.ca: a Secret or a ConfigMap, not both"],
@@ -244,6 +249,72 @@ fn pods_that_could_not_stop_write_or_be_counted_are_refused() {
             &["hub.autoscaling.targetCPUPercent", "hub.resources.requests.cpu"],
         ),
     ]);
+}
+
+#[test]
+fn a_network_policy_that_holds_back_what_the_settings_need_is_refused() {
+    let redis = |url: &str| format!("settings: {{redis: {{url: \"{url}\"}}}}");
+    let refused = |values: &str, more: &str, parts: &[&str]| {
+        let said = said(values, more);
+        for part in parts {
+            assert!(said.contains(part), "{values} with {more}: {part} is not said: {said}");
+        }
+    };
+    let lacks =
+        |port: &str| format!("networkPolicy.redis.ports lacks {port}, which settings.redis.url names");
+    refused("sentinel", &redis("rediss+sentinel://u@a.redis:26379,b.redis:5000/fhircast"), &[&lacks("5000")]);
+    refused("sentinel", &redis("rediss://redis:6380/0"), &[&lacks("6380")]);
+    refused(
+        "sentinel",
+        "networkPolicy: {redis: {ports: [7000]}}\nsettings: {redis: {url: rediss+cluster://a}}",
+        &[&lacks("6379")],
+    );
+    refused(
+        "sentinel",
+        "settings: {auth: {jwks: \"https://auth.example.org:8443/jwks\"}}",
+        &["networkPolicy.authorizationServer.ports lacks 8443, which settings.auth.jwks names"],
+    );
+    refused(
+        "introspection",
+        "settings: {auth: {introspection_url: \"https://auth.example.org:9443\"}}",
+        &["lacks 9443, which settings.auth.introspection_url names"],
+    );
+    refused(
+        "monitoring",
+        "settings: {tracing: {otlp_endpoint: \"http://collector.observability:4319\"}}",
+        &["networkPolicy.otlp.ports lacks 4319, which settings.tracing.otlp_endpoint names"],
+    );
+    refused(
+        "sentinel",
+        "settings: {callbacks: {dns_servers: [\"10.0.0.53:5353\"]}}",
+        &["networkPolicy.dns.to has no ipBlock", "networkPolicy.dns.ports lacks 5353"],
+    );
+    refused(
+        "monitoring",
+        "networkPolicy: {scrapers: [{podSelector: {}}]}",
+        &["networkPolicy.scrapers has no ipBlock", "ALB"],
+    );
+    for (values, more) in [
+        ("sentinel", redis("rediss://u@redis")),
+        ("sentinel", format!("{}\nnetworkPolicy: {{redis: {{ports: []}}}}", redis("rediss://redis:6380"))),
+        (
+            "sentinel",
+            format!(
+                "{}\nnetworkPolicy: {{extraEgress: [{{ports: [{{port: 6000, endPort: 7000}}]}}]}}",
+                redis("rediss://redis:6380")
+            ),
+        ),
+        ("sentinel", "settings: {auth: {jwks: /etc/jwks.json}}".to_owned()),
+        (
+            "sentinel",
+            "settings: {callbacks: {dns_servers: [\"10.0.0.53:53\"]}}\nnetworkPolicy: {dns: {to: [{ipBlock: {cidr: 10.0.0.53/32}}]}}"
+                .to_owned(),
+        ),
+        // Nothing is held back where there is none.
+        ("haproxy", redis("rediss://redis:6380")),
+    ] {
+        assert_eq!(try_template(values, &more).err(), None, "{values} with {more}");
+    }
 }
 
 #[test]
