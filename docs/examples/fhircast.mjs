@@ -127,6 +127,8 @@ export class Subscriber {
       this.#closed(code, reason, failures, confirmed);
     };
     socket.onclose = ({ code, reason }) => gone(code, reason);
+    // Node.js 22 tells no more than this of a connection that was never made; browsers close it besides.
+    socket.onerror = () => socket.readyState === WebSocket.CONNECTING && gone(1006, "");
     socket.onmessage = ({ data }) => {
       failures = 0;
       if (this.#wantsHeartbeats()) this.#later("silence", SILENCE_MS, () => this.#silent(socket, gone));
