@@ -48,8 +48,12 @@ impl Page {
 }
 
 async fn open(hub: &Hub, id: &str, family: &str) {
+    open_at(hub, "2026-01-05T09:00:00Z", id, family).await;
+}
+
+async fn open_at(hub: &Hub, timestamp: &str, id: &str, family: &str) {
     let event = format!(
-        r#"{{"timestamp":"2026-01-05T09:00:00Z","id":"{id}","event":{{"hub.topic":"page-topic","hub.event":"Patient-open","context":[{{"key":"patient","resource":{{"resourceType":"Patient","id":"{family}","name":[{{"family":"{family}"}}]}}}}]}}}}"#
+        r#"{{"timestamp":"{timestamp}","id":"{id}","event":{{"hub.topic":"page-topic","hub.event":"Patient-open","context":[{{"key":"patient","resource":{{"resourceType":"Patient","id":"{family}","name":[{{"family":"{family}"}}]}}}}]}}}}"#
     );
     hub.app().unwrap().publish(&event).await.unwrap().expect_status(202).unwrap();
 }
@@ -74,8 +78,8 @@ async fn the_page_shows_the_patient_and_what_it_missed_while_it_was_cut_off() {
     let patients: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("patient: ")).collect();
     assert_eq!(patients, ["Smith", "Jones", "Brown"], "in order, and each once");
 
-    // Sent again, and so in another version: everybody is brought back to it.
-    open(&hub, "1", "Smith").await;
+    // Published again, and so in another version: everybody is brought back to it.
+    open_at(&hub, "2026-01-05T09:01:00Z", "1", "Smith").await;
     page.shows("patient: Smith", 2).await;
 }
 

@@ -117,7 +117,8 @@ impl Terminal {
     async fn comes_to_show(&mut self, place: &str, shown: &str) {
         let mut number = 0;
         let seen = self.seen;
-        let found = self.process.wait_for_log(PATIENCE, &format!("{place}: {shown}"), |line| {
+        let what = format!("{place}: {shown}");
+        let found = self.process.wait_for_log(PATIENCE, &what, |line| {
             number += 1;
             (number > seen && shows(shown, &without_escapes(line))).then_some(number)
         });

@@ -1,6 +1,6 @@
 //! The pages that are walked through, each against an embedded hub as `make run` starts it.
 
-use harness::{redis_server::free_ports, system::Hub};
+use harness::{redis_server::free_ports, system::Hub, wait::PATIENCE};
 
 use super::{
     blocks::{Block, blocks},
@@ -33,14 +33,14 @@ async fn the_commands_and_programs_for_app_developers_print_what_their_page_show
 
 #[tokio::test]
 async fn the_pages_have_the_three_commands_that_the_embedded_hub_prints() {
-    let hub = Hub::start_embedded(&[]).await.unwrap();
-    let (here, lines) = (address(&hub), hub.log_lines());
-    let printed: Vec<String> = lines
-        .iter()
-        .filter_map(|line| line.strip_prefix("   "))
-        .map(|command| command.replace(&here, "127.0.0.1:8080"))
-        .collect();
-    assert_eq!(printed.len(), 3, "{printed:?}");
+    let mut hub = Hub::start_embedded(&[]).await.unwrap();
+    let here = address(&hub);
+    let mut printed = Vec::new();
+    let three = hub.process().wait_for_log(PATIENCE, "three commands", |line| {
+        printed.extend(line.strip_prefix("   ").map(|command| command.replace(&here, "127.0.0.1:8080")));
+        (printed.len() == 3).then_some(())
+    });
+    three.await.unwrap();
     for page in WITH_THE_THREE {
         let blocks: Vec<Block> =
             blocks(&tools::text(page)).into_iter().filter(|block| block.language == "bash").collect();
