@@ -45,8 +45,19 @@ impl Walk {
         self
     }
 
+    /// In one go: what stands for one thing may look like another.
     fn here(&self, text: &str) -> String {
-        self.instead.iter().fold(text.to_owned(), |text, (written, here)| text.replace(written, here))
+        let mut here = String::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let known = self.instead.iter().find(|(written, _)| rest.starts_with(written));
+            match known {
+                Some((_, instead)) => here.push_str(instead),
+                None => here.push(first),
+            }
+            rest = &rest[known.map_or(first.len_utf8(), |(written, _)| written.len())..];
+        }
+        here
     }
 
     /// Does what a block says, or looks whether it is true.
