@@ -56,7 +56,11 @@ fn what_the_pages_have_made_is_there_to_be_made() {
     let targets: Vec<&str> = targets.split_whitespace().collect();
     for page in ["README.md", "docs/INTEGRATING.md", "docs/TOOLS.md", "docs/OPERATIONS.md"] {
         let text = tools::text(page);
-        let named = text.split("`make ").skip(1).chain(text.split("\nmake ").skip(1));
+        let blocks: Vec<Block> =
+            blocks(&text).into_iter().filter(|block| ["sh", "bash"].contains(&&*block.language)).collect();
+        let pasted = blocks.iter().flat_map(|block| block.text.lines());
+        let pasted = pasted.filter_map(|line| line.rsplit_once("make ").map(|(_, rest)| rest));
+        let named = text.split("`make ").skip(1).chain(pasted);
         for target in named.filter_map(|rest| rest.split(['`', ' ', '\n', ';']).next()) {
             assert!(targets.contains(&target), "{page} names `make {target}`");
         }
