@@ -31,6 +31,7 @@ help:
 	@echo "make fuzz               feeds each parser for SECONDS=60 with what libFuzzer finds, or the one of TARGET=name"
 	@echo "make load               builds the load tool: target/release/fhircast-load --help"
 	@echo "PROFILE=release         with run and cluster: built optimised"
+	@echo "docs/TOOLS.md says more of each"
 
 run:
 	@deploy/local/ensure-packages $(RUN_PACKAGES)

@@ -19,8 +19,7 @@ pub fn announce(settings: &Settings) {
     );
 }
 
-/// Prints three commands that show the hub at work. The third posts the Patient-open of the
-/// specification (3.0.0, CC0) with the topic replaced.
+/// Prints three commands that show the hub at work; README.md and docs/INTEGRATING.md begin with the same.
 pub fn print_commands(out: &mut impl Write, hub: &str) -> std::io::Result<()> {
     let event = include_str!("patient_open.json").trim();
     writeln!(

@@ -34,7 +34,7 @@ const TELLING: [&str; 13] = [
     "text",
 ];
 
-/// The hub shows how to post this event of the specification when it is embedded.
+/// The hub shows how to post this event when it is embedded.
 const SHOWN: &str = include_str!("../../hub/src/patient_open.json");
 
 /// What must not be printed, by its first bytes.

@@ -7,6 +7,7 @@ mod alerts;
 mod compose;
 mod dashboards;
 mod dockerfile;
+mod guides;
 mod helm;
 mod promql;
 mod served;

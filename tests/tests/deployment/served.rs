@@ -143,9 +143,9 @@ impl Served {
             let Some(family) = self.family(metric) else { continue };
             let Some(known) = self.families[&family].labels.get(label) else { continue };
             for value in matcher.values() {
-                // Codes are served when a socket has closed with them; the README lists those of the hub.
-                let is_close_code =
-                    label == "code" && crate::tools::text("README.md").contains(&format!("| {value} |"));
+                // Codes are served when a socket has closed with them; the page for app developers lists those of the hub.
+                let is_close_code = label == "code"
+                    && crate::tools::text("docs/INTEGRATING.md").contains(&format!("| {value} |"));
                 if !known.contains(value) && !is_close_code {
                     complaints.push(format!("{metric} never has {label}=\"{value}\", but {known:?}"));
                 }
