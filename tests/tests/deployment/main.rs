@@ -8,6 +8,7 @@ mod compose;
 mod dashboards;
 mod dockerfile;
 mod helm;
+mod operations;
 mod promql;
 mod served;
 mod systemd;
