@@ -46,6 +46,7 @@ pub async fn live(node: web::Data<Node>) {
     let mut ticks = tokio::time::interval(RENEW_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
+    let mut is_unheard = false;
     let turning = node.loops.watch("lease");
     loop {
         ticks.tick().await;
@@ -62,8 +63,16 @@ pub async fn live(node: web::Data<Node>) {
             Ok(_) => {
                 renewed = asked;
                 node.liveness.is_known.store(true, Ordering::Release);
+                if std::mem::take(&mut is_unheard) {
+                    tracing::info!("the node says again that it lives");
+                }
             }
-            Err(error) => tracing::warn!(%error, "the node cannot say that it lives; trying again"),
+            Err(error) => {
+                // It may last: once is enough.
+                if !std::mem::replace(&mut is_unheard, true) {
+                    tracing::warn!(%error, "the node cannot say that it lives; trying again");
+                }
+            }
         }
     }
 }

@@ -40,10 +40,25 @@ async fn a_program_that_has_lost_redis_lives_and_is_not_ready_until_it_is_back()
         assert!(until_ready_is(admin, 503).await.contains("store: does not answer"));
         assert_eq!(ask(admin, "/healthz").await.0, 200, "it has not to be restarted for that");
     }
+    let hub = &system.hubs[0];
+    let tried_again = || async {
+        let failed =
+            hub.metrics().await.ok()?.value("fhircast_redis_errors_total{operation=\"register_node\"}")?;
+        (failed >= 2.0).then_some(())
+    };
+    eventually(PATIENCE, "a hub that has tried twice", tried_again).await.unwrap();
     system.redis.single().start_again().await.unwrap();
     for admin in &admins {
         until_ready_is(admin, 200).await;
     }
+    // However long that lasts, the log says once when it begins, and once when it is over.
+    let lines = |words: &str| {
+        let lines = system.hubs[0].log_lines();
+        lines.iter().filter(|line| line.contains(words)).count()
+    };
+    let over = || async { (lines("the node says again that it lives") == 1).then_some(()) };
+    eventually(PATIENCE, "a line that says that it is over", over).await.unwrap();
+    assert_eq!(lines("the node cannot say that it lives"), 1);
 }
 
 /// A hub behind a wire to Redis that can be spoiled.

@@ -9,6 +9,7 @@ mod dashboards;
 mod dockerfile;
 mod guides;
 mod helm;
+mod operations;
 mod promql;
 mod served;
 mod systemd;
