@@ -2,20 +2,17 @@
 //! data keys. The first program says what it means, and so does one that finds a Redis that has lost everything; the
 //! others compare.
 
-use std::future::Future;
-
-use redis::{RedisError, RedisResult, Script};
+use redis::Script;
 
 use super::{
-    connection::{Connections, Target, told},
+    connection::Target,
     keys,
     link::Wire,
-    refusal,
+    refusal::Asker,
     seal::{Place, Seal},
 };
 use crate::{
     format::Format,
-    settings::Redis as Settings,
     store::{Result, StoreError},
 };
 
@@ -29,27 +26,9 @@ const RAISE: &str = "
     return before";
 
 /// Compares what this program means with what the others do.
-pub struct Agreement<'a> {
-    connections: &'a Connections,
-    settings: &'a Settings,
-    /// How an error is told.
-    tell: fn(&Settings, &'static str, &RedisError) -> StoreError,
-}
+pub struct Agreement<'a>(pub Asker<'a>);
 
-impl<'a> Agreement<'a> {
-    /// At the start: an error names the settings that are wrong, if one is.
-    pub fn at_the_start(connections: &'a Connections, settings: &'a Settings) -> Self {
-        Self { connections, settings, tell: refusal::of_a_server }
-    }
-
-    /// While a program runs: passwords and certificates are changed on both sides, and not in the same moment.
-    pub fn later(connections: &'a Connections, settings: &'a Settings) -> Self {
-        let tell = |_: &Settings, operation: &'static str, error: &RedisError| {
-            StoreError::Unavailable(format!("{operation}: {}", told(error)))
-        };
-        Self { connections, settings, tell }
-    }
-
+impl Agreement<'_> {
     /// Answers with the format that all write; `own` is that of this program, if nothing has been agreed on.
     pub async fn reach(&self, seal: &Seal, own: Format) -> Result<Format> {
         let format = self.on_format(own).await?;
@@ -61,27 +40,14 @@ impl<'a> Agreement<'a> {
     /// Has all programs write the newest format that this one knows. Who does not know it says so, and is not ready.
     /// Answers with the format before, and now.
     pub async fn raise_format(&self) -> Result<(Format, Format)> {
-        let newest = self.settings.newest_format();
+        let newest = self.0.settings.newest_format();
         self.on_format(newest).await?;
         let (script, slot) = (Script::new(RAISE), Target::Slot(keys::slot(keys::FORMAT)));
         let mut raise = script.key(keys::FORMAT);
         let raise = &*raise.arg(newest.number());
         let raise = |mut wire: Wire| async move { raise.invoke_async::<u8>(&mut wire).await };
-        let before = Format::new(self.ask("format", slot, raise).await?);
+        let before = Format::new(self.0.ask("format", slot, raise).await?);
         Ok((before, newest.max(before)))
-    }
-
-    async fn ask<T, F>(
-        &self,
-        operation: &'static str,
-        target: Target<'_>,
-        ask: impl Fn(Wire) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
-        let answer = self.connections.attempt(operation, target, ask).await;
-        answer.map_err(|error| (self.tell)(self.settings, operation, &error))
     }
 
     /// A Redis that was used when nobody agreed on a format has the oldest. Who does not know the one that has been agreed
@@ -91,14 +57,14 @@ impl<'a> Agreement<'a> {
             redis::cmd("EXISTS").arg(keys::PARTITIONS).query_async::<bool>(&mut wire).await
         };
         let slot = Target::Slot(keys::slot(keys::PARTITIONS));
-        let first = if self.ask("format", slot, partitions).await? { Format::OLDEST } else { own };
+        let first = if self.0.ask("format", slot, partitions).await? { Format::OLDEST } else { own };
         let agree = |mut wire| async move {
             let mut both = redis::pipe();
             both.cmd("SET").arg(keys::FORMAT).arg(first.number()).arg("NX").ignore().get(keys::FORMAT);
             both.query_async::<(u8,)>(&mut wire).await
         };
-        let (agreed,) = self.ask("format", Target::Slot(keys::slot(keys::FORMAT)), agree).await?;
-        let (agreed, newest) = (Format::new(agreed), self.settings.newest_format());
+        let (agreed,) = self.0.ask("format", Target::Slot(keys::slot(keys::FORMAT)), agree).await?;
+        let (agreed, newest) = (Format::new(agreed), self.0.settings.newest_format());
         if agreed > newest {
             return Err(StoreError::Misconfigured(format!(
                 "redis.url: what this Redis keeps has format {agreed}, and this program reads and writes up to {newest}: it is older than the others, upgrade it"
@@ -108,14 +74,14 @@ impl<'a> Agreement<'a> {
     }
 
     async fn on_partitions(&self) -> Result<()> {
-        let partitions = self.settings.partitions;
+        let partitions = self.0.settings.partitions;
         let agree = |mut wire| async move {
             let mut both = redis::pipe();
             both.cmd("SET").arg(keys::PARTITIONS).arg(partitions).arg("NX").ignore().get(keys::PARTITIONS);
             both.query_async::<(u16,)>(&mut wire).await
         };
         let slot = Target::Slot(keys::slot(keys::PARTITIONS));
-        let (agreed,) = self.ask("partitions", slot, agree).await?;
+        let (agreed,) = self.0.ask("partitions", slot, agree).await?;
         if agreed != partitions {
             return Err(StoreError::Misconfigured(format!(
                 "redis.partitions: it is {partitions} here and {agreed} in Redis; it cannot change while there are sessions"
@@ -136,7 +102,7 @@ impl<'a> Agreement<'a> {
             }
             both.get(keys::MARK).query_async::<(Option<Vec<u8>>,)>(&mut wire).await
         };
-        let (mark,) = self.ask("data keys", Target::Slot(keys::slot(keys::MARK)), agree).await?;
+        let (mark,) = self.0.ask("data keys", Target::Slot(keys::slot(keys::MARK)), agree).await?;
         let Some(mark) = mark else { return Ok(()) };
         // Of one that is not sealed nothing can be told.
         seal.read(Place::Mark, mark).map(|_| ()).map_err(|problem| {

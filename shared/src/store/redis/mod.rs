@@ -57,6 +57,7 @@ use self::{
     connection::{Connections, Target},
     dial::Dialer,
     keys::TopicKeys,
+    refusal::Asker,
     reply::corrupt,
     scripts::Scripts,
     seal::{Place, Seal},
@@ -103,7 +104,7 @@ async fn connect(settings: &RedisSettings) -> Result<(Dialer, Connections)> {
 /// ([`crate::format`]). Answers with the format before, and now.
 pub async fn raise_format(settings: &RedisSettings) -> Result<(Format, Format)> {
     let (_, connections) = connect(settings).await?;
-    Agreement::at_the_start(&connections, settings).raise_format().await
+    Agreement(Asker::at_the_start(&connections, settings)).raise_format().await
 }
 
 /// The store of a process.
@@ -252,8 +253,9 @@ impl Store for RedisStore {
     }
 
     async fn agree(&self) -> Result<()> {
-        let format =
-            Agreement::later(&self.connections, &self.settings).reach(&self.seal, self.format()).await?;
+        let format = Agreement(Asker::later(&self.connections, &self.settings))
+            .reach(&self.seal, self.format())
+            .await?;
         if self.format.swap(format.number(), Ordering::Relaxed) != format.number() {
             tracing::info!(%format, "what Redis keeps is written in another format from now on");
         }

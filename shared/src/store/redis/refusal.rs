@@ -1,16 +1,18 @@
 //! Why Redis does not let the hub in, told by the settings that are wrong.
 //!
-//! It is only told at the start. Later the same is an error like others: passwords and certificates
-//! are changed on both sides, and not in the same moment.
+//! It is only told at the start, or to whoever looks from outside. Later the same is an error like others ([`Asker`]).
 
-use std::{error::Error, io, sync::Arc};
+use std::{error::Error, future::Future, io, sync::Arc};
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
-use super::connection::told;
+use super::{
+    connection::{Connections, Target, told},
+    link::Wire,
+};
 use crate::{
     settings::{Redis as Settings, RedisUrl, Shape},
-    store::StoreError,
+    store::{Result, StoreError},
 };
 
 /// The primaries could not be found.
@@ -57,4 +59,40 @@ fn explain(settings: &Settings, user: &str, operation: &str, error: &RedisError)
 fn io_kind(error: &RedisError) -> Option<io::ErrorKind> {
     let cause = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
     cause.downcast_ref::<io::Error>().map(io::Error::kind)
+}
+
+/// Asks, and tells errors as what they are.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    pub connections: &'a Connections,
+    pub settings: &'a Settings,
+    tell: fn(&Settings, &'static str, &RedisError) -> StoreError,
+}
+
+impl<'a> Asker<'a> {
+    /// At the start: an error names the settings that are wrong, if one is.
+    pub fn at_the_start(connections: &'a Connections, settings: &'a Settings) -> Self {
+        Self { connections, settings, tell: of_a_server }
+    }
+
+    /// While a program runs: passwords and certificates are changed on both sides, and not in the same moment.
+    pub fn later(connections: &'a Connections, settings: &'a Settings) -> Self {
+        let tell = |_: &Settings, operation: &'static str, error: &RedisError| {
+            StoreError::Unavailable(format!("{operation}: {}", told(error)))
+        };
+        Self { connections, settings, tell }
+    }
+
+    pub async fn ask<T, F>(
+        &self,
+        operation: &'static str,
+        target: Target<'_>,
+        ask: impl Fn(Wire) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
+        let answer = self.connections.attempt(operation, target, ask).await;
+        answer.map_err(|error| (self.tell)(self.settings, operation, &error))
+    }
 }

@@ -2,14 +2,11 @@
 //! not let it in, is refused at the start, not found out when it forgets something. What it and the
 //! settings can promise is said in the log.
 
-use redis::RedisResult;
-
 use super::{
     agreement::Agreement,
     connection::{Connections, Target},
-    link::Wire,
     promise::{Facts, promise},
-    refusal,
+    refusal::Asker,
     scripts::Scripts,
     seal::Seal,
 };
@@ -24,26 +21,12 @@ const MIN_MAJOR_VERSION: u32 = 7;
 
 /// Checks version, eviction policy and the number of partitions, and says what can be promised.
 pub async fn check(connections: &Connections, settings: &Settings, seal: &Seal) -> Result<Format> {
+    let asker = Asker::at_the_start(connections, settings);
     for server in connections.topology().primaries().servers() {
-        let facts = check_server(connections, settings, server).await?;
+        let facts = check_server(asker, server).await?;
         say_promise(server, settings.durability, &facts);
     }
-    Agreement::at_the_start(connections, settings).reach(seal, settings.newest_format()).await
-}
-
-/// Asks, and names the settings that are wrong if one is.
-async fn ask<T, F>(
-    connections: &Connections,
-    settings: &Settings,
-    operation: &'static str,
-    target: Target<'_>,
-    ask: impl Fn(Wire) -> F,
-) -> Result<T>
-where
-    F: Future<Output = RedisResult<T>>,
-{
-    let answer = connections.attempt(operation, target, ask).await;
-    answer.map_err(|error| refusal::of_a_server(settings, operation, &error))
+    Agreement(asker).reach(seal, settings.newest_format()).await
 }
 
 fn say_promise(server: &HostPort, durability: Durability, facts: &Facts) {
@@ -55,16 +38,16 @@ fn say_promise(server: &HostPort, durability: Durability, facts: &Facts) {
     }
 }
 
-async fn check_server(connections: &Connections, settings: &Settings, address: &HostPort) -> Result<Facts> {
+async fn check_server(asker: Asker<'_>, address: &HostPort) -> Result<Facts> {
     let info = |section: &'static str| async move {
         let info =
             |mut wire| async move { redis::cmd("INFO").arg(section).query_async::<String>(&mut wire).await };
-        ask(connections, settings, "info", Target::Server(address), info).await
+        asker.ask("info", Target::Server(address), info).await
     };
     let (server, memory) = (info("server").await?, info("memory").await?);
     let (persistence, replication) = (info("persistence").await?, info("replication").await?);
 
-    let is_to_be_one = settings.url.as_ref().map(RedisUrl::shape) == Some(&Shape::Cluster);
+    let is_to_be_one = asker.settings.url.as_ref().map(RedisUrl::shape) == Some(&Shape::Cluster);
     if field(&server, "redis_mode") == Some("cluster") && !is_to_be_one {
         return Err(StoreError::Misconfigured(format!(
             "redis.url: {address} is a node of a cluster; say so with redis+cluster"
@@ -84,7 +67,7 @@ async fn check_server(connections: &Connections, settings: &Settings, address: &
     }
     let has_aof = field(&persistence, "aof_enabled") == Some("1");
     let replicas = field(&replication, "connected_slaves").and_then(|replicas| replicas.parse().ok());
-    let appendfsync = if has_aof { appendfsync(connections, address).await } else { None };
+    let appendfsync = if has_aof { appendfsync(asker.connections, address).await } else { None };
     Ok(Facts { has_aof, appendfsync, replicas: replicas.unwrap_or_default() })
 }
 
@@ -100,10 +83,11 @@ async fn appendfsync(connections: &Connections, address: &HostPort) -> Option<St
 /// Loads the scripts, so that the first publish is one round trip as well. A server that becomes a
 /// primary later is sent each when it first needs it.
 pub async fn load(connections: &Connections, settings: &Settings, scripts: &Scripts) -> Result<()> {
+    let asker = Asker::at_the_start(connections, settings);
     for server in connections.topology().primaries().servers() {
         for script in scripts.all() {
             let load = |mut wire| async move { script.load_async(&mut wire).await };
-            ask::<String, _>(connections, settings, "load", Target::Server(server), load).await?;
+            asker.ask::<String, _>("load", Target::Server(server), load).await?;
         }
     }
     Ok(())

@@ -1,19 +1,13 @@
 //! Asking the servers, and who uses them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    future::Future,
-};
-
-use redis::RedisResult;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     super::{
         census,
         connection::{Connections, Target},
         keys,
-        link::Wire,
-        refusal,
+        refusal::Asker,
         shares::some,
         startup::field,
     },
@@ -87,17 +81,8 @@ impl Looking<'_> {
         })
     }
 
-    async fn ask<T, F>(
-        &self,
-        operation: &'static str,
-        target: Target<'_>,
-        ask: impl Fn(Wire) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = RedisResult<T>>,
-    {
-        let answer = self.connections.attempt(operation, target, ask).await;
-        answer.map_err(|error| refusal::of_a_server(self.settings, operation, &error))
+    fn asker(&self) -> Asker<'_> {
+        Asker::at_the_start(&self.connections, self.settings)
     }
 
     /// What those who use it have agreed on.
@@ -106,7 +91,7 @@ impl Looking<'_> {
             let ask = |mut wire| async move {
                 redis::cmd("GET").arg(key).query_async::<Option<u16>>(&mut wire).await
             };
-            self.ask("agreed", Target::Slot(keys::slot(key)), ask).await
+            self.asker().ask("agreed", Target::Slot(keys::slot(key)), ask).await
         };
         let (format, partitions) = (number(keys::FORMAT).await?, number(keys::PARTITIONS).await?);
         let partitions = partitions
@@ -121,7 +106,7 @@ impl Looking<'_> {
         let mut servers = Vec::new();
         for address in primaries.servers() {
             let ask = |mut wire| async move { redis::cmd("INFO").query_async::<String>(&mut wire).await };
-            let answer = self.ask("info", Target::Server(address), ask).await;
+            let answer = self.asker().ask("info", Target::Server(address), ask).await;
             let problem = answer.as_ref().err().map(|error| match error {
                 StoreError::Unavailable(why) => why.clone(),
                 other => other.to_string(),
@@ -154,7 +139,8 @@ impl Looking<'_> {
                 .query_async::<((u64, u64), Vec<(String, f64)>)>(&mut wire)
                 .await
         };
-        let ((seconds, micros), programs) = self.ask("programs", Target::Slot(keys::slot(key)), ask).await?;
+        let ((seconds, micros), programs) =
+            self.asker().ask("programs", Target::Slot(keys::slot(key)), ask).await?;
         let program = |(id, until): (String, f64)| {
             let is_alive = until as u64 > seconds * 1000 + micros / 1000;
             Program { id, is_alive, sockets: 0 }
