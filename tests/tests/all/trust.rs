@@ -9,7 +9,7 @@ use harness::{
     client::App,
     examples::{fresh_id, fresh_topic},
     redis_server::{Durability, RedisServer, ServerOptions},
-    system::{Hub, Worker, borrowed},
+    system::{Hub, Program, Worker, borrowed},
     tokens::TokenAuthority,
     wait::{PATIENCE, eventually},
 };
@@ -140,6 +140,16 @@ async fn redis_is_trusted_by_and_shown_what_the_files_hold_now_and_open_connecti
         listener.wait_for_event(2 * PATIENCE, id).await.expect("FC-TRN-01");
     };
     publish("1").await;
+    // Each has one for its calls and one for the bells, which stay.
+    let programs: [&Program; 3] = [&hubs[0], &hubs[1], &worker];
+    for program in programs {
+        for of in ["calls", "bells"] {
+            let made = format!("fhircast_redis_connects_total{{connection=\"{of}\",outcome=\"made\"}}");
+            let is_made =
+                || async { (program.metrics().await.ok()?.value(&made) == Some(1.0)).then_some(()) };
+            eventually(PATIENCE, &made, is_made).await.unwrap();
+        }
+    }
     let here = format!("laddr=127.0.0.1:{} ", redis.tls_port());
     let tls_connections = async || {
         let clients: String = redis.ask(&["CLIENT", "LIST"]).await.unwrap();
