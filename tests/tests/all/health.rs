@@ -6,7 +6,7 @@ use harness::{
     process::Signal,
     redis_cluster::{ClusterOptions, ClusterRedis},
     redis_server::Durability,
-    system::{Hub, System, Worker},
+    system::{Hub, Program, System, Worker},
     tcp_proxy::{Pace, Paces, TcpProxy},
     wait::{PATIENCE, eventually},
 };
@@ -175,6 +175,12 @@ async fn a_redis_that_is_another_clusters_is_noticed() {
         until_ready_is(admin, 200).await;
     }
     assert_eq!(redis.ask::<String>(&["GET", "fhircast:partitions"]).await.unwrap(), "256");
+    // Whoever notices first tells.
+    let mut emptied = 0.0;
+    for program in [&system.hubs[0] as &Program, &system.workers[0]] {
+        emptied += program.metrics().await.unwrap().value("fhircast_store_emptied_total").unwrap();
+    }
+    assert_eq!(emptied, 1.0);
 }
 
 #[tokio::test]

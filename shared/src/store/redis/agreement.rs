@@ -29,12 +29,13 @@ const RAISE: &str = "
 pub struct Agreement<'a>(pub Asker<'a>);
 
 impl Agreement<'_> {
-    /// Answers with the format that all write; `own` is that of this program, if nothing has been agreed on.
-    pub async fn reach(&self, seal: &Seal, own: Format) -> Result<Format> {
+    /// Answers with the format that all write, and whether nothing had been agreed on: then `own` is the format, that of
+    /// this program.
+    pub async fn reach(&self, seal: &Seal, own: Format) -> Result<(Format, bool)> {
         let format = self.on_format(own).await?;
-        self.on_partitions().await?;
+        let is_first = self.on_partitions().await?;
         self.on_keys(seal).await?;
-        Ok(format)
+        Ok((format, is_first))
     }
 
     /// Has all programs write the newest format that this one knows. Who does not know it says so, and is not ready.
@@ -73,21 +74,22 @@ impl Agreement<'_> {
         Ok(agreed)
     }
 
-    async fn on_partitions(&self) -> Result<()> {
+    /// Is this program the first that says so?
+    async fn on_partitions(&self) -> Result<bool> {
         let partitions = self.0.settings.partitions;
         let agree = |mut wire| async move {
             let mut both = redis::pipe();
-            both.cmd("SET").arg(keys::PARTITIONS).arg(partitions).arg("NX").ignore().get(keys::PARTITIONS);
-            both.query_async::<(u16,)>(&mut wire).await
+            both.cmd("SET").arg(keys::PARTITIONS).arg(partitions).arg("NX").get(keys::PARTITIONS);
+            both.query_async::<(Option<String>, u16)>(&mut wire).await
         };
         let slot = Target::Slot(keys::slot(keys::PARTITIONS));
-        let (agreed,) = self.0.ask("partitions", slot, agree).await?;
+        let (written, agreed) = self.0.ask("partitions", slot, agree).await?;
         if agreed != partitions {
             return Err(StoreError::Misconfigured(format!(
                 "redis.partitions: it is {partitions} here and {agreed} in Redis; it cannot change while there are sessions"
             )));
         }
-        Ok(())
+        Ok(written.is_some())
     }
 
     /// The first process that seals leaves a mark; whoever cannot open it has not the keys for what else is sealed, and

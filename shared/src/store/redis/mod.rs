@@ -75,6 +75,7 @@ use crate::{
     protocol::{SubscriptionId, TopicKey},
     session::{Entry, EntryKind, SubscriptionChange},
     settings::{DataKeys, Redis as RedisSettings},
+    telemetry::metrics::METRICS,
 };
 
 pub use overview::{Overview, Program, Server, Session, Undelivered};
@@ -253,9 +254,14 @@ impl Store for RedisStore {
     }
 
     async fn agree(&self) -> Result<()> {
-        let format = Agreement(Asker::later(&self.connections, &self.settings))
-            .reach(&self.seal, self.format())
-            .await?;
+        let agreement = Agreement(Asker::later(&self.connections, &self.settings));
+        let (format, is_first) = agreement.reach(&self.seal, self.format()).await?;
+        if is_first {
+            METRICS.store_emptied.inc();
+            tracing::error!(
+                "Redis had nothing any more: it was flushed, or came back without its files; all sessions and subscriptions are gone"
+            );
+        }
         if self.format.swap(format.number(), Ordering::Relaxed) != format.number() {
             tracing::info!(%format, "what Redis keeps is written in another format from now on");
         }

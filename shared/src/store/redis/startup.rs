@@ -26,7 +26,7 @@ pub async fn check(connections: &Connections, settings: &Settings, seal: &Seal) 
         let facts = check_server(asker, server).await?;
         say_promise(server, settings.durability, &facts);
     }
-    Agreement(asker).reach(seal, settings.newest_format()).await
+    Agreement(asker).reach(seal, settings.newest_format()).await.map(|(format, _)| format)
 }
 
 fn say_promise(server: &HostPort, durability: Durability, facts: &Facts) {

@@ -94,6 +94,8 @@ pub struct Metrics {
     redis_errors: IntCounterVec,
     redis_call: HistogramVec,
     redis_connects: IntCounterVec,
+    /// Looks at Redis that found nothing in it that had been agreed on before.
+    pub store_emptied: IntCounter,
     /// How long a bell took that a connection rang for itself.
     pub bell_lag: Histogram,
     /// Tokens of requests, by what became of them.

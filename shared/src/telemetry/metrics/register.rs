@@ -201,6 +201,10 @@ impl Metrics {
                 &[open("operation", "the script or the command")],
             ),
             redis_connects,
+            store_emptied: counter(
+                "store_emptied_total",
+                "Times that Redis was found empty while this program used it, by the first of the programs that noticed",
+            ),
             bell_lag: histogram(
                 "bell_lag_seconds",
                 "Time from a bell that a connection to Redis rings for itself to its hearing it",

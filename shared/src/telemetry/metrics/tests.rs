@@ -42,6 +42,7 @@ fn every_metric_is_exposed_and_labels_of_enums_are_there_from_the_start() {
         "fhircast_audit_records_total ",
         "fhircast_audit_lost_total ",
         "fhircast_limited_total{limit=\"caller_publishes_per_sec\"} ",
+        "fhircast_store_emptied_total ",
         "fhircast_insecure{missing=\"tls\"} ",
         "fhircast_http_request_seconds_count{route=\"publish\",status=\"5xx\"} ",
         "fhircast_unsealed ",
