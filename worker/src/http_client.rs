@@ -22,7 +22,7 @@ use std::{
 use actix_tls::connect::{ConnectError as TcpConnectError, ConnectInfo, Connection};
 use actix_web::dev::fn_service;
 use awc::{
-    Client, ClientRequest, Connector,
+    Client, ClientRequest,
     error::{ConnectError, SendRequestError},
     http::{
         Method, Uri,
@@ -46,8 +46,7 @@ pub use crate::connection::SetupError;
 use crate::{
     addresses::{Addresses, Crowded},
     connection::{Bounded, DialError, Dialer},
-    outcome,
-    outgoing::{self, KEEP_ALIVE, USER_AGENT},
+    outcome, outgoing,
     pace::Pace,
 };
 
@@ -310,22 +309,12 @@ fn client(
     addresses: Option<Rc<[SocketAddr]>>,
 ) -> Client {
     let shared = setup.clone();
-    let connector = Connector::new()
-        .connector(fn_service(move |target: ConnectInfo<Uri>| {
-            opened.set(opened.get() + 1);
-            let (setup, addresses) = (shared.clone(), addresses.clone());
-            async move { connect(&setup, target, is_tls, addresses.as_deref()).await }
-        }))
-        .timeout(setup.deadline)
-        .conn_keep_alive(KEEP_ALIVE)
-        .limit(setup.connections);
-    Client::builder()
-        .connector(connector)
-        // One deadline covers the body too, which awc's own does not.
-        .disable_timeout()
-        .disable_redirects()
-        .add_default_header((header::USER_AGENT, USER_AGENT))
-        .finish()
+    let connector = fn_service(move |target: ConnectInfo<Uri>| {
+        opened.set(opened.get() + 1);
+        let (setup, addresses) = (shared.clone(), addresses.clone());
+        async move { connect(&setup, target, is_tls, addresses.as_deref()).await }
+    });
+    outgoing::client(connector, setup.deadline, setup.connections)
 }
 
 async fn connect(

@@ -4,11 +4,11 @@
 //! - Nothing is decompressed, and of a body no more is kept than it may have.
 //! - A body that broke off is none: awc takes the end of the connection for the end of the body.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
-use actix_rt::net::TcpStream;
+use actix_rt::net::{ActixStream, TcpStream};
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
-use actix_web::dev::fn_service;
+use actix_web::dev::{Service, fn_service};
 use awc::{
     Client, ClientRequest, ClientResponse, Connector,
     error::PayloadError,
@@ -24,9 +24,9 @@ use crate::connection::{Bounded, Bounds};
 
 /// How long an idle connection is kept: less than the 5 seconds after which many servers close
 /// theirs, since a request that crosses that close fails and has to be made again.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(4);
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
 /// Who asks.
-pub const USER_AGENT: &str = concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"));
+const USER_AGENT: &str = concat!("fhircast-hub/", env!("CARGO_PKG_VERSION"));
 
 /// Why there is no body.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,26 @@ pub enum Unread {
     Broken(#[from] PayloadError),
 }
 
+/// A client over connections that `connector` makes, each within `patience`. It follows no redirects, and has no time-out of
+/// its own, since awc's leaves out the body: who asks bounds the rest.
+pub fn client<S, IO>(connector: S, patience: Duration, connections: usize) -> Client
+where
+    S: Service<ConnectInfo<Uri>, Response = Connection<Uri, IO>, Error = ConnectError> + Clone + 'static,
+    IO: ActixStream + Debug + 'static,
+{
+    let connector = Connector::new()
+        .connector(connector)
+        .timeout(patience)
+        .conn_keep_alive(KEEP_ALIVE)
+        .limit(connections);
+    Client::builder()
+        .connector(connector)
+        .disable_timeout()
+        .disable_redirects()
+        .add_default_header((header::USER_AGENT, USER_AGENT))
+        .finish()
+}
+
 /// Clients for a party that the settings name, and so trust: nobody asks where it is. One for each scheme: what is meant
 /// for TLS never goes over another connection. No redirects: whom the program trusts is what is set, and not where that
 /// leads.
@@ -52,21 +72,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// For this thread. `patience` bounds connecting; who asks bounds the rest, since awc's own time-out leaves out the
-    /// body.
+    /// For this thread. `patience` bounds connecting; who asks bounds the rest.
     pub fn new(tls: Followed<SslConnector>, patience: Duration, bounds: Bounds, connections: usize) -> Self {
         let client = |tls: Option<Followed<SslConnector>>| {
-            let connector = Connector::new()
-                .connector(fn_service(move |target: ConnectInfo<Uri>| connect(tls.clone(), target, bounds)))
-                .timeout(patience)
-                .conn_keep_alive(KEEP_ALIVE)
-                .limit(connections);
-            Client::builder()
-                .connector(connector)
-                .disable_timeout()
-                .disable_redirects()
-                .add_default_header((header::USER_AGENT, USER_AGENT))
-                .finish()
+            let connector = fn_service(move |target: ConnectInfo<Uri>| connect(tls.clone(), target, bounds));
+            client(connector, patience, connections)
         };
         Self { plain: client(None), secure: client(Some(tls)) }
     }
